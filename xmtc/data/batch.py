@@ -1,0 +1,87 @@
+"""What one training or evaluation step sees.
+
+Shape legend of the project: B documents, T tokens, D features, L labels, l labels in a slice, R context size,
+P positives, K cut-off, V words. Labels are always CSR: no (B, L) target is built anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+class _Movable:
+    """Lets Lightning move and pin a dataclass of tensors (and of such dataclasses)."""
+
+    def _map(self, function):
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{k: function(v) if isinstance(v, (Tensor, _Movable)) else v for k, v in values.items()})
+
+    def to(self, *args, **kwargs):
+        return self._map(lambda value: value.to(*args, **kwargs))
+
+    def pin_memory(self):
+        return self._map(lambda value: value.pin_memory())
+
+
+@dataclass
+class Labels(_Movable):
+    """True labels of B documents as CSR.
+
+    ids: (P,) int64, ascending within a document; ids >= L are labels unseen in training (evaluation only).
+    offsets: (B + 1,) int64; document b owns ids[offsets[b]:offsets[b + 1]].
+    """
+
+    ids: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def rows(self) -> Tensor:
+        """(P,) int64: the document of each positive."""
+        counts = self.offsets.diff()
+        documents = torch.arange(len(self), device=self.ids.device)
+        return torch.repeat_interleave(documents, counts, output_size=len(self.ids))
+
+    def inside(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Positives with start <= label < stop: their documents (p,) and their columns in the slice (p,)."""
+        rows = self.rows()
+        keep = (self.ids >= start) & (self.ids < stop)
+        return rows[keep], self.ids[keep] - start
+
+
+@dataclass
+class Bags(_Movable):
+    """Distinct words of B documents as CSR, for encoders that read whole documents as bags of words.
+
+    word_ids: (W,) int64; counts: (W,) float32, how often the word occurs; offsets: (B + 1,) int64.
+    A document without text is one unknown token, so every bag has at least one word.
+    """
+
+    word_ids: Tensor
+    counts: Tensor
+    offsets: Tensor
+
+
+@dataclass
+class Batch(_Movable):
+    """B documents.
+
+    documents: (B,) int64, position of each document in its split.
+    labels: true labels.
+    tokens: (B, T) int64, 0 is padding, padded on the right; every row has at least one token. None for bags.
+    lengths: (B,) int64, tokens that are not padding. None for bags.
+    bags: words and counts, None for encoders that read token sequences.
+    """
+
+    documents: Tensor
+    labels: Labels
+    tokens: Tensor | None = None
+    lengths: Tensor | None = None
+    bags: Bags | None = None
+
+    def __len__(self) -> int:
+        return len(self.documents)

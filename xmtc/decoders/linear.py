@@ -1,0 +1,38 @@
+"""One weight row and one bias per label."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xmtc.decoders.base import LabelDecoder
+
+
+class LinearDecoder(LabelDecoder):
+    """logits = features W^T + b over (B, D) features. Cost 2BDl a call.
+
+    init: weights Xavier-uniform (CorNet's code), or zero. The bias is PyTorch's default until `set_prior`.
+    """
+
+    def __init__(self, features: int, num_labels: int, init: Literal["xavier", "zero"] = "xavier"):
+        super().__init__()
+        self.num_labels = num_labels
+        linear = nn.Linear(features, num_labels)  # PyTorch's default bias
+        self.weight, self.bias = linear.weight, linear.bias
+        if init == "xavier":
+            nn.init.xavier_uniform_(self.weight)
+        else:
+            nn.init.zeros_(self.weight)
+
+    def forward(self, encoded, labels: slice = slice(None)) -> Tensor:
+        return F.linear(encoded.features, self.weight[labels], self.bias[labels])
+
+    def label_parameters(self) -> dict[str, nn.Parameter]:
+        return {"weight": self.weight, "bias": self.bias}
+
+    @torch.no_grad()
+    def set_prior(self, log_odds: Tensor) -> None:
+        self.bias.copy_(log_odds)

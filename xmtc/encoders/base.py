@@ -1,0 +1,41 @@
+"""What an encoder is: text in, features for its decoder out. It knows nothing of heads, losses or metrics.
+
+A new encoder is one file with one subclass of `Encoder` and one YAML in `conf/encoder/`. Its constructor's signature
+is its configuration schema; the framework adds `vocabulary` (what the store knows of the words).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from xmtc.data.batch import Batch
+from xmtc.decoders.base import LabelDecoder
+
+
+@dataclass
+class Encoded:
+    """features: (B, D), or (B, T, D) together with mask (B, T) bool, True at real tokens.
+
+    auxiliary: named scalar losses, each already weighted, added to the main loss in training.
+    main_weight: factor of the main loss. attention: (B, T) if the encoder has one to show.
+    """
+
+    features: Tensor
+    mask: Tensor | None = None
+    attention: Tensor | None = None
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
+    main_weight: float = 1.0
+
+
+class Encoder(nn.Module):
+    """Base class of all encoders."""
+
+    def forward(self, batch: Batch) -> Encoded:
+        """`batch.labels` may only be read in training and only for auxiliary targets."""
+        raise NotImplementedError
+
+    def make_decoder(self, num_labels: int) -> LabelDecoder:
+        """The decoder that this encoder's features need, initialised as its paper does."""
+        raise NotImplementedError

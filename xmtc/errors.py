@@ -1,0 +1,8 @@
+"""The one exception that means: the user's input or configuration cannot be used."""
+
+
+class InputError(Exception):
+    """Bad input. Its message is one clear line: what was expected, what came, which config key to change.
+
+    Entry points print that line without a traceback and exit with code 2.
+    """
