@@ -24,7 +24,14 @@ class Vocabulary:
     num_documents: int
     folder: Path | None = None
 
+    def cut(self, min_documents: int) -> Vocabulary:
+        """Only tokens met in at least so many training documents: as tokens are sorted, ids from the new size on are the
+        ones to be read as unknown."""
+        enough = np.flatnonzero(self.document_frequency >= min_documents)
+        size = int(enough[-1]) + 1 if len(enough) else UNKNOWN + 1
+        return Vocabulary(size, self.document_frequency[:size], self.num_documents, self.folder)
+
     def words(self) -> list[str]:
         """(V,) the tokens; only word-level vocabularies have them."""
         path = self.folder / "vocabulary.txt"
-        return path.read_text(encoding="utf-8").split("\n")[:-1]
+        return path.read_text(encoding="utf-8").split("\n")[: self.size]

@@ -7,6 +7,7 @@ is its configuration schema; the framework adds `vocabulary` (what the store kno
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -30,7 +31,9 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """Base class of all encoders."""
+    """Base class of all encoders. layout: what it reads of a batch, padded token rows or bags of distinct words."""
+
+    layout: Literal["padded", "bag"] = "padded"
 
     def forward(self, batch: Batch) -> Encoded:
         """`batch.labels` may only be read in training and only for auxiliary targets."""

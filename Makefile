@@ -1,0 +1,39 @@
+# One line each: `make run` shows what this project does, `make test` shows that it works.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# `:=`, so that every line of a recipe sees the same folder
+SWEEP := runs/first-light/$(shell date +%Y-%m-%d_%H-%M-%S)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+run: $(STAMP) ## train on the built-in corpus with and without a correlation head and print the table (minutes)
+	$(BIN)/python -m xmtc.run -m head=none,lcenet hydra.sweep.dir=$(SWEEP)
+	$(BIN)/python -m xmtc.report $(SWEEP)
+
+test: $(STAMP) ## run the test suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## check style
+	$(BIN)/python -m ruff check .
+
+clean: ## remove the environment and caches; runs, stores and corpora stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed again whenever what to install has changed, so that `git pull` needs nothing else.
+# torch comes first and alone: it is by far the largest, and a failure there is then easy to read.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "xmtc needs Python 3.11 or newer, but PYTHON=$(PYTHON) is `$(PYTHON) --version 2>&1`:" \
+	       "try make PYTHON=python3.11" >&2; exit 2; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install -q -c constraints.txt torch==2.13.0
+	$(PIP) install -q -c constraints.txt -e '.[all,test]'
+	@touch $@

@@ -1,0 +1,39 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from xmtc.metrics.propensity import inverse_propensities, propensities
+
+
+def test_value_worked_by_hand():
+    # N = 100, N_l = 4, A = 0.5, B = 0.25: C = (ln 100 - 1) sqrt(1.25), p = 1 / (1 + C / sqrt(4.25))
+    expected = 1 / (1 + (math.log(100) - 1) * math.sqrt(1.25) / math.sqrt(4.25))
+    assert propensities([4], 100, 0.5, 0.25)[0] == pytest.approx(expected, rel=1e-14)
+
+
+def test_form_of_the_published_scripts():
+    """AttentionXML's get_inv_propensity, which writes the weight directly: 1 + C (N_l + B)^-A."""
+    counts = np.array([0, 1, 7, 900])
+    c = (np.log(15539) - 1) * (1.5 + 1) ** 0.55
+    np.testing.assert_allclose(inverse_propensities(counts, 15539), 1.0 + c * (counts + 1.5) ** -0.55, rtol=1e-14)
+
+
+def test_rare_labels_weigh_more_and_tensors_are_accepted():
+    weights = inverse_propensities(torch.tensor([0, 1, 2, 50, 1000]), 1000)
+    assert (np.diff(weights) < 0).all() and (weights > 1).all()
+
+
+@pytest.mark.parametrize("documents", [1, 2])
+def test_tiny_training_sets_give_probabilities(documents):
+    assert (propensities([0, 1, 2], documents) == 1.0).all()
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="a >= 0"):
+        propensities([1], 10, a=-1.0)
+    with pytest.raises(ValueError, match="counts"):
+        propensities([-1], 10)
+    with pytest.raises(ValueError, match="document"):
+        propensities([1], 0)

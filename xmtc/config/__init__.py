@@ -1,0 +1,21 @@
+"""Configuration: where it is, what it may hold, and what to say when it holds something else.
+
+Cheap to import (no torch): entry points need it before they know whether anything will run.
+"""
+
+from xmtc.config.check import check_node
+from xmtc.config.command_line import check_command_line
+from xmtc.config.compose import compose_checked, compose_jobs
+from xmtc.config.messages import one_line
+from xmtc.config.paths import config_dir
+from xmtc.config.resolvers import register_resolvers
+
+__all__ = [
+    "check_command_line",
+    "check_node",
+    "compose_checked",
+    "compose_jobs",
+    "config_dir",
+    "one_line",
+    "register_resolvers",
+]

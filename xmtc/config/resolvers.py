@@ -1,0 +1,59 @@
+"""`${paper:KEY,DEFAULT}`: what a paper chose for this encoder on this dataset.
+
+The facts stand once, in the dataset's file:
+
+    paper:
+      batch_size: 64            # every encoder on this dataset
+      encoders:
+        bertxml: {rank: 800}    # this encoder on this dataset
+
+and components interpolate them, so no file exists per pair and a misspelt pair cannot vanish silently.
+
+`${modern:KEY,DEFAULT}`: what the recipe says of this encoder, in `recipe.encoders.<encoder>.KEY`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from xmtc.errors import InputError
+
+_ABSENT = object()
+
+
+def encoder_name(root: DictConfig) -> str | None:
+    """The name of the encoder's file: `xmtc.encoders.xmlcnn.XMLCNN` is `xmlcnn`, whatever its YAML is called.
+
+    Reads only `encoder._target_`: asking for the whole encoder would ask this resolver again.
+    """
+    target = OmegaConf.select(root, "encoder._target_", default=None)
+    return target.rsplit(".", 2)[-2] if isinstance(target, str) and "." in target else None
+
+
+def paper(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
+    """First of `dataset.paper.encoders.<encoder>.KEY`, `dataset.paper.KEY`, DEFAULT. A null that is written counts."""
+    places = (f"dataset.paper.encoders.{encoder_name(_root_)}.{key}", f"dataset.paper.{key}")
+    return _first(_root_, places, key, default)
+
+
+def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
+    """First of `recipe.encoders.<encoder>.KEY`, DEFAULT: what a recipe was measured to want for this encoder."""
+    return _first(_root_, (f"recipe.encoders.{encoder_name(_root_)}.{key}",), key, default)
+
+
+def _first(root: DictConfig, places: tuple[str, ...], key: str, default: Any) -> Any:
+    for place in places:
+        value = OmegaConf.select(root, place, default=_ABSENT)
+        if value is not _ABSENT:
+            return value
+    if default is _ABSENT:
+        raise InputError(f"{key}: expected at {' or '.join(places)}, which is not there")
+    return default
+
+
+def register_resolvers() -> None:
+    """Idempotent. Must run before anything is composed."""
+    OmegaConf.register_new_resolver("paper", paper, replace=True)
+    OmegaConf.register_new_resolver("modern", modern, replace=True)

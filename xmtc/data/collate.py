@@ -1,0 +1,80 @@
+"""From a store part and document numbers to a Batch, without a loop over documents."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from xmtc.data.batch import Bags, Batch, Labels
+from xmtc.data.store import Part
+from xmtc.data.text import Text
+from xmtc.data.vocabulary import PADDING
+
+Layout = Literal["padded", "bag"]
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenation of arange(start, start + length) over all pairs."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+
+
+class Documents(Dataset):
+    """Documents of one part. Indexed by an array of document numbers, it answers with their Batch.
+
+    numbers: which documents of the part belong to it (a validation split takes some of train's).
+    `Batch.documents` are positions in `numbers`.
+    """
+
+    def __init__(self, part: Part, text: Text, layout: Layout, numbers: np.ndarray | None = None):
+        self.part, self.text, self.layout = part, text, layout
+        self.numbers = np.arange(len(part)) if numbers is None else numbers
+        self._lengths = np.diff(part.token_offsets)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def lengths(self) -> np.ndarray:
+        """(N,) tokens each document contributes, after cutting."""
+        lengths = self._lengths[self.numbers]
+        return lengths if self.text.length is None else np.minimum(lengths, self.text.length)
+
+    def gold(self) -> Labels:
+        """True labels of all N documents, in order."""
+        return self._labels(self.numbers)
+
+    def _labels(self, numbers: np.ndarray) -> Labels:
+        offsets = self.part.label_offsets
+        starts, counts = offsets[numbers], offsets[numbers + 1] - offsets[numbers]
+        ids = self.part.label_ids[ranges(starts, counts)].astype(np.int64)
+        return Labels(torch.from_numpy(ids), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
+
+    def __getitem__(self, positions) -> Batch:
+        positions = np.asarray(positions, dtype=np.int64)
+        numbers = self.numbers[positions]
+        starts, lengths = self.part.token_offsets[numbers], self._lengths[numbers]
+        if self.text.length is not None:
+            lengths = np.minimum(lengths, self.text.length)
+        tokens = self.part.tokens[ranges(starts, lengths)].astype(np.int64)
+        batch = Batch(torch.from_numpy(positions), self._labels(numbers))
+        if self.layout == "bag":
+            batch.bags = _bags(tokens, lengths)
+        else:
+            width = self.text.length if self.text.fixed else int(lengths.max(initial=1))
+            padded = np.full((len(numbers), width), PADDING, np.int64)
+            padded[np.arange(width) < lengths[:, None]] = tokens
+            batch.tokens, batch.lengths = torch.from_numpy(padded), torch.from_numpy(lengths)
+        return batch
+
+
+def _bags(tokens: np.ndarray, lengths: np.ndarray) -> Bags:
+    span = int(tokens.max(initial=0)) + 1
+    documents = np.repeat(np.arange(len(lengths)), lengths)
+    pairs, counts = np.unique(documents * span + tokens, return_counts=True)
+    offsets = np.searchsorted(pairs, np.arange(len(lengths) + 1) * span)
+    ids = torch.from_numpy(pairs % span)
+    return Bags(ids, torch.from_numpy(counts.astype(np.float32)), torch.from_numpy(offsets.astype(np.int64)))

@@ -1,0 +1,94 @@
+"""A store's parts as Lightning dataloaders."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from xmtc.data.collate import Documents, Layout
+from xmtc.data.sampler import EvaluationSampler, TrainingSampler
+from xmtc.data.store import Store
+from xmtc.data.text import Text
+from xmtc.errors import InputError
+
+log = logging.getLogger(__name__)
+SPLIT_SEED = 1240  # the validation split of the papers' code
+
+
+class XMTCData(pl.LightningDataModule):
+    """Batches of a store.
+
+    batch_size, evaluation_batch_size: documents a process. validation_size: documents taken from train when the corpus has
+    no validation part, always the same ones. bucketing: batches of similar length. workers: loader processes a process.
+    limit: documents kept of each part, null for all (`debug=fast`).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        text: Text,
+        layout: Layout,
+        seed: int,
+        batch_size: int = 64,
+        evaluation_batch_size: int | None = None,
+        validation_size: int = 1000,
+        bucketing: bool = False,
+        workers: int = 0,
+        limit: int | None = None,
+    ):
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("evaluation_batch_size", evaluation_batch_size or 1)):
+            if value < 1:
+                raise InputError(f"data.{name}: expected at least 1, got {value}")
+        self.store, self.text, self.seed = store, text, seed
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size or batch_size
+        self.bucketing, self.workers = bucketing, workers
+        train, validation = self._split(validation_size)
+        parts = store.parts
+        held = parts["validation"] if "validation" in parts else parts["train"]
+        self.train = Documents(parts["train"], text, layout, train[:limit])
+        self.validation = Documents(held, text, layout, validation[:limit])
+        self.test = Documents(parts["test"], text, layout, np.arange(len(parts["test"]))[:limit])
+
+    def _split(self, validation_size: int) -> tuple[np.ndarray, np.ndarray]:
+        size = len(self.store.parts["train"])
+        everything = np.arange(size)
+        if "validation" in self.store.parts:
+            return everything, np.arange(len(self.store.parts["validation"]))
+        if not 0 < validation_size < size:
+            raise InputError(f"dataset.validation_size: expected 1 to {size - 1} of {size} documents, got {validation_size}")
+        from sklearn.model_selection import train_test_split
+
+        train, validation = train_test_split(everything, test_size=validation_size, random_state=SPLIT_SEED)
+        log.info("validation: %d documents split off train (seed %d)", validation_size, SPLIT_SEED)
+        return np.sort(train), np.sort(validation)
+
+    def train_label_counts(self) -> np.ndarray:
+        """(L,) int64: training documents of each label, validation documents left out."""
+        return np.bincount(self.train.gold().ids.numpy(), minlength=self.store.num_labels)
+
+    def _loader(self, documents: Documents, sampler) -> DataLoader:
+        pin = self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator"
+        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        return DataLoader(documents, batch_size=None, sampler=sampler, pin_memory=pin, **workers)
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def train_dataloader(self) -> DataLoader:
+        lengths = self.train.lengths() if self.bucketing else None
+        sampler = TrainingSampler(len(self.train), self.batch_size, self.seed, *self._place(), lengths)
+        return self._loader(self.train, sampler)
+
+    def _evaluation(self, documents: Documents) -> DataLoader:
+        return self._loader(documents, EvaluationSampler(len(documents), self.evaluation_batch_size, *self._place()))
+
+    def val_dataloader(self) -> DataLoader:
+        return self._evaluation(self.validation)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._evaluation(self.test)

@@ -1,0 +1,237 @@
+"""From a corpus to a store, once: tokens, vocabulary by document frequency, labels as CSR.
+
+The store's folder is named by a hash of what it is made of (file contents, reading options, tokenisation, format), so a
+changed corpus or setting gets a new one and two runs share what is the same. It is written beside its place and renamed
+when complete; a lock makes a second process wait and then use it. Memory: one block of documents per worker, the
+vocabulary, and the labels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from xmtc.data.sources.base import Source
+from xmtc.data.store import FORMAT, Store
+from xmtc.data.text import HuggingFace, Text
+from xmtc.data.tokenising import blocks
+from xmtc.data.vocabulary import PADDING, UNKNOWN
+from xmtc.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | None = None) -> Store:
+    """The store of this corpus under `cache`, made if it is not there. workers: processes, null for one per core.
+
+    Raises InputError for anything wrong with the corpus, or when the disk is full; then nothing is left behind.
+    """
+    source.check()
+    cache = Path(cache)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        content = _content(source, cache)
+        key = hashlib.sha256(json.dumps({"format": FORMAT, "text": text.key(), **content}, sort_keys=True).encode())
+        place = cache / f"{name}-{key.hexdigest()[:16]}"
+        with _locked(cache / f".{place.name}.lock"):
+            if not (place / "meta.json").exists():
+                shutil.rmtree(place, ignore_errors=True)
+                log.info("preparing %s into %s", name, place)
+                with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=cache) as folder:
+                    _Writer(Path(folder) / "store", source, text, content, workers).write()
+                    os.replace(Path(folder) / "store", place)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"paths.cache_dir: the disk is full while preparing {name} in {cache}") from error
+        if error.errno in (errno.EACCES, errno.EROFS):
+            raise InputError(f"paths.cache_dir: cannot write to {cache} ({error.strerror})") from error
+        raise
+    store = Store(place)
+    log.info(store.meta["report"])
+    return store
+
+
+@contextlib.contextmanager
+def _locked(path: Path):
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _content(source: Source, cache: Path) -> dict:
+    """What the corpus is: reading options and a sha256 of each file, remembered by size and time of change."""
+    known_path = cache / "hashes.json"
+    try:
+        known = json.loads(known_path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    files = {}
+    for path in source.files():
+        status = path.stat()
+        stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+        if stamp not in known:
+            with open(path, "rb") as file:
+                known[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
+        files[path.name] = known[stamp]
+    temporary = known_path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(known, indent=0))
+    os.replace(temporary, known_path)
+    return {"source": type(source).__name__, "options": source.fingerprint(), "files": files}
+
+
+class _Writer:
+    """Writes one store. Token ids are first-seen ids of training words, until the vocabulary's order is known."""
+
+    def __init__(self, folder: Path, source: Source, text: Text, content: dict, workers: int | None):
+        self.folder, self.source, self.text, self.content = folder, source, text, content
+        self.workers = workers or os.cpu_count() or 1
+        self.words: dict[str, int] = {}
+        self.frequency = np.zeros(0, np.int64)
+        self.labels: dict[str, int] = {}
+        self.counts: dict[str, dict[str, int]] = {}
+
+    def write(self) -> None:
+        parts = self.source.parts()
+        raw = {part: self._read(part) for part in parts}
+        order = self._vocabulary()
+        ids, num_labels = self._label_order(raw)
+        for part, (lengths, label_ids, label_counts) in raw.items():
+            self._finish(part, lengths, order)
+            self._write_labels(part, ids[label_ids], label_counts)
+            missed = int((ids[label_ids] >= num_labels).sum())
+            self.counts[part]["positives of labels unseen in training"] = missed
+        self._write_label_table(raw["train"][1], ids, num_labels)
+        digest = hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
+        meta = {"format": FORMAT, "parts": parts, "dataset_sha256": digest, "content": self.content}
+        meta |= {"text": self.text.key(), "counts": self.counts, "num_labels": num_labels}
+        meta["report"] = "; ".join(
+            f"{part}: " + ", ".join(f"{value} {what}" for what, value in counts.items() if value)
+            for part, counts in self.counts.items()
+        )
+        (self.folder / "meta.json").write_text(json.dumps(meta, indent=1))
+
+    def _read(self, part: str):
+        """Tokenises one part into provisional ids on disk; returns token counts and provisional labels as CSR."""
+        (self.folder / part).mkdir(parents=True)
+        lengths, label_ids, label_counts = [], [], []
+        count = {"documents": 0, "without text": 0, "without label": 0, "duplicate labels": 0}
+        with open(self.folder / part / "provisional", "wb") as file:
+            for block, label_lists in blocks(self.text, self.source.documents(part), self.workers):
+                ids = self._provisional(block, part == "train")
+                ids.astype(np.int32).tofile(file)
+                lengths.append(block.lengths)
+                for labels in label_lists:
+                    distinct = sorted({self.labels.setdefault(label, len(self.labels)) for label in labels})
+                    label_ids.extend(distinct)
+                    label_counts.append(len(distinct))
+                    count["duplicate labels"] += len(labels) - len(distinct)
+                    count["without label"] += not distinct
+                before = count["documents"]
+                count["documents"] += len(label_lists)
+                if count["documents"] // 50_000 > before // 50_000:
+                    log.info("%s: %d documents", part, count["documents"])
+        if not lengths:
+            raise InputError(f"dataset: the {part} part of the corpus has no documents")
+        lengths = np.concatenate(lengths)
+        count["without text"] = int((lengths == 0).sum())
+        self.counts[part] = count
+        return lengths, np.array(label_ids, np.int64), np.array(label_counts, np.int64)
+
+    def _provisional(self, block, training: bool) -> np.ndarray:
+        if block.words is None:  # a Hugging Face tokenizer has its own ids
+            if training:
+                size = max(len(self.frequency), len(block.frequency))
+                self.frequency = np.pad(self.frequency, (0, size - len(self.frequency)))
+                self.frequency += np.pad(block.frequency, (0, size - len(block.frequency)))
+            return block.ids
+        if not training:
+            table = np.array([self.words.get(word, -1) for word in block.words], np.int64)
+            return table[block.ids]
+        table = np.array([self.words.setdefault(word, len(self.words)) for word in block.words], np.int64)
+        if len(self.words) > len(self.frequency):
+            grown = np.zeros(max(len(self.words), 2 * len(self.frequency)), np.int64)
+            grown[: len(self.frequency)] = self.frequency
+            self.frequency = grown
+        self.frequency[table] += block.frequency
+        return table[block.ids]
+
+    def _vocabulary(self) -> np.ndarray | None:
+        """Writes text/; returns final id of each provisional id (None: they are final). Ties: first seen first."""
+        folder = self.folder / "text"
+        folder.mkdir()
+        if isinstance(self.text, HuggingFace):
+            (folder / "tokenizer.json").write_text(self.text.json(), encoding="utf-8")
+            np.save(folder / "document_frequency.npy", self.frequency)
+            return None
+        words = list(self.words)
+        frequency = self.frequency[: len(words)]
+        best = np.argsort(-frequency, kind="stable")[: self.text.vocabulary_size - 2]
+        final = np.full(len(words) + 1, UNKNOWN, np.int64)  # the last entry serves id -1: not met in training
+        final[best] = np.arange(2, len(best) + 2)
+        listed = ["<PAD>", "<UNK>"] + [words[i] for i in best]
+        assert PADDING == 0 and UNKNOWN == 1
+        (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
+        np.save(folder / "document_frequency.npy", np.concatenate([[0, 0], frequency[best]]))
+        self.words = {}
+        return final
+
+    def _finish(self, part: str, lengths: np.ndarray, order: np.ndarray | None) -> None:
+        """Turns provisional ids into final ones; a document without text becomes one unknown token."""
+        kept = np.maximum(lengths, 1)
+        offsets = np.concatenate([[0], np.cumsum(kept)])
+        source = np.concatenate([[0], np.cumsum(lengths)])
+        path = self.folder / part / "provisional"
+        out = open_memmap(self.folder / part / "tokens.npy", "w+", np.int32, (int(offsets[-1]),))
+        with open(path, "rb") as file:
+            for start in range(0, len(lengths), 10_000):
+                stop = min(start + 10_000, len(lengths))
+                ids = np.fromfile(file, np.int32, int(source[stop] - source[start]))
+                ids = ids if order is None else order[ids]
+                empty = np.flatnonzero(lengths[start:stop] == 0)
+                ids = np.insert(ids, source[start:stop][empty] - source[start], UNKNOWN)
+                out[offsets[start] : offsets[stop]] = ids
+        out.flush()
+        np.save(self.folder / part / "token_offsets.npy", offsets)
+        path.unlink()
+
+    def _label_order(self, raw: dict) -> tuple[np.ndarray, int]:
+        """Final id of each provisional label: labels of train and validation sorted by id, then those only in test."""
+        known = np.zeros(len(self.labels), bool)
+        for part, (_, label_ids, _) in raw.items():
+            if part != "test":
+                known[label_ids] = True
+        if not known.any():
+            raise InputError("dataset: no document of the training part has a label")
+        names = list(self.labels)
+        self.known = sorted((name for name, i in self.labels.items() if known[i]))
+        self.unseen = sorted(name for name, i in self.labels.items() if not known[i])
+        final = {name: i for i, name in enumerate(self.known + self.unseen)}
+        return np.array([final[name] for name in names], np.int64), len(self.known)
+
+    def _write_labels(self, part: str, ids: np.ndarray, counts: np.ndarray) -> None:
+        rows = np.repeat(np.arange(len(counts)), counts)
+        ids = ids[np.lexsort((ids, rows))]
+        np.save(self.folder / part / "label_ids.npy", ids.astype(np.int32))
+        np.save(self.folder / part / "label_offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
+
+    def _write_label_table(self, train_ids: np.ndarray, ids: np.ndarray, num_labels: int) -> None:
+        frequency = np.bincount(ids[train_ids], minlength=num_labels)
+        names = self.source.label_names()
+        rows = (f"{i}\t{label}\t{_clean(names.get(label, label))}\t{frequency[i]}\n" for i, label in enumerate(self.known))
+        (self.folder / "labels.tsv").write_text("".join(rows), encoding="utf-8")
+        (self.folder / "unseen_labels.txt").write_text("".join(f"{label}\n" for label in self.unseen), encoding="utf-8")
+
+
+def _clean(name: str) -> str:
+    return " ".join(name.split())

@@ -1,0 +1,63 @@
+"""A prepared corpus on disk: memory-mapped tokens and CSR labels. Made by `preparation.py`, read-only ever after.
+
+    meta.json           format, counts, hashes
+    labels.tsv          index, id, name, training frequency: L labels of train and validation, sorted by id
+    unseen_labels.txt   labels met only in test; label L + i is line i
+    text/               vocabulary.txt (word-level) or tokenizer.json; document_frequency.npy
+    PART/               tokens.npy int32, token_offsets.npy int64, label_ids.npy int32, label_offsets.npy int64
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xmtc.data.vocabulary import Vocabulary
+
+FORMAT = 1
+
+
+@dataclass
+class Part:
+    """N documents, in corpus order. tokens (sum of lengths,) int32 behind token_offsets (N + 1,); labels likewise."""
+
+    tokens: np.ndarray
+    token_offsets: np.ndarray
+    label_ids: np.ndarray
+    label_offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.token_offsets) - 1
+
+    @classmethod
+    def load(cls, folder: Path) -> Part:
+        names = ("tokens", "token_offsets", "label_ids", "label_offsets")
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
+
+
+class Store:
+    """An opened store. Costs nothing to open: arrays stay on disk until touched."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.meta = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
+        self.parts = {name: Part.load(self.folder / name) for name in self.meta["parts"]}
+        rows = [line.split("\t") for line in _lines(self.folder / "labels.tsv")]
+        self.labels = [row[1] for row in rows]
+        self.label_names = [row[2] for row in rows]
+        self.label_frequency = np.array([int(row[3]) for row in rows], dtype=np.int64)
+        self.unseen_labels = _lines(self.folder / "unseen_labels.txt")
+        text = self.folder / "text"
+        frequency = np.load(text / "document_frequency.npy")
+        self.vocabulary = Vocabulary(len(frequency), frequency, len(self.parts["train"]), text)
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.labels)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,0 +1,123 @@
+"""How text becomes tokens: word-level or by a Hugging Face tokenizer. Chosen by `text=` or by the encoder.
+
+A text specification has two halves. `key` is what decides the tokens, so what a prepared store is found by; `length`
+and `fixed` are applied when a batch is made, so one store serves encoders of any length.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Literal
+
+from xmtc.errors import InputError
+
+_FAST = re.compile(r"/SEP/|[^\W_]+(?:['’.,/-][^\W_]+)*")
+_HAS_WORD_CHARACTER = re.compile(r"\w")
+SEPARATOR = "/SEP/"  # between title and description in the papers' files; keeps its case
+
+
+class Text:
+    """length: tokens kept of a document, null for all. fixed: pad every batch to `length`, not to its longest text."""
+
+    def __init__(self, length: int | None = 500, fixed: bool = False):
+        if length is not None and length < 1:
+            raise InputError(f"text.length: expected at least 1 token or null, got {length}")
+        if fixed and length is None:
+            raise InputError("text.fixed: a fixed length needs text.length, which is null")
+        self.length, self.fixed = length, fixed
+
+    def key(self) -> dict:
+        """Everything that changes the tokens, as plain values."""
+        raise NotImplementedError
+
+
+class Words(Text):
+    """Words, lower-cased, in a vocabulary ordered by document frequency.
+
+    style `papers`: NLTK's word tokenizer, tokens without a word character dropped (AttentionXML's and CorNet's code;
+    systems.md 12.4). NLTK's trained English sentence splitter is used where its data is installed, its untrained one
+    otherwise; which one is part of the store's key. style `fast`: one regular expression, about ten times faster; words
+    keep inner apostrophes, points, commas, slashes and hyphens.
+    vocabulary_size: V at most, padding and unknown included.
+    """
+
+    def __init__(
+        self,
+        style: Literal["fast", "papers"] = "fast",
+        vocabulary_size: int = 500_000,
+        length: int | None = 500,
+        fixed: bool = False,
+    ):
+        super().__init__(length, fixed)
+        if vocabulary_size < 3:
+            raise InputError(f"text.vocabulary_size: expected at least 3, got {vocabulary_size}")
+        self.style, self.vocabulary_size = style, vocabulary_size
+
+    def key(self) -> dict:
+        splitter = _sentence_splitter()[0] if self.style == "papers" else None
+        return {"kind": "words", "style": self.style, "vocabulary_size": self.vocabulary_size, "splitter": splitter}
+
+    def tokenise(self, text: str) -> list[str]:
+        """The words of one document; empty for a document without any."""
+        if self.style == "fast":
+            return [word if word == SEPARATOR else word.lower() for word in _FAST.findall(text)]
+        words = _nltk_words(text)
+        return [w if w == SEPARATOR else w.lower() for w in words if _HAS_WORD_CHARACTER.search(w)]
+
+
+class HuggingFace(Text):
+    """A fast tokenizer of the transformers library, by hub name or local folder. Special tokens are not stored.
+
+    name: as for `AutoTokenizer.from_pretrained`.
+    """
+
+    def __init__(self, name: str, length: int | None = 512, fixed: bool = False):
+        super().__init__(length, fixed)
+        self.name = name
+
+    def key(self) -> dict:
+        import hashlib
+
+        return {"kind": "huggingface", "sha256": hashlib.sha256(self.json().encode()).hexdigest()}
+
+    def json(self) -> str:
+        """The tokenizer's whole definition: what the store keeps and what its key hashes."""
+        return _hugging_face(self.name).backend_tokenizer.to_str()
+
+
+@functools.cache
+def _hugging_face(name: str):
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"text.name: no tokenizer at {name!r} ({str(error).splitlines()[0]})") from error
+    if not tokenizer.is_fast:
+        raise InputError(f"text.name: {name!r} has no fast tokenizer, which preparing needs")
+    return tokenizer
+
+
+@functools.cache
+def _sentence_splitter():
+    from nltk.tokenize.punkt import PunktSentenceTokenizer
+
+    try:
+        from nltk.tokenize.punkt import PunktTokenizer
+
+        return "punkt-english", PunktTokenizer("english")
+    except LookupError:  # its data is a separate download
+        return "punkt-untrained", PunktSentenceTokenizer()
+
+
+@functools.cache
+def _word_tokenizer():
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()
+
+
+def _nltk_words(text: str) -> list[str]:
+    split, tokenizer = _sentence_splitter()[1], _word_tokenizer()
+    return [word for sentence in split.tokenize(text) for word in tokenizer.tokenize(sentence)]

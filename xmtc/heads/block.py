@@ -1,0 +1,123 @@
+"""One correlation block: gather evidence from all labels into R numbers, spread them back to every label.
+
+    context = delta( W1 sigma(x) + b1 )      gather: a sum over labels, (B, L) -> (B, R)
+    y       = r x + W2 context + b2          spread: label by label, (B, R) -> (B, L)
+
+Sources: CorNet (Xun et al., KDD 2020) eq. 1-2; LCENet's bottleneck, nonlinearity and residual are the same three parts.
+Both weights are stored label-major, (L, R), so that a slice of labels is a slice of rows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xmtc.errors import InputError
+
+ENTRY = {
+    "sigmoid": torch.sigmoid,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "elu": F.elu,
+    "identity": lambda x: x,
+}
+MIDDLE = {"elu": F.elu, "identity": lambda x: x}
+
+
+class CorrelationBlock(nn.Module):
+    """Parameters 2RL + R + L. Cost 4BRL. Init: Xavier-uniform weights, PyTorch's default biases (CorNet's code).
+
+    entry, middle: names in ENTRY and MIDDLE. dropout: on the context. zero_init: W2 and b2 start at zero, so that the block
+    with a residual starts as the identity.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        rank: int,
+        entry: str = "sigmoid",
+        middle: str = "elu",
+        residual: bool = True,
+        dropout: float = 0.0,
+        zero_init: bool = False,
+    ):
+        super().__init__()
+        if rank < 1:
+            raise InputError(f"head.rank: expected at least 1, got {rank}")
+        gather, spread = nn.Linear(num_labels, rank), nn.Linear(rank, num_labels)  # for PyTorch's default biases
+        self.gather_weight = nn.Parameter(nn.init.xavier_uniform_(gather.weight.data).t().contiguous())  # (L, R)
+        self.gather_bias = nn.Parameter(gather.bias.data)
+        self.spread_weight = nn.Parameter(nn.init.xavier_uniform_(spread.weight.data))  # (L, R)
+        self.spread_bias = nn.Parameter(spread.bias.data)
+        if zero_init:
+            nn.init.zeros_(self.spread_weight)
+            nn.init.zeros_(self.spread_bias)
+        self.entry, self.middle, self.residual, self.dropout = entry, middle, residual, dropout
+
+    def gather(self, logits_Bl: Tensor, labels: slice = slice(None)) -> Tensor:
+        """(B, R): this slice's share of the sum. The bias is not in it: it is added once, by `context`."""
+        return ENTRY[self.entry](logits_Bl) @ self.gather_weight[labels]
+
+    def context(self, gathered_BR: Tensor) -> Tensor:
+        context = MIDDLE[self.middle](gathered_BR + self.gather_bias)
+        return F.dropout(context, self.dropout, self.training)
+
+    def spread(self, logits_Bl: Tensor, context_BR: Tensor, labels: slice = slice(None)) -> Tensor:
+        """(B, l): the block's output for a slice of labels."""
+        spread = F.linear(context_BR, self.spread_weight[labels], self.spread_bias[labels])
+        return logits_Bl + spread if self.residual else spread
+
+    def forward(self, logits_BL: Tensor) -> Tensor:
+        return self.spread(logits_BL, self.context(self.gather(logits_BL)))
+
+    def label_parameters(self) -> dict[str, nn.Parameter]:
+        names = ("gather_weight", "spread_weight", "spread_bias")
+        return {name: getattr(self, name) for name in names}
+
+
+class FullBlock(nn.Module):
+    """No bottleneck: y = r x + sigma(x) W + b with W of L x L, CorNet's rejected simple design. Dense execution only.
+
+    Raises InputError above `limit` weights, naming the size.
+    """
+
+    def __init__(self, num_labels: int, entry: str, residual: bool, zero_init: bool, limit: float):
+        super().__init__()
+        weights = num_labels**2
+        if weights > limit:
+            gigabytes = weights * 4 / 1e9
+            raise InputError(
+                f"head.bottleneck=false: an L x L matrix of {num_labels:,} labels is {weights:.2e} weights"
+                f" ({gigabytes:,.2f} GB a block, four times that with Adam), above head.full_limit={limit:.0e}"
+            )
+        full = nn.Linear(num_labels, num_labels)
+        self.weight, self.bias = nn.Parameter(nn.init.xavier_uniform_(full.weight.data)), full.bias
+        if zero_init:
+            nn.init.zeros_(self.weight)
+            nn.init.zeros_(self.bias)
+        self.entry, self.residual = entry, residual
+
+    def forward(self, logits_BL: Tensor) -> Tensor:
+        mixed = F.linear(ENTRY[self.entry](logits_BL), self.weight, self.bias)
+        return logits_BL + mixed if self.residual else mixed
+
+
+class CorrelationHead(nn.Module):
+    """A stack of blocks; each reads the logits, not the probabilities, of the one before. No block at all: `head=none`.
+
+    raw_loss_weight: weight of the same loss on the raw logits, added to the loss on the enhanced ones.
+    """
+
+    def __init__(self, blocks: list[nn.Module] = (), raw_loss_weight: float = 0.0):
+        super().__init__()
+        if raw_loss_weight < 0:
+            raise InputError(f"head.raw_loss_weight: expected 0 or more, got {raw_loss_weight}")
+        self.blocks = nn.ModuleList(blocks)
+        self.raw_loss_weight = raw_loss_weight
+
+    def forward(self, logits_BL: Tensor) -> Tensor:
+        """Enhanced logits (B, L)."""
+        for block in self.blocks:
+            logits_BL = block(logits_BL)
+        return logits_BL

@@ -1,0 +1,137 @@
+"""Find run directories and read what they say of themselves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xmtc.errors import InputError
+
+
+@dataclass
+class Run:
+    """One run directory. An incomplete run has no test metrics, and what is not known of it is None."""
+
+    folder: Path
+    dataset: str
+    encoder: str
+    head: str
+    recipe: str | None = None
+    seed: int | None = None
+    test: dict[str, float | None] = field(default_factory=dict)
+    floor: dict[str, float | None] = field(default_factory=dict)
+    dataset_sha256: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    """steps, train_seconds, peak_memory_bytes, device, commit, command, ..."""
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.test)
+
+    @property
+    def name(self) -> str:
+        return f"{self.encoder}-{self.head}" + (f" seed {self.seed}" if self.seed is not None else "")
+
+    def curve(self) -> list[dict[str, float]]:
+        """Rows of curves.csv, without the cells that hold no number. Empty if there is no such file."""
+        path = self.folder / "curves.csv"
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{k: v for k, cell in row.items() if k and (v := _number(cell)) is not None}
+                    for row in csv.DictReader(file)]
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Run]:
+    """Every run directory in or below `folders`, once. InputError: no such folder, no runs in it, unreadable files."""
+    found: dict[Path, Run] = {}
+    for given in folders:
+        folder = Path(given)
+        if not folder.is_dir():
+            raise InputError(f"{given}: there is no such folder; expected a run directory or one that holds some")
+        paths = list(_run_directories(folder))
+        if not paths:
+            raise InputError(f"{given}: no run directory in it (a folder with config.yaml and overrides.yaml)")
+        for path in paths:
+            if path.resolve() not in found:
+                found[path.resolve()] = read_run(path)
+    return sorted(found.values(), key=lambda r: (r.dataset, r.encoder, r.head, r.seed is None, r.seed, str(r.folder)))
+
+
+def _run_directories(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))  # Hydra's .hydra looks like a run directory
+        if "config.yaml" in files and "overrides.yaml" in files:
+            folders.clear()
+            yield Path(root)
+        elif ".hydra" in os.listdir(root) and "multirun.yaml" not in files:
+            folders.clear()
+            yield Path(root)  # died before it could write its own configuration
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. InputError if its metrics.json or configuration cannot be read."""
+    config = _yaml(folder / "config.yaml") or _yaml(folder / ".hydra" / "config.yaml") or {}
+    chosen = _choices(_yaml(folder / "overrides.yaml") or _yaml(folder / ".hydra" / "overrides.yaml") or [])
+    metrics = _json(folder / "metrics.json")
+    provenance = metrics.get("provenance") or {}
+
+    def name(group: str) -> str | None:
+        node = config.get(group) if isinstance(config.get(group), dict) else {}
+        named = provenance.get(group) or (config.get("names") or {}).get(group) or node.get("name") or chosen.get(group)
+        target = node.get("_target_")
+        return named or (str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None)
+
+    facts = {**{k: v for k, v in metrics.items() if not isinstance(v, dict)}, **provenance}
+    return Run(
+        folder=folder,
+        dataset=name("dataset") or "?",
+        encoder=name("encoder") or "?",
+        head=name("head") or "?",
+        recipe=name("recipe"),
+        seed=provenance.get("seed", config.get("seed")),
+        test=metrics.get("test") or {},
+        floor=metrics.get("floor") or {},
+        dataset_sha256=provenance.get("dataset_sha256"),
+        facts=facts,
+    )
+
+
+def _choices(overrides: Any) -> dict[str, str]:
+    pairs = (str(o).lstrip("+").partition("=") for o in overrides) if isinstance(overrides, list) else ()
+    return {key: value for key, _, value in pairs}
+
+
+def _yaml(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable YAML: {str(error).splitlines()[0]}") from error
+
+
+def _json(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _number(cell: str | None) -> float | None:
+    try:
+        return float(cell) if cell else None
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,118 @@
+"""Averages of the weights along training, which evaluation uses in place of the last ones.
+
+Lightning's own averaging copies frozen tables and averages per epoch; the papers average every 100 steps and evaluate the
+average (systems.md 1.2). Only trainable parameters are averaged, so models with batch statistics are refused.
+"""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from xmtc.errors import InputError
+
+
+class Averaging(pl.Callback):
+    """Base. The average is swapped in before an evaluation and out after it; training goes on from the raw weights.
+
+    Memory: one more copy of the trainable weights. Saved and resumed with the checkpoint.
+    """
+
+    def __init__(self):
+        self.count = 0
+        self.average: dict[str, Tensor] = {}
+        self.enabled = True
+        self._raw: dict[str, Tensor] | None = None
+
+    def update(self, module: pl.LightningModule, step: int, epoch: int) -> None:
+        raise NotImplementedError
+
+    def setup(self, trainer, module, stage) -> None:
+        if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+            raise InputError("recipe.averaging: batch normalisation keeps statistics that averaging would not; use null")
+
+    @torch.no_grad()
+    def _move_towards(self, module, share: float) -> None:
+        """average += share (weights - average); the first call copies."""
+        self.count += 1
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                if name in self.average:
+                    average = self.average[name]
+                    if average.device != parameter.device:  # loaded from a checkpoint
+                        average = self.average[name] = average.to(parameter.device)
+                    average.lerp_(parameter.detach(), share)
+                else:
+                    self.average[name] = parameter.detach().clone()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.update(module, trainer.global_step, trainer.current_epoch)
+
+    @torch.no_grad()
+    def _swap(self, module) -> None:
+        for name, parameter in module.named_parameters():
+            if name in self.average:
+                mine = self.average[name].to(parameter.device)
+                self.average[name], parameter.data = parameter.data, mine
+
+    def on_validation_start(self, trainer, module) -> None:
+        if self.enabled and self.average:
+            self._swap(module)
+
+    def on_validation_end(self, trainer, module) -> None:
+        if self.enabled and self.average:
+            self._swap(module)
+
+    def evaluated(self, module) -> dict[str, Tensor]:
+        """The state dict with which an evaluation is made."""
+        state = module.state_dict()
+        return state | self.average if self.enabled else state
+
+    def state_dict(self) -> dict:
+        return {"count": self.count, "average": self.average}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.count, self.average = state["count"], state["average"]
+
+
+class RunningMean(Averaging):
+    """Mean of snapshots: one at the start of epoch `start_epoch` (count 1), then one every `every` steps (SWA in the
+    authors' code)."""
+
+    def __init__(self, start_epoch: int = 10, every: int = 100):
+        super().__init__()
+        self.start_epoch, self.every = start_epoch, every
+        self.started_at: int | None = None
+
+    def on_train_epoch_start(self, trainer, module) -> None:
+        if self.started_at is None and trainer.current_epoch >= self.start_epoch:
+            self.started_at = trainer.global_step
+            self._move_towards(module, 1.0)
+
+    def update(self, module, step, epoch) -> None:
+        if self.started_at is not None and (step - self.started_at) % self.every == 0:
+            self._move_towards(module, 1 / (self.count + 1))
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"started_at": self.started_at}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.started_at = state["started_at"]
+
+
+class Exponential(Averaging):
+    """Exponential moving average, updated every `every` steps with decay per step `decay`."""
+
+    def __init__(self, decay: float = 0.999, every: int = 10, start_step: int = 0):
+        super().__init__()
+        if not 0 < decay < 1:
+            raise InputError(f"recipe.averaging.decay: expected 0 < decay < 1, got {decay}")
+        self.decay, self.every, self.start_step = decay, every, start_step
+
+    def update(self, module, step, epoch) -> None:
+        if step >= self.start_step and step % self.every == 0:
+            # early on, a plain mean: the start should not be remembered for 1 / (1 - decay) steps
+            share = max(1 - self.decay**self.every, 1 / (self.count + 1))
+            self._move_towards(module, share)

@@ -1,0 +1,89 @@
+"""From a configuration to the objects of a run. The only place that knows every room."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from xmtc.data.datamodule import XMTCData
+from xmtc.data.preparation import prepare
+from xmtc.data.store import Store
+from xmtc.errors import InputError
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.module import XMTCModule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Built:
+    store: Store
+    data: XMTCData
+    module: XMTCModule
+
+
+def make(node: dict, **arguments):
+    """Instantiates a component's node with what the framework knows; plain containers, never DictConfig."""
+    return instantiate(node, _convert_="object", _partial_=True)(**arguments)
+
+
+def open_store(config: dict, text) -> Store:
+    paths, dataset = config["paths"], config["dataset"]
+    source = make(dataset["source"])
+    return prepare(source, dataset["name"], text, Path(paths["cache_dir"]), config["prepare_workers"])
+
+
+def build(config: dict) -> Built:
+    """Everything but the trainer. Prepares the store if it is missing. Seeds must be set before."""
+    text = make(config["encoder"]["text"])
+    store = open_store(config, text)
+    encoder = make(config["encoder"], vocabulary=store.vocabulary)
+    data = XMTCData(store, encoder.text, encoder.layout, config["seed"], **config["data"])
+    decoder = encoder.make_decoder(store.num_labels)
+    counts = torch.from_numpy(data.train_label_counts())
+    if config["recipe"]["prior_bias"]:
+        try:
+            decoder.set_prior(log_odds(counts, len(data.train)))
+        except InputError as error:
+            log.warning("%s; the bias starts as the decoder has it", error)
+    head = make(config["head"], num_labels=store.num_labels)
+    objective = make(config["recipe"]["objective"])
+    objective.prepare(counts, len(data.train))
+    execution = make(config["execution"], decoder=decoder, head=head, objective=objective)
+    module = XMTCModule(
+        encoder,
+        decoder,
+        head,
+        execution,
+        ranking_metrics(store, config),
+        instantiate(config["recipe"]["optimizer"], _convert_="object", _partial_=True),
+        make(config["recipe"]["schedule"]),
+    )
+    return Built(store, data, module)
+
+
+def ranking_metrics(store: Store, config: dict) -> RankingMetrics:
+    frequency = torch.from_numpy(store.label_frequency)
+    propensity = config["dataset"]["propensity"]
+    documents = len(store.parts["train"])
+    return RankingMetrics(
+        store.num_labels, frequency, documents, propensity_a=propensity["a"], propensity_b=propensity["b"]
+    )
+
+
+def log_odds(counts: torch.Tensor, documents: int) -> torch.Tensor:
+    """(L,) log odds of a label in a training document, half a document added on both sides."""
+    positive = counts.double() + 0.5
+    return torch.log(positive / (documents + 1 - positive)).float()
+
+
+def dense_tables(module: nn.Module) -> None:
+    """Several processes: word tables get dense gradients, which collectives understand; rows stay lazy."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding) and part.sparse:
+            part.lazy, part.sparse = True, False

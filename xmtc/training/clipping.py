@@ -1,0 +1,53 @@
+"""Clipping of the global gradient norm, sparse gradients included (torch's own refuses them)."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+
+from xmtc.errors import InputError
+from xmtc.training.optimizers import squared_norm
+
+
+class Clipping(pl.Callback):
+    """Scales all gradients so that their common norm is at most `norm`."""
+
+    def __init__(self, norm: float = 1.0):
+        if norm <= 0:
+            raise InputError(f"recipe.clipping.norm: expected a positive number, got {norm}")
+        self.norm = norm
+
+    def limit(self, total: float) -> float:
+        return self.norm
+
+    def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not grads:
+            return
+        total = torch.stack([squared_norm(grad) for grad in grads]).sum().sqrt().item()
+        limit = self.limit(total)
+        if total > limit:
+            for grad in grads:
+                grad.mul_(limit / (total + 1e-6))
+
+
+class AdaptiveClipping(Clipping):
+    """The authors' rule (systems.md 1.2): m = largest of the last `window` recorded norms (one +inf at first); clip at
+    factor m; then record min(norm, 2 m, 1). So the first `window` steps are free and later limits are at most `factor`."""
+
+    def __init__(self, factor: float = 5.0, window: int = 5):
+        self.factor, self.window = factor, window
+        self.recorded = [math.inf]
+
+    def limit(self, total: float) -> float:
+        largest = max(self.recorded)
+        self.recorded = (self.recorded + [min(total, 2 * largest, 1.0)])[-self.window :]
+        return self.factor * largest
+
+    def state_dict(self) -> dict:
+        return {"recorded": self.recorded}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.recorded = state["recorded"]

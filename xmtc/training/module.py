@@ -1,0 +1,82 @@
+"""The LightningModule: encoder, decoder and head under one objective, scored from top-k lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from xmtc.data.batch import Batch
+from xmtc.decoders.base import LabelDecoder
+from xmtc.encoders.base import Encoder
+from xmtc.heads.block import CorrelationHead
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.optimizers import parameter_groups
+
+
+class XMTCModule(pl.LightningModule):
+    """Asks the execution for `loss` and `topk` only.
+
+    optimizer: parameter groups -> optimizer. schedule: optimizer, total steps -> factor of the learning rate per step.
+    k: labels kept of each document in evaluation. collector: where a full evaluation leaves its top-k lists.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: LabelDecoder,
+        head: CorrelationHead,
+        execution,
+        metrics: RankingMetrics,
+        optimizer: Callable,
+        schedule: Callable,
+    ):
+        super().__init__()
+        self.encoder, self.decoder, self.head = encoder, decoder, head
+        self.execution, self.metrics = execution, metrics
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.k = max(metrics.ks)
+        self.collector = None
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        encoded = self.encoder(batch)
+        loss = encoded.main_weight * self.execution.loss(encoded, batch.labels)
+        for name, auxiliary in encoded.auxiliary.items():
+            loss = loss + auxiliary
+            self.log(f"train/{name}", auxiliary.detach(), batch_size=len(batch))
+        return loss
+
+    def _evaluate(self, batch: Batch) -> None:
+        if len(batch) == 0:  # another process still has documents
+            return
+        scores, labels = self.execution.topk(self.encoder(batch), self.k)
+        self.metrics.update(labels[:, : max(self.metrics.ks)], batch.labels)
+        if self.collector is not None:
+            self.collector.add(batch.documents, labels, scores)
+
+    def on_validation_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        # every process holds the same sums, so nothing is left to synchronise
+        self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()}, sync_dist=False)
+
+    def on_test_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": value for name, value in self.metrics.compute().items()}, sync_dist=False)
+
+    def configure_optimizers(self):
+        optimizer = self.make_optimizer(parameter_groups(self))
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.make_schedule(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,186 @@
+"""One run from its configuration to its run directory: train, choose the best weights, test, write down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from xmtc.errors import InputError
+from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.averaging import Averaging
+from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
+from xmtc.training.checkpoints import Checkpoints, load_best
+from xmtc.training.predictions import Predictions
+from xmtc.training.progress import Progress
+from xmtc.training.provenance import provenance
+from xmtc.training.record import Record, peak_memory_bytes
+from xmtc.training.start_from import start_from
+
+log = logging.getLogger(__name__)
+KEPT = 100  # labels of each document in predictions.npz
+MONITOR = "val/nDCG@5"
+
+
+def session(config: dict, folder: Path, names: dict) -> dict:
+    """Trains and tests; returns what metrics.json holds. names: what each group chose, for the provenance.
+
+    A folder that holds checkpoints/last.ckpt is continued when `resume` names it.
+    """
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    built = build(config)
+    if config["init_from"]:
+        start_from(Path(config["init_from"]), built)
+    resumed = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
+    if resumed is not None and not resumed.exists():
+        raise InputError(f"resume: {folder} has no checkpoints/last.ckpt to go on from")
+    record, checkpoints = Record(folder / "curves.csv"), Checkpoints(folder / "checkpoints", MONITOR)
+    trainer = _trainer(config, folder, record, checkpoints)
+    if trainer.world_size > 1:
+        dense_tables(built.module)
+    _describe(built, config)
+    write_inputs(folder, built)
+    before = _resumed_steps(folder)
+    try:
+        weights = {"ckpt_path": str(resumed), "weights_only": True} if resumed else {}
+        trainer.fit(built.module, datamodule=built.data, **weights)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        steps = trainer.global_step
+        if not _validated_at(record, steps):
+            trainer.validate(built.module, datamodule=built.data, verbose=False)
+        result = _score(config, folder, built, trainer, checkpoints)
+    finally:
+        for logger in trainer.loggers:
+            logger.finalize("finished")
+        _finish_wandb(config)
+    result |= {
+        "train_seconds": round(record.seconds, 2),
+        "documents_per_second": round(record.documents_per_second, 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "parameters": sum(p.numel() for p in built.module.parameters()),
+        "steps": steps,
+    }
+    birth = provenance(
+        config["dataset"]["name"], built.store.meta["dataset_sha256"], config["seed"], trainer.world_size, **names
+    )
+    result["provenance"] = birth | {"resumed_from_step": before + [_step_of(resumed)] if resumed else None}
+    _write_json(folder / "metrics.json", result)
+    return result
+
+
+def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints) -> pl.Trainer:
+    recipe = config["recipe"]
+    patience = recipe["validation"]["patience"]
+    callbacks = [record, checkpoints]
+    for part in ("clipping", "averaging"):
+        if recipe[part]:
+            callbacks.append(make(recipe[part]))
+    if patience is not None:
+        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience, check_finite=False))
+    if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
+        callbacks.append(Progress())
+    logger = make(config["logger"]) if config["logger"] else False
+    options = dict(config["trainer"])
+    options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
+    if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise InputError(f"trainer.accelerator={options['accelerator']}: no GPU is visible here; use trainer=cpu")
+    return make(options, logger=logger, callbacks=callbacks, default_root_dir=str(folder))
+
+
+def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Checkpoints) -> dict:
+    """Validation and test with the best weights, predictions kept. The test set is read here and nowhere else."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, (Averaging, Checkpoints, Record)):
+            callback.enabled = False
+    best = load_best(folder / "checkpoints", built.module)
+    module, data, store = built.module, built.data, built.store
+    module.k = min(KEPT, store.num_labels)
+    module.collector = held = Predictions(len(data.validation), module.k)
+    validation = trainer.validate(module, datamodule=data, verbose=False)[0]
+    held.gather()
+    gold = data.validation.gold()
+    threshold = best_threshold(torch.from_numpy(held.scores), torch.from_numpy(held.labels), gold)
+    result = {"test": None, "validation": _plain(validation), "threshold": threshold, "best": best}
+    scored = [("validation", held, data.validation)]
+    if config["test"]:
+        module.collector = tested = Predictions(len(data.test), module.k)
+        result["test"] = _plain(trainer.test(module, datamodule=data, verbose=False)[0])
+        tested.gather()
+        scored.append(("test", tested, data.test))
+        result["floor"] = floor(ranking_metrics(store, config), data)
+    for name, predictions, documents in scored:
+        sets = LabelSetMetrics(store.num_labels, threshold)
+        sets.update(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.scores), documents.gold())
+        result[name] |= sets.compute()
+        file = "predictions.npz" if name == "test" else "predictions_validation.npz"
+        if trainer.is_global_zero:
+            predictions.save(folder / file, documents.gold(), store.unseen_labels)
+    return result
+
+
+def floor(metrics: RankingMetrics, data) -> dict:
+    """What the most frequent training labels score on test, the same for every document."""
+    counts = torch.from_numpy(data.train_label_counts())
+    frequent = counts.argsort(descending=True, stable=True)[: max(metrics.ks)]
+    metrics.update(frequent.expand(len(data.test), -1), data.test.gold())
+    return metrics.compute()
+
+
+def _plain(results: dict) -> dict:
+    return {name.split("/", 1)[1]: float(value) for name, value in results.items()}
+
+
+def _validated_at(record: Record, step: int) -> bool:
+    return bool(record._rows) and record._rows[-1]["step"] == step
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
+def _resumed_steps(folder: Path) -> list[int]:
+    path = folder / "metrics.json"
+    if not path.exists():
+        return []
+    return json.loads(path.read_text())["provenance"]["resumed_from_step"] or []
+
+
+def _describe(built: Built, config: dict) -> None:
+    total = sum(p.numel() for p in built.module.parameters())
+    log.info(
+        "%s: %d train, %d validation, %d test documents, %d labels; %s parameters; %s execution",
+        config["dataset"]["name"], len(built.data.train), len(built.data.validation), len(built.data.test),
+        built.store.num_labels, f"{total:,}", type(built.module.execution).__name__.lower(),
+    )  # fmt: skip
+
+
+@rank_zero_only
+def write_inputs(folder: Path, built: Built) -> None:
+    """labels.tsv and text/: what a run needs to be used without its corpus."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(built.store.folder / "labels.tsv", folder / "labels.tsv")
+    shutil.copytree(built.store.folder / "text", folder / "text", dirs_exist_ok=True)
+
+
+@rank_zero_only
+def _write_json(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, path)
+
+
+def _finish_wandb(config: dict) -> None:
+    """A run left open would swallow the next one of a sweep."""
+    if config["logger"] and "wandb" in config["logger"]["_target_"].lower():
+        import wandb
+
+        wandb.finish(quiet=True)

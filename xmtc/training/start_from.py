@@ -1,0 +1,54 @@
+"""`init_from`: the best weights of another run, labels and words matched by name."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from xmtc.data.store import _lines
+from xmtc.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def start_from(run: Path, built) -> None:
+    """Copies what fits: label rows of decoder and blocks by label id, rows of word tables by word, all else by name and
+    shape. What does not fit keeps its initial value and is logged. A head that the other run had not stays as made."""
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    if not checkpoint.exists():
+        raise InputError(f"init_from: {run} has no checkpoints/best.ckpt")
+    theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    module, store = built.module, built.store
+    labels = _matches([line.split("\t")[1] for line in _lines(run / "labels.tsv")], store.labels)
+    words = None
+    if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
+        words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words())
+    by_label = {f"decoder.{name}" for name in module.decoder.label_parameters()}
+    for i, block in enumerate(module.head.blocks):
+        if hasattr(block, "label_parameters"):
+            by_label |= {f"head.blocks.{i}.{name}" for name in block.label_parameters()}
+    tables = {name for name, p in module.named_parameters() if words and p.ndim == 2 and len(p) == store.vocabulary.size}
+    left = []
+    with torch.no_grad():
+        for name, mine in module.state_dict().items():
+            rows = labels if name in by_label else words if name in tables else None
+            if name not in theirs:
+                left.append(name)
+            elif rows is not None and theirs[name].shape[1:] == mine.shape[1:]:
+                mine[rows[1]] = theirs[name][rows[0]].to(mine)
+            elif theirs[name].shape == mine.shape:
+                mine.copy_(theirs[name])
+            else:
+                left.append(name)
+    log.info("init_from %s: %d labels matched; kept as made: %s", run, len(labels[0]), ", ".join(left) or "nothing")
+
+
+def _matches(theirs: list[str], ours: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row numbers in both of the names they share."""
+    place = {name: i for i, name in enumerate(theirs)}
+    pairs = [(place[name], i) for i, name in enumerate(ours) if name in place]
+    if not pairs:
+        raise InputError("init_from: the two runs have no label in common")
+    return torch.tensor(pairs).unbind(1)
