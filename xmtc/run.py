@@ -5,113 +5,21 @@ Exit code 0 only if training and testing finished; 2 for an input or configurati
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-
-from xmtc.config import check_command_line, config_dir, register_resolvers
+from xmtc.entry import start
 from xmtc.errors import InputError
-
-log = logging.getLogger("xmtc")
-# what may be changed when a run is continued; anything else would be another run
-RESUMABLE = ("trainer.", "logger", "paths.", "recipe.max_epochs", "data.workers", "prepare_workers", "recipe.validation.")
+from xmtc.job import continued, job
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Leaves through SystemExit with the exit code."""
-    import hydra
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours
-    register_resolvers()
     try:
-        arguments = check_command_line(continued(sys.argv[1:] if argv is None else argv))
-        sys.argv = [sys.argv[0], *arguments]
-        hydra.main(config_path=str(config_dir()), config_name="run", version_base="1.3")(_job)()
+        arguments = continued(sys.argv[1:] if argv is None else argv)
     except InputError as error:
         print(f"xmtc.run: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("xmtc.run: interrupted; go on with resume=RUN_DIR", file=sys.stderr)
-        raise SystemExit(130) from None
-
-
-def continued(argv: list[str]) -> list[str]:
-    """With resume=RUN_DIR: that run's own overrides, in its own folder, and those new ones that may change."""
-    given = [word for word in argv if word.startswith("resume=") and word not in ("resume=", "resume=null")]
-    if not given:
-        return argv
-    folder = Path(given[-1].removeprefix("resume=").strip("'\""))
-    saved = folder / "overrides.yaml"
-    if not saved.exists():
-        raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
-    new = [word for word in argv if word not in given and not word.startswith("hydra.run.dir=")]
-    refused = [word for word in new if not word.startswith("-") and not word.lstrip("+~").startswith(RESUMABLE)]
-    if refused:
-        raise InputError(
-            f"{refused[0]}: cannot change when a run is continued; these can: {', '.join(RESUMABLE)};"
-            " init_from=RUN_DIR starts a new run from its weights"
-        )
-    return [*OmegaConf.load(saved), *new, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
-
-
-def _job(config: DictConfig) -> float | None:
-    """One job of Hydra's. Returns the validation score, for sweepers that search."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    names = {group: hydra.runtime.choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}
-    overrides = [word for word in hydra.overrides.task if not word.startswith("resume=")]
-    result = execute(config, Path(hydra.runtime.output_dir), overrides, names)
-    return result and result["best"]["score"]
-
-
-def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict) -> dict | None:
-    """Runs a composed configuration in `folder`; None after a dry run."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    if not plain["dry_run"]:
-        from xmtc.training.session import session
-
-        folder.mkdir(parents=True, exist_ok=True)
-        if not plain["resume"]:
-            _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
-            _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
-        result = session(plain, folder, names)
-        part = "test" if plain["test"] else "validation"
-        log.info("%s: %s", part, " ".join(f"{k} {100 * result[part][k]:.2f}" for k in ("P@1", "P@3", "P@5", "nDCG@5")))
-        log.info("run directory: %s", folder)
-        return result
-    print(OmegaConf.to_yaml(config, resolve=True))
-    return None
-
-
-def run(overrides: list[str] = ()) -> dict:
-    """From Python: one run; returns what its metrics.json holds. Raises InputError, never exits."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from xmtc.config import compose_checked
-
-    register_resolvers()
-    arguments = continued(list(overrides))
-    config = compose_checked(arguments, hydra_node=True)
-    choices = config.hydra.runtime.choices
-    names = {group: choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}
-    with open_dict(config):
-        HydraConfig.instance().set_config(config)
-        folder = Path(str(config.hydra.run.dir))
-        config.hydra.runtime.output_dir = str(folder.absolute())
-        HydraConfig.instance().set_config(config)
-        hydra = config.pop("hydra")
-    task = [word for word in hydra.overrides.task if not word.startswith("resume=")]
-    return execute(config, folder, task, names)
-
-
-def _write(path: Path, content: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    start("xmtc.run", job, arguments)
 
 
 if __name__ == "__main__":

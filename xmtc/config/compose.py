@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import version
@@ -29,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xmtc.config.check import check_node
 from xmtc.config.messages import one_line, unknown_top_level
 from xmtc.config.paths import config_dir
+from xmtc.config.plain import check_plain
 from xmtc.config.resolvers import register_resolvers
 from xmtc.errors import InputError
 
@@ -122,14 +124,18 @@ def _check(config: DictConfig, known: set[str]) -> None:
         config.hydra.runtime.output_dir = "."
         try:
             HydraConfig.instance().set_config(config)
-            for key in config:
-                if key != "hydra":
-                    node = config._get_node(key)
-                    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else config[key]
-                    check_node(plain, str(key))
+            plain = {str(key): _resolved(config, key) for key in config if key != "hydra"}
+            check_plain(plain)
+            for key, value in plain.items():
+                check_node(value, key)
         finally:
             HydraConfig.instance().cfg = previous
             config.hydra.runtime.output_dir = held if held is not None else "???"
+
+
+def _resolved(config: DictConfig, key: str) -> Any:
+    node = config._get_node(key)
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else config[key]
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

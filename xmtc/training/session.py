@@ -50,14 +50,15 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     write_inputs(folder, built)
     before = _resumed_steps(folder)
     try:
-        weights = {"ckpt_path": str(resumed), "weights_only": True} if resumed else {}
-        trainer.fit(built.module, datamodule=built.data, **weights)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
         steps = trainer.global_step
         if not _validated_at(record, steps):
-            trainer.validate(built.module, datamodule=built.data, verbose=False)
+            trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
         result = _score(config, folder, built, trainer, checkpoints)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
+            raise KeyboardInterrupt from None
+        raise
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
@@ -105,7 +106,7 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
     module, data, store = built.module, built.data, built.store
     module.k = min(KEPT, store.num_labels)
     module.collector = held = Predictions(len(data.validation), module.k)
-    validation = trainer.validate(module, datamodule=data, verbose=False)[0]
+    validation = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)[0]
     held.gather()
     gold = data.validation.gold()
     threshold = best_threshold(torch.from_numpy(held.scores), torch.from_numpy(held.labels), gold)
@@ -113,7 +114,7 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
     scored = [("validation", held, data.validation)]
     if config["test"]:
         module.collector = tested = Predictions(len(data.test), module.k)
-        result["test"] = _plain(trainer.test(module, datamodule=data, verbose=False)[0])
+        result["test"] = _plain(trainer.test(module, datamodule=data, verbose=False, weights_only=True)[0])
         tested.gather()
         scored.append(("test", tested, data.test))
         result["floor"] = floor(ranking_metrics(store, config), data)

@@ -1,0 +1,80 @@
+"""conf/ as it is shipped: every choice can be composed, and every plain setting has a type."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from xmtc.config import compose_checked, config_dir
+from xmtc.config.compose import compose_jobs
+from xmtc.config.plain import TYPES, lookup
+from xmtc.errors import InputError
+
+# facts for interpolation, in a shape of their own
+FREE = ("dataset.paper", "recipe.encoders")
+
+
+def names(group):
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def plain(config):
+    """The configuration resolved but for what only hydra.main knows."""
+    held = {k: v for k, v in OmegaConf.to_container(config, resolve=False).items() if k != "logger"}
+    config = OmegaConf.create(held)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def leaves(node, where=""):
+    if where in FREE or (isinstance(node, dict) and "_target_" in node):
+        return
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from leaves(value, f"{where}.{key}" if where else key)
+    elif node is not None:
+        yield where
+
+
+@pytest.mark.parametrize("recipe", names("recipe"))
+@pytest.mark.parametrize("encoder", names("encoder"))
+def test_every_pair_of_encoder_and_recipe(encoder, recipe):
+    jobs = compose_jobs([f"encoder={encoder}", f"recipe={recipe}", f"head={','.join(names('head'))}"])
+    assert len(jobs) == len(names("head"))
+
+
+@pytest.mark.parametrize("group", ["trainer", "logger", "debug", "execution", "embedding"])
+def test_every_other_choice(group):
+    for name in names(group):
+        try:
+            compose_checked([f"{group}={name}"])
+        except InputError as error:  # a choice may ask for something that only its user knows
+            assert "must be given" in str(error)
+
+
+@pytest.mark.parametrize("dataset", names("dataset"))
+def test_every_dataset_composes_or_names_what_is_missing(dataset):
+    try:
+        compose_checked([f"dataset={dataset}"])
+    except InputError as error:
+        assert "must be given" in str(error)
+
+
+def test_every_plain_setting_has_a_type():
+    config = plain(compose_checked([]))
+    assert sorted(set(leaves(config)) - set(TYPES)) == []
+    assert sorted(key for key in TYPES if not lookup(config, key)[0]) == []
+
+
+@pytest.mark.parametrize("override, line", [
+    ("seed=abc", "seed: expected a whole number, got the text abc"),
+    ("seed=-1", "seed: expected at least 0"),
+    ("dry_run=3", "dry_run: expected true or false"),
+    ("data.batch_size=0", "data.batch_size: expected at least 1"),
+    ("recipe.max_epochs=two", "recipe.max_epochs: expected a whole number"),
+    ("head.entry=foo", "head.entry: expected one of"),
+    ("head.rnk=3", "did you mean rank?"),
+    ("encoder=xmlcn", "did you mean xmlcnn?"),
+    ("trainer.max_epoch=3", "did you mean max_epochs?"),
+])
+def test_what_cannot_be_used(override, line):
+    with pytest.raises(InputError) as error:
+        compose_checked([override])
+    assert line in str(error.value) and "\n" not in str(error.value)

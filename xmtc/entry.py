@@ -1,0 +1,48 @@
+"""How every Hydra command of xmtc starts and ends: overrides checked first, errors in one line, exit codes kept.
+
+0: done. 2: input or configuration that cannot be used. 130: Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from xmtc.config import check_command_line, config_dir, register_resolvers
+from xmtc.errors import InputError
+
+
+def start(program: str, job: Callable, argv: Sequence[str], always: Sequence[str] = ()) -> None:
+    """Runs `job(config)` under hydra.main. always: overrides of the command itself."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours
+    register_resolvers()
+    try:
+        arguments = check_command_line([*argv, *always])
+        sys.argv = [sys.argv[0], *arguments]
+        quiet_lightning()
+        hydra.main(config_path=str(config_dir()), config_name="run", version_base="1.3")(job)()
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; a run goes on with resume=RUN_DIR", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def quiet_lightning() -> None:
+    """Lightning announces devices, products and defaults; what a user needs of that is in our own lines."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\).*is deprecated",
+        r"The '\w+_dataloader' does not have many workers",
+        r".*You have overridden `.*` .* dataloader",
+        r"Checkpoint directory .* exists and is not empty",
+        r"The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message=message)
