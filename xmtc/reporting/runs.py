@@ -62,7 +62,12 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
         for path in paths:
             if path.resolve() not in found:
                 found[path.resolve()] = read_run(path)
-    return sorted(found.values(), key=lambda r: (r.dataset, r.encoder, r.head, r.seed is None, r.seed, str(r.folder)))
+    return sorted(found.values(), key=_order)
+
+
+def _order(run: Run) -> tuple:
+    seed = run.seed if isinstance(run.seed, int) else -1
+    return run.dataset, run.encoder, run.head != "none", run.head, seed, str(run.folder)
 
 
 def _run_directories(folder: Path) -> Iterator[Path]:

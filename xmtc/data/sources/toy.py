@@ -50,10 +50,11 @@ class ToySource(Source):
         synonyms: int = 20,
         repeats: int = 2,
         noise: int = 500,
+        words: int = 24,
         seed: int = 0,
     ):
         self.sizes = {"train": train, "validation": validation, "test": test}
-        self.synonyms, self.repeats, self.noise, self.seed = synonyms, repeats, noise, seed
+        self.mn = words; self.synonyms, self.repeats, self.noise, self.seed = synonyms, repeats, noise, seed
         values = {**self.sizes, "synonyms": synonyms, "repeats": repeats, "noise": noise}
         for name, value in values.items():
             if value < 1:
@@ -97,7 +98,7 @@ class ToySource(Source):
         if random.integers(0, 2):
             labels.append(f"topic{random.integers(0, TOPICS)}")
             words += self._words(random, labels[-1])
-        noise = random.integers(0, self.noise, max(0, random.integers(24, 41) - len(words)))
+        noise = random.integers(0, self.noise, max(0, random.integers(self.mn, self.mn*3//2) - len(words)))
         words += [f"n{number}" for number in noise]
         return " ".join(words[place] for place in random.permutation(len(words))), labels
 

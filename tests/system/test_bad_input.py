@@ -1,0 +1,78 @@
+"""One clear line and exit code 2; Ctrl-C is 130 and loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import xmtc
+from xmtc.errors import InputError
+
+
+def refused(overrides, message):
+    with pytest.raises(InputError, match=message) as error:
+        xmtc.run(overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_key_value_and_choice_name_the_key(small):
+    refused([*small, "head.rnk=3"], "head.rnk")
+    refused([*small, "head.rank=many"], "head.rank")
+    refused([*small, "encoder=xmlcn"], "encoder=xmlcn.*xmlcnn")
+    refused([*small, "recipe.objective.reduction=sum"], "reduction.*mean.*label_sum")
+
+
+def test_missing_folder(small, tmp_path):
+    of_toy = [word for word in small if word.startswith("dataset")]
+    rest = [word for word in small if word not in of_toy]
+    refused(["dataset=folder", f"dataset.path={tmp_path / 'nowhere'}", *rest], "nowhere")
+
+
+def test_divergence_names_the_step_and_the_remedy(small):
+    refused([*small, "encoder=bow", "head=none", "recipe.optimizer.lr=1e30", "recipe.max_epochs=20"],
+            "step .*recipe.optimizer.lr")
+
+
+def test_absent_gpu(small):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    refused([*small, "trainer=gpu"], "trainer.accelerator=gpu.*trainer=cpu")
+
+
+def command(*overrides):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "xmtc.run", *overrides], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_command_line_error_is_one_line_and_exit_code_2(small):
+    process = command(*small, "head.rnk=3")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert len(errors.strip().splitlines()) == 1 and "head.rnk" in errors and "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_interrupt_leaves_a_resumable_checkpoint(small, tmp_path):
+    process = command(*small, "encoder=bow", "head=none", "encoder.embedding.size=16", "recipe.max_epochs=100000")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/*/*/curves.csv")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    (folder,) = tmp_path.glob("runs/*/*/*")
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    import torch
+
+    step = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    again = xmtc.run([f"resume={folder}", f"recipe.max_epochs={step + 2}"])
+    assert again["steps"] > step and again["provenance"]["resumed_from_step"] == [step]
