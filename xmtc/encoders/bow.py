@@ -83,7 +83,8 @@ class _WeightedSum(torch.autograd.Function):
         ctx.save_for_backward(words_W, rows_W, weights_W)
         ctx.words = len(vectors_UE)
         shape = (documents, len(vectors_UE))
-        return _sparse(rows_W, words_W, weights_W, shape, vectors_UE.dtype) @ vectors_UE
+        with torch.autocast(vectors_UE.device.type, enabled=False):  # no bf16 product on CPUs, and sums of many words
+            return _sparse(rows_W, words_W, weights_W, shape, vectors_UE.dtype) @ vectors_UE
 
     @staticmethod
     def backward(ctx, grad_BE: Tensor):
@@ -92,7 +93,8 @@ class _WeightedSum(torch.autograd.Function):
         transposed = _sparse(
             words_W[order], rows_W[order], weights_W[order], (ctx.words, len(grad_BE)), grad_BE.dtype
         )
-        return transposed @ grad_BE, None, None, None, None
+        with torch.autocast(grad_BE.device.type, enabled=False):
+            return transposed @ grad_BE, None, None, None, None
 
 
 def _sparse(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:

@@ -72,7 +72,7 @@ class WordConvolution(torch.autograd.Function):
         # each winning position hands its gradient to the `width` words under its window
         offsets = torch.arange(width, device=padded.device)
         positions = places_BNF.reshape(B, N * F_, 1) + offsets  # (B, N F, w)
-        words = padded.gather(1, positions.reshape(B, -1)).view(B, N * F_, width)
+        words = padded.gather(1, positions.reshape(B, N * F_ * width)).view(B, N * F_, width)
         filters = torch.arange(F_, device=padded.device).repeat(N).view(1, N * F_, 1)
         target = (words * width + offsets) * F_ + filters
         grad = grad_BFN.transpose(1, 2).reshape(B, N * F_, 1).expand_as(target)

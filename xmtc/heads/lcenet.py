@@ -46,6 +46,8 @@ class LCENet(CorrelationHead):
             raise InputError(f"head.blocks: expected at least 1 (head=none has none), got {blocks}")
         if not 0 <= dropout < 1:
             raise InputError(f"head.dropout: expected 0 <= dropout < 1, got {dropout}")
+        if dropout and not bottleneck:
+            raise InputError(f"head.dropout={dropout} acts on the bottleneck, which head.bottleneck=false leaves out")
         if bottleneck:
             made = [
                 CorrelationBlock(num_labels, rank, entry, middle, residual, dropout, zero_init) for _ in range(blocks)

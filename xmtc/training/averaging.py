@@ -23,7 +23,8 @@ class Averaging(pl.Callback):
         self.count = 0
         self.average: dict[str, Tensor] = {}
         self.enabled = True
-        self._raw: dict[str, Tensor] | None = None
+        self._swapped = False
+        self._step = 0  # the last one seen
 
     def update(self, module: pl.LightningModule, step: int, epoch: int) -> None:
         raise NotImplementedError
@@ -46,8 +47,13 @@ class Averaging(pl.Callback):
                 else:
                     self.average[name] = parameter.detach().clone()
 
+    def on_train_start(self, trainer, module) -> None:
+        self._step = trainer.global_step
+
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        self.update(module, trainer.global_step, trainer.current_epoch)
+        if trainer.global_step != self._step:  # not after a batch whose gradient is only accumulated
+            self._step = trainer.global_step
+            self.update(module, trainer.global_step, trainer.current_epoch)
 
     @torch.no_grad()
     def _swap(self, module) -> None:
@@ -55,13 +61,18 @@ class Averaging(pl.Callback):
             if name in self.average:
                 mine = self.average[name].to(parameter.device)
                 self.average[name], parameter.data = parameter.data, mine
+        self._swapped = not self._swapped
 
     def on_validation_start(self, trainer, module) -> None:
         if self.enabled and self.average:
             self._swap(module)
 
     def on_validation_end(self, trainer, module) -> None:
-        if self.enabled and self.average:
+        if self._swapped:
+            self._swap(module)
+
+    def on_exception(self, trainer, module, exception) -> None:
+        if self._swapped:  # stopped within an evaluation: the last checkpoint is about to be written
             self._swap(module)
 
     def evaluated(self, module) -> dict[str, Tensor]:

@@ -28,6 +28,8 @@ class AdamW(torch.optim.AdamW):
         eps_before_correction: bool = False,
     ):
         super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, fused=True)
+        # a fused step would take a gradient scaler's scaled gradients; the lazy rows and the clipping need true ones
+        self._step_supports_amp_scaling = False
         self.eps_before_correction = eps_before_correction
         self.base_eps = eps
 
@@ -104,6 +106,7 @@ def parameter_groups(model: torch.nn.Module) -> list[dict]:
         for m in model.modules()
         if isinstance(m, torch.nn.Embedding) and getattr(m, "lazy", m.sparse) and m.weight.requires_grad
     ]
+    tables = list(dict.fromkeys(tables))  # two modules may share one table
     known = {id(p) for p in tables}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
     groups = [

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from xmtc.data.store import _lines
+from xmtc.data.vocabulary import PADDING
 from xmtc.errors import InputError
+from xmtc.heads.block import FullBlock
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +28,29 @@ def start_from(run: Path, built) -> None:
     if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
         words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words())
     by_label = {f"decoder.{name}" for name in module.decoder.label_parameters()}
+    square = set()  # labels by labels
     for i, block in enumerate(module.head.blocks):
-        if hasattr(block, "label_parameters"):
+        if isinstance(block, FullBlock):
+            by_label.add(f"head.blocks.{i}.bias")
+            square.add(f"head.blocks.{i}.weight")
+        else:
             by_label |= {f"head.blocks.{i}.{name}" for name in block.label_parameters()}
-    tables = {name for name, p in module.named_parameters() if words and p.ndim == 2 and len(p) == store.vocabulary.size}
+    tables = {
+        f"{name}.weight"
+        for name, part in module.named_modules()
+        if words and isinstance(part, torch.nn.Embedding) and part.padding_idx == PADDING
+    }
     left = []
     with torch.no_grad():
         for name, mine in module.state_dict().items():
-            rows = labels if name in by_label else words if name in tables else None
+            rows = labels if name in by_label else None
             if name not in theirs:
                 left.append(name)
+            elif name in square and theirs[name].ndim == 2:
+                mine[labels[1][:, None], labels[1]] = theirs[name][labels[0][:, None], labels[0]].to(mine)
+            elif name in tables and theirs[name].shape[1:] == mine.shape[1:]:
+                kept = (words[0] < len(theirs[name])) & (words[1] < len(mine))  # tables may leave out rare words
+                mine[words[1][kept]] = theirs[name][words[0][kept]].to(mine)
             elif rows is not None and theirs[name].shape[1:] == mine.shape[1:]:
                 mine[rows[1]] = theirs[name][rows[0]].to(mine)
             elif theirs[name].shape == mine.shape:
