@@ -52,8 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
     parser.add_argument("--output", metavar="DIR",
                         help="where the files go (default: the folder if one is given, else the current folder)")
+    parser.add_argument("--into", metavar="DIR",
+                        help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.into:
+            from xmtc.reporting.keep import keep
+
+            count = keep(find_runs(arguments.folders), Path(arguments.into))
+            print(f"added {count} rows to {arguments.into}/results.csv", file=sys.stderr)
         print(report(arguments.folders, arguments.output), end="")
     except InputError as error:
         print(error, file=sys.stderr)

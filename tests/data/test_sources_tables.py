@@ -30,7 +30,8 @@ def complaint(source, part="train"):
 
 def test_csv_values(tmp_path):
     long = "x" * 200_000
-    source = CsvSource(folder(tmp_path, "csv", f'text,labels,id\r\n"a, ""b""\nc",x y; z;x,1\r\n{long},,2\r\n\r\n,q,3\r\n'))
+    content = f'text,labels,id\r\n"a, ""b""\nc",x y; z;x,1\r\n{long},,2\r\n\r\n,q,3\r\n'
+    source = CsvSource(folder(tmp_path, "csv", content))
     source.check()
     assert source.parts() == ["train", "test"]
     assert list(source.documents("train")) == [('a, "b"\nc', ["x y", "z", "x"]), (long, []), ("", ["q"])]

@@ -72,7 +72,8 @@ class Batch(_Movable):
 
     documents: (B,) int64, position of each document in its split.
     labels: true labels.
-    tokens: (B, T) int64, 0 is padding, padded on the right; every row has at least one token. None for bags.
+    tokens: (B, T) int64, filled up on the right with the vocabulary's padding (0 for words); every row has at least one
+        token. None for bags.
     lengths: (B,) int64, tokens that are not padding. None for bags.
     bags: words and counts, None for encoders that read token sequences.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,9 +22,9 @@ SPLIT_SEED = 1240  # the validation split of the papers' code
 class XMTCData(pl.LightningDataModule):
     """Batches of a store.
 
-    batch_size, evaluation_batch_size: documents a process. validation_size: documents taken from train when the corpus has
-    no validation part, always the same ones. bucketing: batches of similar length. workers: loader processes a process.
-    limit: documents kept of each part, null for all (`debug=fast`).
+    batch_size, evaluation_batch_size: documents a process. validation_size: documents (or, below 1, the share) taken
+    from train when the corpus has no validation part, always the same ones. bucketing: batches of similar length.
+    workers: loader processes a process. limit: documents kept of each part, null for all (`debug=fast`).
     """
 
     def __init__(
@@ -34,14 +35,15 @@ class XMTCData(pl.LightningDataModule):
         seed: int,
         batch_size: int = 64,
         evaluation_batch_size: int | None = None,
-        validation_size: int = 1000,
+        validation_size: int | float = 1000,
         bucketing: bool = False,
         workers: int = 0,
         limit: int | None = None,
     ):
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("evaluation_batch_size", evaluation_batch_size or 1)):
-            if value < 1:
+        sizes = {"batch_size": batch_size, "evaluation_batch_size": evaluation_batch_size, "limit": limit}
+        for name, value in sizes.items():
+            if value is not None and value < 1:
                 raise InputError(f"data.{name}: expected at least 1, got {value}")
         self.store, self.text, self.seed = store, text, seed
         self.batch_size = batch_size
@@ -50,17 +52,23 @@ class XMTCData(pl.LightningDataModule):
         train, validation = self._split(validation_size)
         parts = store.parts
         held = parts["validation"] if "validation" in parts else parts["train"]
-        self.train = Documents(parts["train"], text, layout, train[:limit])
-        self.validation = Documents(held, text, layout, validation[:limit])
-        self.test = Documents(parts["test"], text, layout, np.arange(len(parts["test"]))[:limit])
+        padding = store.vocabulary.padding
+        self.train = Documents(parts["train"], text, layout, train[:limit], padding)
+        self.validation = Documents(held, text, layout, validation[:limit], padding)
+        self.test = Documents(parts["test"], text, layout, np.arange(len(parts["test"]))[:limit], padding)
 
     def _split(self, validation_size: int) -> tuple[np.ndarray, np.ndarray]:
         size = len(self.store.parts["train"])
         everything = np.arange(size)
         if "validation" in self.store.parts:
             return everything, np.arange(len(self.store.parts["validation"]))
-        if not 0 < validation_size < size:
-            raise InputError(f"dataset.validation_size: expected 1 to {size - 1} of {size} documents, got {validation_size}")
+        share = isinstance(validation_size, float) and validation_size < 1
+        count = math.ceil(validation_size * size) if share else validation_size  # as scikit-learn rounds
+        if not 0 < count < size or count != int(count):
+            raise InputError(
+                f"dataset.validation_size: expected 1 to {size - 1} of {size} documents, got {validation_size}"
+            )
+        validation_size = int(count)
         from sklearn.model_selection import train_test_split
 
         train, validation = train_test_split(everything, test_size=validation_size, random_state=SPLIT_SEED)
@@ -81,7 +89,10 @@ class XMTCData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         lengths = self.train.lengths() if self.bucketing else None
-        sampler = TrainingSampler(len(self.train), self.batch_size, self.seed, *self._place(), lengths)
+        rank, processes = self._place()
+        if len(self.train) < processes:
+            raise InputError(f"trainer.devices: {processes} processes for {len(self.train)} training documents")
+        sampler = TrainingSampler(len(self.train), self.batch_size, self.seed, rank, processes, lengths)
         return self._loader(self.train, sampler)
 
     def _evaluation(self, documents: Documents) -> DataLoader:

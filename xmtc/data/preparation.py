@@ -9,84 +9,102 @@ vocabulary, and the labels.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import tempfile
+import time
+from array import array
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
+from xmtc.data.files import growing, locked, save, writing_to
 from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT, Store
 from xmtc.data.text import HuggingFace, Text
-from xmtc.data.tokenising import blocks
+from xmtc.data.tokenising import blocks, hugging_face_size
 from xmtc.data.vocabulary import PADDING, UNKNOWN
+from xmtc.data.word_rows import word_rows
 from xmtc.errors import InputError
 
 log = logging.getLogger(__name__)
+TELL = 10  # seconds between lines of progress
 
 
 def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | None = None) -> Store:
     """The store of this corpus under `cache`, made if it is not there. workers: processes, null for one per core.
 
-    Raises InputError for anything wrong with the corpus, or when the disk is full; then nothing is left behind.
+    Raises InputError for anything wrong with the corpus, or when the disk is full; then nothing is left behind. A store
+    that is there is used even where the cache cannot be written.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # would wait for its parent's lock for ever
+        raise RuntimeError("xmtc was called while a process of its own imported the script: guard it by __name__")
     source.check()
     cache = Path(cache)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        content = _content(source, cache)
-        key = hashlib.sha256(json.dumps({"format": FORMAT, "text": text.key(), **content}, sort_keys=True).encode())
-        place = cache / f"{name}-{key.hexdigest()[:16]}"
-        with _locked(cache / f".{place.name}.lock"):
-            if not (place / "meta.json").exists():
-                shutil.rmtree(place, ignore_errors=True)
-                log.info("preparing %s into %s", name, place)
-                with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=cache) as folder:
-                    _Writer(Path(folder) / "store", source, text, content, workers).write()
-                    os.replace(Path(folder) / "store", place)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"paths.cache_dir: the disk is full while preparing {name} in {cache}") from error
-        if error.errno in (errno.EACCES, errno.EROFS):
-            raise InputError(f"paths.cache_dir: cannot write to {cache} ({error.strerror})") from error
-        raise
+    content = _content(source, cache)
+    key = hashlib.sha256(json.dumps({"format": FORMAT, "text": text.key(), **content}, sort_keys=True).encode())
+    place = cache / f"{name}-{key.hexdigest()[:16]}"
+    if not _usable(place):
+        with writing_to(cache, f"preparing {name}"):
+            cache.mkdir(parents=True, exist_ok=True)
+            with locked(cache / f".{place.name}.lock"):
+                if not _usable(place):
+                    _make(place, source, name, text, content, workers)
     store = Store(place)
     log.info(store.meta["report"])
     return store
 
 
-@contextlib.contextmanager
-def _locked(path: Path):
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _usable(place: Path) -> bool:
+    """Whether a whole store of this version is there."""
+    try:
+        return json.loads((place / "meta.json").read_text(encoding="utf-8"))["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _make(place: Path, source: Source, name: str, text: Text, content: dict, workers: int | None) -> None:
+    for left in place.parent.glob(f".{place.name}-*"):  # of a process that was killed: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    if place.exists():
+        log.warning("%s is incomplete or of another version and is made again", place)
+        shutil.rmtree(place)
+    log.info("preparing %s into %s", name, place)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as folder:
+        _Writer(Path(folder) / "store", source, text, content, workers).write()
+        os.replace(Path(folder) / "store", place)
 
 
 def _content(source: Source, cache: Path) -> dict:
     """What the corpus is: reading options and a sha256 of each file, remembered by size and time of change."""
     known_path = cache / "hashes.json"
     try:
-        known = json.loads(known_path.read_text())
+        known = dict(json.loads(known_path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         known = {}
-    files = {}
+    files, new = {}, False
     for path in source.files():
-        status = path.stat()
+        status = path.stat()  # the source has opened it
         stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
         if stamp not in known:
             with open(path, "rb") as file:
                 known[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
-        files[path.name] = known[stamp]
+            new = True
+        same = sum(other.rpartition("#")[0] == path.name or other == path.name for other in files)
+        files[f"{path.name}#{same + 1}" if same else path.name] = known[stamp]
     temporary = known_path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(known, indent=0))
-    os.replace(temporary, known_path)
+    try:
+        if new:
+            cache.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(known, indent=0), encoding="utf-8")
+            os.replace(temporary, known_path)
+    except OSError:  # only a convenience: the store itself will tell what is wrong
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return {"source": type(source).__name__, "options": source.fingerprint(), "files": files}
 
 
@@ -100,6 +118,7 @@ class _Writer:
         self.frequency = np.zeros(0, np.int64)
         self.labels: dict[str, int] = {}
         self.counts: dict[str, dict[str, int]] = {}
+        self.padding, self.unknown = text.special() if isinstance(text, HuggingFace) else (PADDING, UNKNOWN)
 
     def write(self) -> None:
         parts = self.source.parts()
@@ -115,38 +134,50 @@ class _Writer:
         digest = hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
         meta = {"format": FORMAT, "parts": parts, "dataset_sha256": digest, "content": self.content}
         meta |= {"text": self.text.key(), "counts": self.counts, "num_labels": num_labels}
+        meta |= {"padding": self.padding, "unknown": self.unknown}
         meta["report"] = "; ".join(
             f"{part}: " + ", ".join(f"{value} {what}" for what, value in counts.items() if value)
             for part, counts in self.counts.items()
         )
-        (self.folder / "meta.json").write_text(json.dumps(meta, indent=1))
+        (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
     def _read(self, part: str):
         """Tokenises one part into provisional ids on disk; returns token counts and provisional labels as CSR."""
         (self.folder / part).mkdir(parents=True)
-        lengths, label_ids, label_counts = [], [], []
+        lengths, label_ids, label_counts = [], array("q"), array("q")
+        begun = told = time.monotonic()
         count = {"documents": 0, "without text": 0, "without label": 0, "duplicate labels": 0}
         with open(self.folder / part / "provisional", "wb") as file:
             for block, label_lists in blocks(self.text, self.source.documents(part), self.workers):
                 ids = self._provisional(block, part == "train")
-                ids.astype(np.int32).tofile(file)
+                file.write(ids.astype(np.int32).data)
                 lengths.append(block.lengths)
                 for labels in label_lists:
-                    distinct = sorted({self.labels.setdefault(label, len(self.labels)) for label in labels})
+                    distinct = sorted({self._label(label) for label in labels})
                     label_ids.extend(distinct)
                     label_counts.append(len(distinct))
                     count["duplicate labels"] += len(labels) - len(distinct)
                     count["without label"] += not distinct
-                before = count["documents"]
                 count["documents"] += len(label_lists)
-                if count["documents"] // 50_000 > before // 50_000:
-                    log.info("%s: %d documents", part, count["documents"])
+                if (now := time.monotonic()) - told > TELL:
+                    told = now
+                    rate = count["documents"] / (now - begun)
+                    log.info("%s: %d documents, %.0f documents/s", part, count["documents"], rate)
         if not lengths:
             raise InputError(f"dataset: the {part} part of the corpus has no documents")
         lengths = np.concatenate(lengths)
         count["without text"] = int((lengths == 0).sum())
         self.counts[part] = count
         return lengths, np.array(label_ids, np.int64), np.array(label_counts, np.int64)
+
+    def _label(self, label: str) -> int:
+        """Provisional id; the first time, whether labels.tsv can hold it."""
+        known = self.labels.get(label)
+        if known is None:
+            if any(c in label for c in "\t\n\r") or not label.isascii() and not _is_utf8(label):
+                raise InputError(f"dataset: the label {label!r} holds a tab, a line end or half a character")
+            known = self.labels[label] = len(self.labels)
+        return known
 
     def _provisional(self, block, training: bool) -> np.ndarray:
         if block.words is None:  # a Hugging Face tokenizer has its own ids
@@ -167,24 +198,34 @@ class _Writer:
         return table[block.ids]
 
     def _vocabulary(self) -> np.ndarray | None:
-        """Writes text/; returns final id of each provisional id (None: they are final). Ties: first seen first."""
+        """Writes text/; returns final id of each provisional id (None: they are final)."""
         folder = self.folder / "text"
         folder.mkdir()
         if isinstance(self.text, HuggingFace):
-            (folder / "tokenizer.json").write_text(self.text.json(), encoding="utf-8")
-            np.save(folder / "document_frequency.npy", self.frequency)
+            definition = self.text.json()
+            (folder / "tokenizer.json").write_text(definition, encoding="utf-8")
+            missing = max(0, hugging_face_size(definition) - len(self.frequency))
+            save(folder / "document_frequency.npy", np.pad(self.frequency, (0, missing)))
             return None
         words = list(self.words)
         frequency = self.frequency[: len(words)]
-        best = np.argsort(-frequency, kind="stable")[: self.text.vocabulary_size - 2]
-        final = np.full(len(words) + 1, UNKNOWN, np.int64)  # the last entry serves id -1: not met in training
+        rank = np.zeros(len(words), bool) if self.text.prefer is None else ~self._preferred(self.text.prefer)
+        best = np.lexsort((rank, -frequency))[: self.text.vocabulary_size - 2]  # stable: ties as first seen
+        final = np.full(len(words) + 1, UNKNOWN, np.int32)  # the last entry serves id -1: not met in training
         final[best] = np.arange(2, len(best) + 2)
         listed = ["<PAD>", "<UNK>"] + [words[i] for i in best]
-        assert PADDING == 0 and UNKNOWN == 1
         (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
-        np.save(folder / "document_frequency.npy", np.concatenate([[0, 0], frequency[best]]))
+        save(folder / "document_frequency.npy", np.concatenate([[0, 0], frequency[best]]))
         self.words = {}
         return final
+
+    def _preferred(self, path: Path) -> np.ndarray:
+        """Which words a file of word vectors holds."""
+        wanted = {word.encode(): i for word, i in self.words.items()}
+        held = np.zeros(len(wanted), bool)
+        for _, word, _, _ in word_rows(path, wanted):
+            held[wanted[word]] = True
+        return held
 
     def _finish(self, part: str, lengths: np.ndarray, order: np.ndarray | None) -> None:
         """Turns provisional ids into final ones; a document without text becomes one unknown token."""
@@ -192,17 +233,16 @@ class _Writer:
         offsets = np.concatenate([[0], np.cumsum(kept)])
         source = np.concatenate([[0], np.cumsum(lengths)])
         path = self.folder / part / "provisional"
-        out = open_memmap(self.folder / part / "tokens.npy", "w+", np.int32, (int(offsets[-1]),))
-        with open(path, "rb") as file:
-            for start in range(0, len(lengths), 10_000):
-                stop = min(start + 10_000, len(lengths))
+        tokens = growing(self.folder / part / "tokens.npy", np.int32, int(offsets[-1]))
+        with open(path, "rb") as file, tokens as out:
+            for start in range(0, len(lengths), 1000):
+                stop = min(start + 1000, len(lengths))
                 ids = np.fromfile(file, np.int32, int(source[stop] - source[start]))
                 ids = ids if order is None else order[ids]
                 empty = np.flatnonzero(lengths[start:stop] == 0)
-                ids = np.insert(ids, source[start:stop][empty] - source[start], UNKNOWN)
-                out[offsets[start] : offsets[stop]] = ids
-        out.flush()
-        np.save(self.folder / part / "token_offsets.npy", offsets)
+                ids = np.insert(ids, source[start:stop][empty] - source[start], self.unknown)
+                out.write(ids.data)
+        save(self.folder / part / "token_offsets.npy", offsets)
         path.unlink()
 
     def _label_order(self, raw: dict) -> tuple[np.ndarray, int]:
@@ -222,16 +262,25 @@ class _Writer:
     def _write_labels(self, part: str, ids: np.ndarray, counts: np.ndarray) -> None:
         rows = np.repeat(np.arange(len(counts)), counts)
         ids = ids[np.lexsort((ids, rows))]
-        np.save(self.folder / part / "label_ids.npy", ids.astype(np.int32))
-        np.save(self.folder / part / "label_offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
+        save(self.folder / part / "label_ids.npy", ids.astype(np.int32))
+        save(self.folder / part / "label_offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
 
     def _write_label_table(self, train_ids: np.ndarray, ids: np.ndarray, num_labels: int) -> None:
         frequency = np.bincount(ids[train_ids], minlength=num_labels)
         names = self.source.label_names()
-        rows = (f"{i}\t{label}\t{_clean(names.get(label, label))}\t{frequency[i]}\n" for i, label in enumerate(self.known))
+        named = ((label, _clean(names.get(label, label))) for label in self.known)
+        rows = (f"{i}\t{label}\t{name}\t{frequency[i]}\n" for i, (label, name) in enumerate(named))
         (self.folder / "labels.tsv").write_text("".join(rows), encoding="utf-8")
         (self.folder / "unseen_labels.txt").write_text("".join(f"{label}\n" for label in self.unseen), encoding="utf-8")
 
 
 def _clean(name: str) -> str:
-    return " ".join(name.split())
+    return " ".join(name.split()).encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # JSON can spell half a surrogate pair
+        return False
+    return True

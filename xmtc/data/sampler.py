@@ -34,14 +34,14 @@ class TrainingSampler(Sampler):
         random = np.random.default_rng([self.seed, self.epoch])
         order = random.permutation(self.size)
         together = self.batch_size * self.world_size
-        steps = np.arange(len(self))
+        steps = np.arange(-(-self.size // together))
         if self.lengths is not None:
             window = together * self.window
             for start in range(0, self.size, window):
                 piece = order[start : start + window]
                 order[start : start + window] = piece[np.argsort(self.lengths[piece], kind="stable")]
             random.shuffle(steps)
-        for step in steps:
+        for step in steps[steps < len(self)]:
             batch = order[step * together : (step + 1) * together]
             yield np.array_split(batch, self.world_size)[self.rank]
 

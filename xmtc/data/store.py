@@ -1,6 +1,6 @@
 """A prepared corpus on disk: memory-mapped tokens and CSR labels. Made by `preparation.py`, read-only ever after.
 
-    meta.json           format, counts, hashes
+    meta.json           format, counts, hashes; ids of the padding and the unknown token
     labels.tsv          index, id, name, training frequency: L labels of train and validation, sorted by id
     unseen_labels.txt   labels met only in test; label L + i is line i
     text/               vocabulary.txt (word-level) or tokenizer.json; document_frequency.npy
@@ -22,12 +22,16 @@ FORMAT = 1
 
 @dataclass
 class Part:
-    """N documents, in corpus order. tokens (sum of lengths,) int32 behind token_offsets (N + 1,); labels likewise."""
+    """N documents, in corpus order. tokens (sum of lengths,) int32 behind token_offsets (N + 1,); labels likewise.
+
+    One loaded from a folder is sent to another process as that folder's name, not as its arrays.
+    """
 
     tokens: np.ndarray
     token_offsets: np.ndarray
     label_ids: np.ndarray
     label_offsets: np.ndarray
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.token_offsets) - 1
@@ -35,7 +39,12 @@ class Part:
     @classmethod
     def load(cls, folder: Path) -> Part:
         names = ("tokens", "token_offsets", "label_ids", "label_offsets")
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names))
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names), folder)
+
+    def __reduce__(self):
+        if self.folder is not None:
+            return Part.load, (self.folder,)
+        return Part, (self.tokens, self.token_offsets, self.label_ids, self.label_offsets)
 
 
 class Store:
@@ -52,7 +61,8 @@ class Store:
         self.unseen_labels = _lines(self.folder / "unseen_labels.txt")
         text = self.folder / "text"
         frequency = np.load(text / "document_frequency.npy")
-        self.vocabulary = Vocabulary(len(frequency), frequency, len(self.parts["train"]), text)
+        special = {name: self.meta[name] for name in ("padding", "unknown") if name in self.meta}
+        self.vocabulary = Vocabulary(len(frequency), frequency, len(self.parts["train"]), text, **special)
 
     @property
     def num_labels(self) -> int:
@@ -60,4 +70,4 @@ class Store:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    return path.read_bytes().decode("utf-8").split("\n")[:-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from pathlib import Path
 from typing import Literal
 
 from xmtc.errors import InputError
@@ -39,7 +40,8 @@ class Words(Text):
     systems.md 12.4). NLTK's trained English sentence splitter is used where its data is installed, its untrained one
     otherwise; which one is part of the store's key. style `fast`: one regular expression, about ten times faster; words
     keep inner apostrophes, points, commas, slashes and hyphens.
-    vocabulary_size: V at most, padding and unknown included.
+    vocabulary_size: V at most, padding and unknown included. prefer: a file of word vectors; of words in equally many
+    documents those it has come first (as in the papers, with GloVe), then the one met first.
     """
 
     def __init__(
@@ -48,15 +50,24 @@ class Words(Text):
         vocabulary_size: int = 500_000,
         length: int | None = 500,
         fixed: bool = False,
+        prefer: str | None = None,
     ):
         super().__init__(length, fixed)
+        if style not in ("fast", "papers"):
+            raise InputError(f"text.style: expected fast or papers, got {style}")
         if vocabulary_size < 3:
             raise InputError(f"text.vocabulary_size: expected at least 3, got {vocabulary_size}")
         self.style, self.vocabulary_size = style, vocabulary_size
+        self.prefer = Path(prefer).expanduser() if prefer else None
 
     def key(self) -> dict:
         splitter = _sentence_splitter()[0] if self.style == "papers" else None
-        return {"kind": "words", "style": self.style, "vocabulary_size": self.vocabulary_size, "splitter": splitter}
+        key = {"kind": "words", "style": self.style, "vocabulary_size": self.vocabulary_size, "splitter": splitter}
+        if self.prefer is not None:
+            from xmtc.data.word_rows import identity
+
+            key["prefer"] = identity(self.prefer)
+        return key
 
     def tokenise(self, text: str) -> list[str]:
         """The words of one document; empty for a document without any."""
@@ -79,7 +90,17 @@ class HuggingFace(Text):
     def key(self) -> dict:
         import hashlib
 
-        return {"kind": "huggingface", "sha256": hashlib.sha256(self.json().encode()).hexdigest()}
+        padding, unknown = self.special()
+        digest = hashlib.sha256(self.json().encode()).hexdigest()
+        return {"kind": "huggingface", "sha256": digest, "padding": padding, "unknown": unknown}
+
+    def special(self) -> tuple[int, int]:
+        """Ids of padding and of what stands for an empty text: the unknown token, else padding, end of text, 0."""
+        tokenizer = _hugging_face(self.name)
+        ids = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
+        padding, unknown, end = (None if i is None else int(i) for i in ids)
+        first = lambda *choices: next((i for i in choices if i is not None), 0)  # noqa: E731
+        return first(padding, end, unknown), first(unknown, padding, end)
 
     def json(self) -> str:
         """The tokenizer's whole definition: what the store keeps and what its key hashes."""

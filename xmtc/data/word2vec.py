@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from xmtc.data.embedding import WordVectors
+from xmtc.data.files import locked, save, writing_to
 from xmtc.data.store import Part
-from xmtc.data.vocabulary import UNKNOWN, Vocabulary
+from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 class Word2Vec(WordVectors):
     """Skip-gram or CBOW with negative sampling over the training part, by gensim; kept in the store, so made once.
 
-    scale: the vectors are scaled to this standard deviation. Words met fewer than `min_count` times start as noise of that
-    size. One worker makes the result repeatable; more are faster.
+    scale: the vectors are scaled to this standard deviation. Words met fewer than `min_count` times start as noise of
+    that size. One worker makes the result repeatable; more are faster.
     """
 
     def __init__(
@@ -47,7 +48,11 @@ class Word2Vec(WordVectors):
         key = hashlib.sha256(json.dumps({name: getattr(self, name) for name in names}).encode()).hexdigest()[:12]
         path = vocabulary.folder.parent / "vectors" / f"word2vec-{key}.npy"
         if not path.exists():
-            self._train(vocabulary, path)
+            with writing_to(path.parent, "keeping word vectors"):
+                path.parent.mkdir(exist_ok=True)
+                with locked(path.with_suffix(".lock")):  # processes of one run wait for the first
+                    if not path.exists():
+                        self._train(vocabulary, path)
         vectors = np.load(path)[: vocabulary.size]
         known = vectors.any(axis=1)
         table = torch.empty(vocabulary.size, self.size).normal_(0, self.scale)
@@ -66,15 +71,19 @@ class Word2Vec(WordVectors):
             negative=5, sample=1e-4, seed=0, workers=self.workers, epochs=self.epochs,
         )  # fmt: skip
         model.build_vocab(sentences)
+        if not len(model.wv):
+            raise InputError(f"embedding.min_count: no word is met {self.min_count} times in the training texts")
         model.train(sentences, total_examples=model.corpus_count, epochs=self.epochs)
         size = len(np.load(vocabulary.folder / "document_frequency.npy", mmap_mode="r"))
         vectors = np.zeros((size, self.size), np.float32)
         vectors[np.array(model.wv.index_to_key)] = model.wv.vectors
-        vectors[UNKNOWN] = 0
-        path.parent.mkdir(exist_ok=True)
+        vectors[vocabulary.unknown] = 0
         temporary = path.with_name(f".{path.stem}-{os.getpid()}.npy")
-        np.save(temporary, vectors)
-        os.replace(temporary, path)
+        try:
+            save(temporary, vectors)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 class _Sentences:

@@ -1,7 +1,8 @@
 """A bag of word vectors over the whole document, as in the DeepXML/Astec family (Dahiya et al., WSDM 2021).
 
 Design
-* Every distinct word of a document counts, however long it is: weight (1 + ln count) idf, rows L2-normalised, as TF-IDF is.
+* Every distinct word of a document counts, however long it is: weight (1 + ln count) idf, rows L2-normalised, as in
+  TF-IDF.
 * document vector = sum of weight x word vector; ReLU; one residual layer h + dropout(ReLU(W h + b)); dropout.
 * Words are left out at random in training (`word_dropout`), which keeps rare words from being learnt by heart.
 * idf is smoothed as scikit-learn's: ln((1 + N) / (1 + df)) + 1. Words met in fewer than `min_documents` training
@@ -23,9 +24,10 @@ from xmtc.data.vocabulary import UNKNOWN, Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
 
-
-# PyTorch says so of every CSR tensor; the product below is checked against a dense one in the tests
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+# PyTorch says once a process that CSR is in beta; the product below is checked against a dense one in the tests
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([], dtype=torch.int64), torch.tensor([]), (1, 1))
 
 
 class BagOfWords(Encoder):
@@ -75,8 +77,8 @@ class BagOfWords(Encoder):
 
 
 class _WeightedSum(torch.autograd.Function):
-    """(B, E) sums of weighted vectors. The weights are data: only the vectors (U, E) get a gradient, S^T g, computed as a
-    sparse product, which needs no (W, E) tensor for the W words of the batch."""
+    """(B, E) sums of weighted vectors. The weights are data: only the vectors (U, E) get a gradient, S^T g, computed
+    as a sparse product, which needs no (W, E) tensor for the W words of the batch."""
 
     @staticmethod
     def forward(ctx, vectors_UE: Tensor, words_W: Tensor, rows_W: Tensor, weights_W: Tensor, documents: int) -> Tensor:
@@ -90,9 +92,7 @@ class _WeightedSum(torch.autograd.Function):
     def backward(ctx, grad_BE: Tensor):
         words_W, rows_W, weights_W = ctx.saved_tensors
         order = torch.argsort(words_W, stable=True)
-        transposed = _sparse(
-            words_W[order], rows_W[order], weights_W[order], (ctx.words, len(grad_BE)), grad_BE.dtype
-        )
+        transposed = _sparse(words_W[order], rows_W[order], weights_W[order], (ctx.words, len(grad_BE)), grad_BE.dtype)
         with torch.autocast(grad_BE.device.type, enabled=False):
             return transposed @ grad_BE, None, None, None, None
 

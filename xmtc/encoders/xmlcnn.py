@@ -1,10 +1,11 @@
 """XML-CNN (Liu et al. 2017) in the version of CorNet (Xun et al. 2020) and of its code.
 
 Design
-* Words -> vectors -> convolutions of width 2, 4, 8 -> ReLU -> max over 8 equal bins of time -> Linear -> ReLU -> dropout.
+* Words -> vectors -> convolutions of width 2, 4, 8 -> ReLU -> max over 8 equal bins of time -> Linear -> ReLU ->
+  dropout.
 * Zero padding of width - 1 on both ends: T + width - 1 positions; bins from floor(i T'/8) to ceil((i + 1) T'/8).
-* Padding is not masked: the papers convolve over the padded positions of a fixed length of 500. `text.fixed: false` cuts
-  to the longest text of the batch instead, which changes the bins (so: not for `recipe=paper`).
+* Padding is not masked: the papers convolve over the padded positions of a fixed length of 500. `text.fixed: false`
+  cuts to the longest text of the batch instead, which changes the bins (so: not for `recipe=paper`).
 
 The convolution is computed by distinct word. A convolution over word vectors is, position by position, a sum of `width`
 products "weight slice x vector of one word", and a batch of 64 x 500 tokens holds only some thousand distinct words. So

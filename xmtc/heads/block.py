@@ -28,8 +28,8 @@ MIDDLE = {"elu": F.elu, "identity": lambda x: x}
 class CorrelationBlock(nn.Module):
     """Parameters 2RL + R + L. Cost 4BRL. Init: Xavier-uniform weights, PyTorch's default biases (CorNet's code).
 
-    entry, middle: names in ENTRY and MIDDLE. dropout: on the context. zero_init: W2 and b2 start at zero, so that the block
-    with a residual starts as the identity.
+    entry, middle: names in ENTRY and MIDDLE. dropout: on the context. zero_init: W2 and b2 start at zero, so that the
+    block with a residual starts as the identity.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""CorNet (Xun, Jha, Sun, Zhang: Correlation Networks for Extreme Multi-label Text Classification, KDD 2020), as published.
+"""CorNet (Xun, Jha, Sun, Zhang: Correlation Networks for Extreme Multi-label Text Classification, KDD 2020).
 
 Each block: y = x + W2 ELU(W1 sigmoid(x) + b1) + b2 (eq. 1-2), stacked on logits, trained jointly from scratch.
 R is not in the paper; the authors' code has 1000 (EUR-Lex, AmazonCat-13K) and 100 or 200 (Wiki-500K).

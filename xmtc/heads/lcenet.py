@@ -1,7 +1,8 @@
 """LCENet: a compact plug-in that turns raw label scores into correlation-enhanced ones.
 
-Known of it are its parts (bottleneck, nonlinearity, residual), its O(RL) parameters and its ablations of those three; its
-exact formula is not, and everything known agrees with CorNet's block. So this is CorNet's block with every part a switch:
+Known of it are its parts (bottleneck, nonlinearity, residual), its O(RL) parameters and its ablations of those three;
+its exact formula is not, and everything known agrees with CorNet's block. So this is CorNet's block with every part a
+switch:
 
 | variant            | setting                                             |
 |--------------------|-----------------------------------------------------|

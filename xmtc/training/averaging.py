@@ -1,7 +1,7 @@
 """Averages of the weights along training, which evaluation uses in place of the last ones.
 
-Lightning's own averaging copies frozen tables and averages per epoch; the papers average every 100 steps and evaluate the
-average (systems.md 1.2). Only trainable parameters are averaged, so models with batch statistics are refused.
+Lightning's own averaging copies frozen tables and averages per epoch; the papers average every 100 steps and evaluate
+the average (systems.md 1.2). Only trainable parameters are averaged, so models with batch statistics are refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Averaging(pl.Callback):
 
     def setup(self, trainer, module, stage) -> None:
         if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in module.modules()):
-            raise InputError("recipe.averaging: batch normalisation keeps statistics that averaging would not; use null")
+            raise InputError("recipe.averaging: batch normalisation has statistics that are not averaged; use null")
 
     @torch.no_grad()
     def _move_towards(self, module, share: float) -> None:

@@ -1,7 +1,7 @@
 """`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights that scored best on validation.
 
-Both are written to a temporary name and renamed. `best.ckpt` holds the weights that were evaluated (the average, if there
-is one) and nothing else; both load with `weights_only=True`.
+Both are written to a temporary name and renamed. `best.ckpt` holds the weights that were evaluated (the average, if
+there is one) and nothing else; both load with `weights_only=True`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Each is given by what a label costs when it is false, n(z), and when it is true,
     loss = ( sum over all n(z)  +  sum over positives p(z) - n(z) ) / M
 
 with M = B L (`reduction=mean`, the papers) or B (`reduction=label_sum`: per document, which keeps the size of gradients
-independent of L). Values and derivatives by the logit are written out, so that any execution can use them slice by slice.
+independent of L). Values and derivatives by the logit are written out, so that any execution can use them slice by
+slice.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Focal(Objective):
 
 
 class Asymmetric(Objective):
-    """Asymmetric loss (Ridnik et al. 2021, eq. 7): p shifted by `margin` and focused by `gamma_negative` where false."""
+    """Asymmetric loss (Ridnik et al. 2021, eq. 7): p shifted by `margin`, focused by `gamma_negative` where false."""
 
     def __init__(
         self,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 
 class AdamW(torch.optim.AdamW):
-    """eps_before_correction: eps is added to sqrt(v) before the bias correction (the papers' Adam, and the lazy groups);
-    PyTorch adds it after. Cost of a lazy step: rows of the batch only."""
+    """eps_before_correction: eps is added to sqrt(v) before the bias correction (the papers' Adam, and the lazy
+    groups); PyTorch adds it after. Cost of a lazy step: rows of the batch only."""
 
     def __init__(
         self,

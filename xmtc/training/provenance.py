@@ -12,20 +12,19 @@ import torch
 FORMAT = 1
 
 
-def provenance(dataset: str, dataset_sha256: str, seed: int, world_size: int, **names: object) -> dict:
-    """Plain values; commit and dirty are null outside a git checkout."""
+def provenance(names: dict) -> dict:
+    """What is known before a run: code, versions, device and command. commit and dirty are null outside a checkout.
+
+    names: the choice of each configuration group.
+    """
     commit = _git("rev-parse", "HEAD")
     return {
         "format": FORMAT,
         "commit": commit,
         "dirty": None if commit is None else bool(_git("status", "--porcelain")),
-        "dataset": dataset,
-        "dataset_sha256": dataset_sha256,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": device_name(),
-        "world_size": world_size,
-        "seed": seed,
         "command": " ".join(["python -m xmtc.run", *sys.argv[1:]]),
         **names,
     }

@@ -1,4 +1,4 @@
-"""What a run records while it trains: `curves.csv`, throughput, one log line an evaluation; and the stop on divergence."""
+"""What a run records while it trains: `curves.csv`, throughput, a log line an evaluation; and when it diverges."""
 
 from __future__ import annotations
 

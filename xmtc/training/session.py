@@ -36,6 +36,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     A folder that holds checkpoints/last.ckpt is continued when `resume` names it.
     """
     pl.seed_everything(config["seed"], workers=True, verbose=False)
+    born = provenance(names)  # now: the checkout may have changed by the time the numbers are there
     built = build(config)
     if config["init_from"]:
         start_from(Path(config["init_from"]), built)
@@ -48,7 +49,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         dense_tables(built.module)
     _describe(built, config)
     write_inputs(folder, built)
-    before = _resumed_steps(folder)
+    before = _resumed_steps(folder) if resumed else []
+    started = _step_of(resumed) if resumed else None
     try:
         trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
         steps = trainer.global_step
@@ -70,10 +72,13 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         "parameters": sum(p.numel() for p in built.module.parameters()),
         "steps": steps,
     }
-    birth = provenance(
-        config["dataset"]["name"], built.store.meta["dataset_sha256"], config["seed"], trainer.world_size, **names
-    )
-    result["provenance"] = birth | {"resumed_from_step": before + [_step_of(resumed)] if resumed else None}
+    result["provenance"] = born | {
+        "dataset": config["dataset"]["name"],
+        "dataset_sha256": built.store.meta["dataset_sha256"],
+        "seed": config["seed"],
+        "world_size": trainer.world_size,
+        "resumed_from_step": before + [started] if resumed else None,
+    }
     _write_json(folder / "metrics.json", result)
     return result
 

@@ -90,8 +90,8 @@ class FolderSource(Source):
         found = ", ".join(here[:8]) + (", ..." if len(here) > 8 else "") if here else "an empty folder"
         endings = " or ".join(suffix for suffix in SUFFIXES if suffix)
         return (
-            f"{self.path}: expected {name} (or {endings}), found {found}; a corpus needs a train and a test part, each of "
-            f"texts and labels; set {WHERE_CORPORA_LIVE}{self._advice()}"
+            f"{self.path}: expected {name} (or {endings}), found {found}; a corpus needs a train and a test part, "
+            f"each of texts and labels; set {WHERE_CORPORA_LIVE}{self._advice()}"
         )
 
     def _advice(self) -> str:

@@ -124,7 +124,8 @@ class TableSource(Source):
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise InputError(f"{where}: column {column!r} expected a text, found {_short(value)}; set dataset.text_column")
+            found = _short(value)
+            raise InputError(f"{where}: column {column!r} expected a text, found {found}; set dataset.text_column")
         return _encodable(where, value)
 
     def _labels(self, where: str, value: object) -> list[str]:
@@ -148,8 +149,8 @@ class TableSource(Source):
 
     def _bad_labels(self, where: str, value: object) -> InputError:
         return InputError(
-            f"{where}: column {self.label_column!r} expected a list of labels (text or whole numbers) or labels separated "
-            f"by {self.label_separator!r}, found {_short(value)}; set dataset.label_column"
+            f"{where}: column {self.label_column!r} expected a list of labels (text or whole numbers) or labels "
+            f"separated by {self.label_separator!r}, found {_short(value)}; set dataset.label_column"
         )
 
 
@@ -175,10 +176,10 @@ class CsvSource(TableSource):
             if header is None:
                 return
             for column in self.columns():
-                if header.count(column) != 1:
-                    if column in header:
-                        raise InputError(f"{path}, line 1: column {column!r} stands {header.count(column)} times, expected once")
+                if column not in header:
                     raise self.missing_column(f"{path}, line 1", column, header)
+                if (times := header.count(column)) > 1:
+                    raise InputError(f"{path}, line 1: column {column!r} stands {times} times, expected once")
             for cells in reader:
                 if not cells:
                     continue
@@ -219,5 +220,6 @@ def _encodable(where: str, text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{where}: expected Unicode text, found a lone surrogate at character {error.start + 1}") from None
+        found = f"a lone surrogate at character {error.start + 1}"
+        raise InputError(f"{where}: expected Unicode text, found {found}") from None
     return text

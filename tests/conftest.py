@@ -1,0 +1,83 @@
+"""Tiny vocabularies and batches, written as lists, for every folder of tests."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmtc.data.batch import Bags, Batch, Labels
+from xmtc.data.vocabulary import Vocabulary
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def _labels(rows):
+    ids = [label for row in rows for label in sorted(row)]
+    offsets = np.cumsum([0, *map(len, rows)])
+    return Labels(torch.tensor(ids, dtype=torch.int64), torch.tensor(offsets, dtype=torch.int64))
+
+
+def _batch(count, labels, **parts):
+    return Batch(torch.arange(count), _labels(labels if labels is not None else [[]] * count), **parts)
+
+
+@pytest.fixture
+def labels_of():
+    """`labels_of([[0, 3], []])`: true labels of two documents."""
+    return _labels
+
+
+@pytest.fixture
+def dense_targets():
+    """`dense_targets(labels, L)`: (B, L) float64, for oracles only; unseen labels are left out."""
+
+    def make(labels, num_labels):
+        targets = torch.zeros(len(labels), num_labels, dtype=torch.float64)
+        for document in range(len(labels)):
+            for label in labels.ids[labels.offsets[document] : labels.offsets[document + 1]].tolist():
+                if label < num_labels:
+                    targets[document, label] = 1
+        return targets
+
+    return make
+
+
+@pytest.fixture
+def make_vocabulary():
+    """`make_vocabulary(size, frequency, documents)`: words by descending document frequency behind padding, unknown."""
+
+    def make(size=10, frequency=None, documents=10):
+        counts = np.arange(size, 0, -1) if frequency is None else np.array(frequency)
+        counts[0] = 0
+        return Vocabulary(size, counts.astype(np.int64), documents)
+
+    return make
+
+
+@pytest.fixture
+def padded_batch():
+    """`padded_batch([[3, 4], [5]], labels, width)`: token rows, padded to the longest text or to `width`."""
+
+    def make(texts, labels=None, width=None):
+        width = max(map(len, texts), default=1) if width is None else width
+        tokens = torch.zeros(len(texts), width, dtype=torch.int64)
+        for row, text in zip(tokens, texts, strict=True):
+            row[: len(text)] = torch.tensor(text)
+        return _batch(len(texts), labels, tokens=tokens, lengths=torch.tensor([len(text) for text in texts]))
+
+    return make
+
+
+@pytest.fixture
+def bag_batch():
+    """`bag_batch([{3: 2, 4: 1}, {1: 5}], labels)`: bags of words, word -> count, in the order given."""
+
+    def make(bags, labels=None):
+        words = torch.tensor([word for bag in bags for word in bag], dtype=torch.int64)
+        counts = torch.tensor([count for bag in bags for count in bag.values()], dtype=torch.float32)
+        offsets = torch.tensor(np.cumsum([0, *map(len, bags)]), dtype=torch.int64)
+        return _batch(len(bags), labels, bags=Bags(words, counts, offsets))
+
+    return make

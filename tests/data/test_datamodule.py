@@ -1,0 +1,105 @@
+"""A store's parts as Lightning sees them."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from xmtc.data.datamodule import XMTCData
+from xmtc.data.text import Words
+from xmtc.errors import InputError
+from xmtc.testing.corpora import random_documents, small_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return small_store(tmp_path_factory.mktemp("split"))
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    parts = {"train": random_documents(30, 0), "validation": random_documents(7, 1), "test": random_documents(9, 2)}
+    return small_store(tmp_path_factory.mktemp("official"), **parts)
+
+
+def data(store, **settings):
+    settings = {"batch_size": 8, "validation_size": 10} | settings
+    return XMTCData(store, Words(), settings.pop("layout", "padded"), 0, **settings)
+
+
+@pytest.mark.parametrize("size, count", [(10, 10), (1, 1), (59, 59), (0.25, 15), (0.11, 7)])
+def test_split_is_that_of_the_papers_code(store, size, count, caplog):
+    with caplog.at_level(logging.INFO):
+        made = data(store, validation_size=size)
+    train, held = train_test_split(np.arange(60), test_size=size, random_state=1240)
+    assert len(held) == count and f"{count} documents split off" in caplog.text
+    assert made.train.numbers.tolist() == sorted(train) and made.validation.numbers.tolist() == sorted(held)
+    assert made.validation.part is store.parts["train"] and len(made.test) == 20
+
+
+def test_a_validation_part_is_used_as_it_is(official):
+    made = data(official, validation_size=10_000)
+    assert (len(made.train), len(made.validation), len(made.test)) == (30, 7, 9)
+    assert made.validation.part is official.parts["validation"]
+
+
+@pytest.mark.parametrize("settings, line", [
+    ({"validation_size": 0}, "validation_size: expected 1 to 59 of 60 documents, got 0"),
+    ({"validation_size": 60}, "validation_size"),
+    ({"validation_size": -1}, "validation_size"),
+    ({"validation_size": 0.999}, "validation_size"),
+    ({"validation_size": 1.5}, "validation_size"),
+    ({"batch_size": 0}, "data.batch_size"),
+    ({"evaluation_batch_size": 0}, "data.evaluation_batch_size"),
+    ({"limit": 0}, "data.limit"),
+])
+def test_settings_that_cannot_be_used(store, settings, line):
+    with pytest.raises(InputError, match=line):
+        data(store, **settings)
+
+
+@pytest.mark.parametrize("layout", ["padded", "bag"])
+@pytest.mark.parametrize("bucketing", [False, True])
+def test_loaders_give_every_document_once(store, layout, bucketing):
+    made = data(store, layout=layout, bucketing=bucketing, evaluation_batch_size=6)
+    for loader, documents, batch_size in (
+        (made.train_dataloader(), made.train, 8),
+        (made.val_dataloader(), made.validation, 6),
+        (made.test_dataloader(), made.test, 6),
+    ):
+        batches = list(loader)
+        assert sorted(i for batch in batches for i in batch.documents.tolist()) == list(range(len(documents)))
+        assert len(loader) == len(batches) and max(map(len, batches)) == batch_size
+
+
+def test_evaluation_batch_size_follows_batch_size(store):
+    assert len(next(iter(data(store).test_dataloader()))) == 8
+
+
+def test_limit(store):
+    made = data(store, limit=5)
+    assert [len(part) for part in (made.train, made.validation, made.test)] == [5, 5, 5]
+
+
+def test_label_counts_leave_validation_out(store):
+    made = data(store)
+    counts = np.zeros(store.num_labels, int)
+    part = store.parts["train"]
+    for number in made.train.numbers:
+        counts[part.label_ids[part.label_offsets[number] : part.label_offsets[number + 1]]] += 1
+    assert made.train_label_counts().tolist() == counts.tolist() and counts.sum() < store.label_frequency.sum()
+
+
+def test_processes(store):
+    made = data(store)
+    seen = []
+    for rank in range(3):
+        made.trainer = SimpleNamespace(global_rank=rank, world_size=3, accelerator=None)
+        seen += [i for batch in made.test_dataloader() for i in batch.documents.tolist()]
+    assert seen == list(range(20))
+    made = data(store, limit=2)
+    made.trainer = SimpleNamespace(global_rank=0, world_size=3, accelerator=None)
+    with pytest.raises(InputError, match="3 processes for 2 training documents"):
+        made.train_dataloader()

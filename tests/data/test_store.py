@@ -1,0 +1,52 @@
+"""An opened store: what it says of itself, and how it travels to other processes."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from xmtc.data.store import Part, Store
+from xmtc.data.vocabulary import Vocabulary
+from xmtc.testing.corpora import small_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return small_store(tmp_path_factory.mktemp("store"))
+
+
+def test_arrays_stay_on_disk(store):
+    again = Store(store.folder)
+    assert all(isinstance(array, np.memmap) for array in vars(again.parts["train"]).values() if hasattr(array, "dtype"))
+    assert again.num_labels == len(again.labels) == len(again.label_names) == len(again.label_frequency)
+    assert (again.vocabulary.padding, again.vocabulary.unknown) == (0, 1)
+    assert len(again.parts["train"]) == 60
+
+
+def test_a_part_travels_as_its_folders_name(store):
+    sent = pickle.dumps(store.parts["train"])
+    assert len(sent) < 500
+    received = pickle.loads(sent)
+    assert isinstance(received.tokens, np.memmap) and np.array_equal(received.tokens, store.parts["train"].tokens)
+    own = Part(*(np.arange(3) for _ in range(4)))
+    assert np.array_equal(pickle.loads(pickle.dumps(own)).label_ids, own.label_ids)
+
+
+def test_labels_with_odd_characters_survive(tmp_path):
+    odd = ["a\x85b", "c\u2028d", "é", "e\x0cf", "g h"]
+    store = small_store(tmp_path, train=[("w", odd[:3])], test=[("w", odd)])
+    assert store.labels == sorted(odd[:3]) and store.unseen_labels == sorted(odd[3:])
+
+
+def test_a_store_from_before_special_ids_were_kept(store, tmp_path):
+    meta = store.folder / "meta.json"
+    kept = meta.read_text()
+    meta.write_text(kept.replace('"padding"', '"padding_"').replace('"unknown"', '"unknown_"'))
+    assert (Store(store.folder).vocabulary.padding, Store(store.folder).vocabulary.unknown) == (0, 1)
+    meta.write_text(kept)
+
+
+@pytest.mark.parametrize("least, size", [(0, 6), (1, 5), (2, 4), (3, 3), (9, 2)])
+def test_cut(least, size):
+    vocabulary = Vocabulary(6, np.array([0, 0, 3, 2, 1, 0]), 7, padding=0, unknown=1).cut(least)
+    assert (vocabulary.size, len(vocabulary.document_frequency), vocabulary.num_documents) == (size, size, 7)

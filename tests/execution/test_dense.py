@@ -1,0 +1,97 @@
+"""Dense execution and top-k lists."""
+
+import pytest
+import torch
+
+from xmtc.decoders.linear import LinearDecoder
+from xmtc.encoders.base import Encoded
+from xmtc.execution.dense import Dense
+from xmtc.execution.topk import best
+from xmtc.heads.lcenet import LCENet
+from xmtc.heads.none import NoHead
+from xmtc.training.objectives import Objective
+
+L = 7
+
+
+@pytest.fixture
+def encoded():
+    return Encoded(torch.randn(3, 4))
+
+
+def dense(**head):
+    return Dense(LinearDecoder(4, L), LCENet(L, rank=3, **head) if head else NoHead(L), Objective())
+
+
+def by_sorting(scores, k):
+    """(B, k) labels by (-score, label)."""
+    rows = [sorted(range(len(row)), key=lambda label: (-row[label], label)) for row in scores.tolist()]
+    return torch.tensor([row[:k] for row in rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("k", [1, 5, 40, 100])
+@pytest.mark.parametrize("values", [1, 2, 5, 1000])
+def test_equal_scores_come_in_the_order_of_labels_also_at_the_cut(values, k, dtype):
+    scores = torch.randint(values, (20, 100)).to(dtype)
+    top, labels = best(scores, k)
+    assert torch.equal(labels, by_sorting(scores, k)) and labels.dtype == torch.int64
+    assert torch.equal(top, scores.gather(1, labels))
+
+
+def test_rows_with_and_without_ties_at_the_cut_share_a_batch():
+    scores = torch.tensor([[3.0, 1, 2, 2, 2], [5, 4, 3, 2, 1], [-torch.inf] * 5])
+    top, labels = best(scores, 3)
+    assert labels.tolist() == [[0, 2, 3], [0, 1, 2], [0, 1, 2]]
+    assert top.tolist() == [[3, 2, 2], [5, 4, 3], [-torch.inf] * 3]
+
+
+def test_k_is_cut_to_the_labels_and_empty_batches_pass():
+    top, labels = best(torch.tensor([[1.0, 3.0, 2.0]]), 100)
+    assert labels.tolist() == [[1, 2, 0]] and top.tolist() == [[3, 2, 1]]
+    assert best(torch.zeros(0, 9), 5)[1].shape == (0, 5)
+    assert best(torch.zeros(2, 1), 5)[1].tolist() == [[0], [0]]
+
+
+def test_logits_are_raw_and_enhanced(encoded):
+    execution = dense(blocks=2)
+    raw = encoded.features @ execution.decoder.weight.T + execution.decoder.bias
+    torch.testing.assert_close(execution.logits(encoded), (raw, execution.head(raw)))
+    raw, enhanced = dense().logits(encoded)
+    assert raw is enhanced
+
+
+@pytest.mark.parametrize("head", [{}, {"blocks": 2}, {"blocks": 1, "bottleneck": False}])
+@pytest.mark.parametrize("labels", [slice(2, 5), slice(0, 1), slice(5, L), slice(None)])
+def test_logits_of_a_slice_are_a_slice_of_the_logits(encoded, head, labels):
+    execution = dense(**head)
+    for part, whole in zip(execution.logits(encoded, labels), execution.logits(encoded), strict=True):
+        torch.testing.assert_close(part, whole[:, labels])
+
+
+def test_topk_is_of_the_enhanced_logits_in_single_precision(encoded):
+    execution = dense(blocks=2)
+    torch.nn.init.normal_(execution.head.blocks[1].spread_bias, 0, 5)
+    raw, enhanced = execution.logits(encoded)
+    scores, labels = execution.topk(encoded, 4)
+    assert torch.equal(labels, by_sorting(enhanced, 4)) and not torch.equal(labels, by_sorting(raw, 4))
+    torch.testing.assert_close(scores, enhanced.gather(1, labels))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert execution.topk(encoded, 4)[0].dtype == torch.float32
+
+
+def test_loss_adds_the_heads_share_of_the_raw_loss(encoded, labels_of, dense_targets):
+    labels, execution = labels_of([[0, 3], [], [6]]), dense(blocks=2, raw_loss_weight=0.25)
+
+    def entropy(logits):
+        targets = dense_targets(labels, L)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits.double(), targets, reduction="sum") / 3
+
+    raw, enhanced = execution.logits(encoded)
+    loss, expected = execution.loss(encoded, labels), entropy(enhanced) + 0.25 * entropy(raw)
+    torch.testing.assert_close(loss.double(), expected)
+    parameters = [*execution.decoder.parameters(), *execution.head.parameters()]
+    wanted = torch.autograd.grad(expected, parameters, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(loss, parameters), wanted)
+    execution.head.raw_loss_weight = 0.0
+    torch.testing.assert_close(execution.loss(encoded, labels).double(), entropy(enhanced))

@@ -1,0 +1,136 @@
+"""What best.ckpt and last.ckpt hold, and that a run goes on from the latter as if it had not stopped."""
+
+import signal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from xmtc.training.averaging import RunningMean
+from xmtc.training.checkpoints import Checkpoints, load_best, write
+from xmtc.training.clipping import AdaptiveClipping
+from xmtc.training.module import XMTCModule
+
+
+class Scores(pl.Callback):
+    """Logs the scores it is given, one an evaluation, as `val/chosen`."""
+
+    def __init__(self, *scores):
+        self.scores = list(scores)
+
+    def on_validation_epoch_end(self, trainer, module):
+        module.log("val/chosen", self.scores.pop(0))
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([0.1, 0.3, 0.2, 0.3, 0.1], 4), ([0.1, 0.2, 0.3, 0.4, 0.5], 10), ([0.0, 0.0, 0.0, 0.0, 0.0], 2)],
+)
+def test_best_holds_the_weights_that_were_evaluated_first_with_the_best_score(
+    make_module, fit, steps, tmp_path, scores, best
+):
+    module, checkpoints = make_module(), Checkpoints(tmp_path / "checkpoints", "val/chosen")
+    fit(module, checkpoints, steps, Scores(*scores), RunningMean(0, 2))  # Lightning runs checkpoints last
+    content = load(tmp_path / "checkpoints" / "best.ckpt")
+    assert content["step"] == checkpoints.best_step == best and content["monitor"] == "val/chosen"
+    assert content["score"] == pytest.approx(max(scores))
+    evaluated = steps.evaluated[best]
+    torch.testing.assert_close({name: content["state_dict"][name] for name in evaluated}, evaluated, rtol=0, atol=0)
+    assert not torch.equal(evaluated["decoder.weight"], steps.weights[best]["decoder.weight"])
+    other = make_module()
+    torch.nn.init.zeros_(other.decoder.weight)
+    answer = load_best(tmp_path / "checkpoints", other)
+    assert answer == {"step": best, "score": content["score"], "monitor": "val/chosen"}
+    torch.testing.assert_close(dict(other.named_parameters()), evaluated, rtol=0, atol=0)
+
+
+def test_without_averaging_best_holds_the_weights_of_its_step(make_module, fit, steps, tmp_path):
+    fit(make_module(), steps, Scores(0.1, 0.3, 0.2, 0.2, 0.1), Checkpoints(tmp_path, "val/chosen"))
+    weights = load(tmp_path / "best.ckpt")["state_dict"]
+    torch.testing.assert_close({n: weights[n] for n in steps.weights[4]}, steps.weights[4], rtol=0, atol=0)
+
+
+def parts(folder):
+    return RunningMean(0, 2), AdaptiveClipping(), Checkpoints(folder)
+
+
+def test_last_goes_on_as_if_the_run_had_not_stopped(make_module, fit, steps, tmp_path):
+    whole, averaging, _ = parts(tmp_path / "whole")
+    straight = make_module()
+    fit(straight, steps, whole, averaging, _, max_epochs=3)
+    first = parts(tmp_path / "first")
+    fit(make_module(), *first, max_epochs=1)
+    resumed, again = make_module(), parts(tmp_path / "again")
+    trainer = fit(resumed, *again, max_epochs=3, ckpt_path=tmp_path / "first" / "last.ckpt")
+    assert trainer.global_step == 15
+    torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(again[0].average, whole.average, rtol=0, atol=0)
+    assert again[0].count == whole.count == 8 and again[1].recorded == averaging.recorded
+    assert load(tmp_path / "again" / "last.ckpt")["global_step"] == 15
+    torch.testing.assert_close(dict(resumed.named_parameters()), steps.weights[15], rtol=0, atol=0)
+
+
+def test_a_resumed_run_still_knows_its_best_score(make_module, fit, tmp_path):
+    fit(make_module(), Scores(0.1, 0.9), Checkpoints(tmp_path, "val/chosen"), max_epochs=1)
+    later = Checkpoints(tmp_path, "val/chosen")
+    fit(make_module(), Scores(0.5, 0.5, 0.5), later, ckpt_path=tmp_path / "last.ckpt")
+    assert later.best_step == load(tmp_path / "best.ckpt")["step"] == 4
+    assert later.best_score == pytest.approx(0.9)
+
+
+def test_nothing_temporary_is_left_and_a_failed_write_keeps_the_old_file(make_module, fit, tmp_path):
+    fit(make_module(), Checkpoints(tmp_path / "kept"))
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+    def fails(path):
+        with open(path, "w") as file:
+            file.write("half")
+        raise OSError("disk full")
+
+    file = tmp_path / "file"
+    write(file, lambda path: open(path, "w").write("whole"))
+    with pytest.raises(OSError, match="disk full"):
+        write(file, fails)
+    assert file.read_text() == "whole"
+
+
+def test_interrupted_within_an_evaluation_last_holds_the_raw_weights(make_module, fit, steps, tmp_path, monkeypatch):
+    """Ctrl-C; Lightning ends the process and ignores further signals, which later tests should not inherit."""
+    validate = XMTCModule.validation_step
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupted(self, batch, number):
+        if 4 in steps.weights:
+            raise KeyboardInterrupt
+        validate(self, batch, number)
+
+    monkeypatch.setattr(XMTCModule, "validation_step", interrupted)
+    try:
+        with pytest.raises(SystemExit):
+            fit(make_module(), steps, RunningMean(0, 1), Checkpoints(tmp_path))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    content = load(tmp_path / "last.ckpt")
+    assert content["global_step"] == 4
+    for name, weight in steps.weights[4].items():
+        assert torch.equal(content["state_dict"][name], weight)
+    average = content["callbacks"]["RunningMean"]["average"]["decoder.weight"]
+    torch.testing.assert_close(average, sum(steps.weights[s]["decoder.weight"] for s in range(5)) / 5)
+
+
+def test_time_alone_saves_between_evaluations(make_module, fit, tmp_path):
+    checkpoints, seen = Checkpoints(tmp_path, minutes=0), []
+    checkpoints.save_last = lambda trainer: seen.append(trainer.global_step)
+    fit(make_module(), checkpoints, validate=False, max_epochs=1)
+    assert seen == [1, 2, 3, 4, 5, 5]
+
+
+def test_a_disabled_checkpoint_writes_nothing(make_module, fit, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.enabled = False
+    checkpoints.on_validation_end(None, None)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,91 @@
+"""Pre-trained word vectors from a file: GloVe (Pennington et al. 2014), or any other in the same text format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmtc.data.embedding import WordVectors
+from xmtc.data.files import locked, save, writing_to
+from xmtc.data.text import SEPARATOR
+from xmtc.data.vocabulary import Vocabulary
+from xmtc.data.word_rows import identity, word_rows
+from xmtc.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class Glove(WordVectors):
+    """path: a text file of word vectors, plain, .gz or .xz; only words of the vocabulary are kept, in the store.
+
+    Words without a vector, the unknown word among them, start uniform(-1, 1); /SEP/ has the vector of "." (systems.md
+    12.4). Cost: one pass over the file for each store; memory: the table.
+    """
+
+    def __init__(self, path: str, size: int = 300, trainable: bool = True):
+        super().__init__(size, trainable)
+        self.path = Path(path).expanduser()
+
+    def table(self, vocabulary: Vocabulary) -> Tensor:
+        if not self.path.is_file():
+            raise InputError(
+                f"embedding.path: no file at {self.path}; GloVe 840B.300d comes from Stanford NLP "
+                "(nlp.stanford.edu/projects/glove); embedding=word2vec and embedding=random need no file"
+            )
+        if not (vocabulary.folder / "vocabulary.txt").exists():
+            raise InputError("embedding=glove: vectors of words need text=words, not a Hugging Face tokenizer")
+        key = hashlib.sha256(json.dumps({"size": self.size} | identity(self.path)).encode()).hexdigest()[:12]
+        kept = vocabulary.folder.parent / "vectors" / f"glove-{key}.npy"
+        if not kept.exists():
+            with writing_to(kept.parent, "keeping word vectors"):
+                kept.parent.mkdir(exist_ok=True)
+                with locked(kept.with_suffix(".lock")):
+                    if not kept.exists():
+                        self._read(vocabulary.folder / "vocabulary.txt", kept)
+        vectors = np.load(kept, mmap_mode="r")
+        table = torch.empty(vocabulary.size, self.size).uniform_(-1, 1)
+        for start in range(0, vocabulary.size, 10_000):
+            piece = np.array(vectors[start : min(start + 10_000, vocabulary.size)])
+            known = torch.from_numpy(piece.any(axis=1))
+            table[start : start + len(piece)][known] = torch.from_numpy(piece)[known]
+        return table
+
+    def _read(self, vocabulary: Path, kept: Path) -> None:
+        """Writes (V, E) float32; rows of zeros: no vector."""
+        words = vocabulary.read_bytes().split(b"\n")[:-1]
+        wanted = {word: i for i, word in enumerate(words) if i >= 2}  # without padding and unknown
+        if (separator := wanted.pop(SEPARATOR.encode(), None)) is not None:
+            wanted[b"."] = separator
+        vectors = np.zeros((len(words), self.size), np.float32)
+        log.info("reading vectors of %d words from %s", len(wanted), self.path)
+        found, begun = np.zeros(len(words), bool), time.monotonic()
+        for number, word, rest, size in word_rows(self.path, wanted):
+            if size != self.size:
+                raise InputError(
+                    f"{self.path}: vectors of {size} numbers, embedding.size is {self.size}: set it to {size}"
+                )
+            row = wanted[word]
+            if found[row]:  # a word that stands twice: its first vector
+                continue
+            try:
+                vectors[row] = np.array(rest.split(b" "), dtype=bytes).astype(np.float32)
+            except ValueError:
+                raise InputError(f"{self.path}, line {number}: expected {size} numbers after the word") from None
+            if not np.isfinite(vectors[row]).all():
+                raise InputError(f"{self.path}, line {number}: a number that is not finite")
+            found[row] = True
+        log.info("%d of %d words have a vector (%.0f s)", found.sum(), len(words) - 2, time.monotonic() - begun)
+        temporary = kept.with_name(f".{kept.stem}-{os.getpid()}.npy")
+        try:
+            save(temporary, vectors)
+            os.replace(temporary, kept)
+        finally:
+            temporary.unlink(missing_ok=True)

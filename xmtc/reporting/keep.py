@@ -1,0 +1,64 @@
+"""Measured rows for `experiments/`: finished runs are added to a folder's results.csv, their top-5 lists beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from xmtc.errors import InputError
+from xmtc.reporting.runs import Run
+from xmtc.reporting.tables import results_csv, write_text
+
+LARGEST = 300_000  # bytes of one predictions file
+DEPTH = 5
+
+
+def keep(runs: Iterable[Run], folder: Path) -> int:
+    """Adds the finished runs that are not there yet; returns how many. Rows that stand are never changed.
+
+    InputError if a run was made from uncommitted code: such a number cannot be made again.
+    """
+    runs = [run for run in runs if run.complete]
+    dirty = [str(run.folder) for run in runs if run.facts.get("dirty")]
+    if dirty:
+        raise InputError(f"{dirty[0]}: made from uncommitted changes; a kept row needs a commit that has its code")
+    path = folder / "results.csv"
+    old = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+    new = list(csv.DictReader(io.StringIO(results_csv(runs))))
+    known = {_identity(row) for row in old}
+    added = [(run, row) for run, row in zip(runs, new, strict=True) if _identity(row) not in known]
+    rows = old + [row for _, row in added]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    last = [name for name in columns if new and name in list(new[0])[list(new[0]).index("steps") :]]
+    columns = [name for name in columns if name not in last] + last
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, text.getvalue())
+    for run, _ in added:
+        _keep_predictions(run, folder / "predictions")
+    return len(added)
+
+
+def _identity(row: dict) -> tuple:
+    return tuple(row.get(name, "") for name in ("dataset", "command", "commit", "train_seconds", "seed"))
+
+
+def _keep_predictions(run: Run, folder: Path) -> None:
+    """labels (N, 5): best first, as positions in label_ids (L,), the ids; gold sets are those of the corpus."""
+    source = run.folder / "predictions.npz"
+    ids = [line.split("\t")[1] for line in (run.folder / "labels.tsv").read_text(encoding="utf-8").split("\n")[:-1]]
+    labels = np.load(source)["labels"][:, :DEPTH].astype(np.uint16 if len(ids) <= 2**16 else np.int32)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{run.encoder}-{run.head}-{run.recipe}-seed{run.seed}.npz"
+    np.savez_compressed(path, labels=labels, label_ids=np.array(ids))
+    if path.stat().st_size > LARGEST:
+        path.unlink()
+        print(f"{path.name}: left out, over {LARGEST:,} bytes", file=sys.stderr)
