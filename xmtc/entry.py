@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -25,13 +26,26 @@ def start(program: str, job: Callable, argv: Sequence[str], always: Sequence[str
         arguments = check_command_line([*argv, *always])
         sys.argv = [sys.argv[0], *arguments]
         quiet_lightning()
-        hydra.main(config_path=str(config_dir()), config_name="run", version_base="1.3")(job)()
+        task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
+        hydra.main(config_path=str(config_dir()), config_name="run", version_base="1.3")(task)()
     except InputError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise bad_input(program, error) from None
     except KeyboardInterrupt:
         print(f"{program}: interrupted; a run goes on with resume=RUN_DIR", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _exit_on_bad_input(program: str, job: Callable, config):
+    """Hydra adds a line of its own to an exception of a job, but lets SystemExit through."""
+    try:
+        return job(config)
+    except InputError as error:
+        raise bad_input(program, error) from None
+
+
+def bad_input(program: str, error: InputError) -> SystemExit:
+    print(f"{program}: {error}", file=sys.stderr)
+    return SystemExit(2)
 
 
 def quiet_lightning() -> None:

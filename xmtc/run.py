@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from xmtc.entry import start
+from xmtc.entry import bad_input, start
 from xmtc.errors import InputError
 from xmtc.job import continued, job
 
@@ -17,8 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         arguments = continued(sys.argv[1:] if argv is None else argv)
     except InputError as error:
-        print(f"xmtc.run: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise bad_input("xmtc.run", error) from None
     start("xmtc.run", job, arguments)
 
 

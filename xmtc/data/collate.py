@@ -42,8 +42,12 @@ class Documents(Dataset):
 
     def lengths(self) -> np.ndarray:
         """(N,) tokens each document contributes, after cutting."""
-        lengths = self._lengths[self.numbers]
-        return lengths if self.text.length is None else np.minimum(lengths, self.text.length)
+        return self._cut(self._lengths[self.numbers])
+
+    def _cut(self, lengths: np.ndarray) -> np.ndarray:
+        """A bag holds the whole document; only sequences are cut."""
+        whole = self.text.length is None or self.layout == "bag"
+        return lengths if whole else np.minimum(lengths, self.text.length)
 
     def gold(self) -> Labels:
         """True labels of all N documents, in order."""
@@ -59,8 +63,7 @@ class Documents(Dataset):
         positions = np.asarray(positions, dtype=np.int64)
         numbers = self.numbers[positions]
         starts, lengths = self.part.token_offsets[numbers], self._lengths[numbers]
-        if self.text.length is not None:
-            lengths = np.minimum(lengths, self.text.length)
+        lengths = self._cut(lengths)
         tokens = _slices(self.part.tokens, starts, lengths)
         batch = Batch(torch.from_numpy(positions), self._labels(numbers))
         if self.layout == "bag":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
-from xmtc.data.vocabulary import UNKNOWN, Vocabulary
+from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
 
@@ -51,7 +51,8 @@ class BagOfWords(Encoder):
         self.embedding = embedding.make(vocabulary)
         frequency = torch.as_tensor(vocabulary.document_frequency, dtype=torch.float32)
         idf = torch.log((1 + vocabulary.num_documents) / (1 + frequency)) + 1
-        idf[UNKNOWN] = 1e-3  # a document of unknown words still has a direction, one that others hardly feel
+        self.unknown = vocabulary.unknown
+        idf[self.unknown] = 1e-3  # a document of unknown words still has a direction, one that others hardly feel
         self.register_buffer("idf", idf, persistent=False)
         self.layer = nn.Linear(embedding.size, embedding.size) if residual else None
         self.dropout, self.word_dropout = dropout, word_dropout
@@ -59,7 +60,7 @@ class BagOfWords(Encoder):
     def forward(self, batch: Batch) -> Encoded:
         bags = batch.bags
         words, inverse = torch.unique(bags.word_ids, return_inverse=True)
-        words = torch.where(words < len(self.idf), words, UNKNOWN)
+        words = torch.where(words < len(self.idf), words, self.unknown)
         weights = (1 + bags.counts.log()) * self.idf[words][inverse]
         rows = torch.repeat_interleave(
             torch.arange(len(batch), device=weights.device), bags.offsets.diff(), output_size=len(weights)

@@ -18,9 +18,11 @@ from xmtc.training.averaging import Averaging
 
 
 class Checkpoints(Checkpoint):
-    """monitor: validation metric, larger is better. minutes: `last.ckpt` is also written this often."""
+    """monitor: validation metric, larger is better. minutes: how old `last.ckpt` may get (with Adam's state it is three
+    times the model, too much for every evaluation of a large one). Several processes, whose clocks may disagree, write
+    it at every evaluation."""
 
-    def __init__(self, folder: Path, monitor: str = "val/nDCG@5", minutes: float = 15):
+    def __init__(self, folder: Path, monitor: str = "val/nDCG@5", minutes: float = 5):
         self.folder, self.monitor, self.minutes = Path(folder), monitor, minutes
         self.best_score: float | None = None
         self.best_step: int | None = None
@@ -45,13 +47,16 @@ class Checkpoints(Checkpoint):
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
                 write(self.folder / "best.ckpt", lambda path: torch.save(content, path))
-        if trainer.state.fn == pl.trainer.states.TrainerFn.FITTING:
+        if trainer.state.fn == pl.trainer.states.TrainerFn.FITTING and (trainer.world_size > 1 or self._due()):
             self.save_last(trainer)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         self._stepped = True
-        if time.monotonic() - self._saved_at > 60 * self.minutes and trainer.world_size == 1:
+        if trainer.world_size == 1 and self._due():
             self.save_last(trainer)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved_at > 60 * self.minutes
 
     def on_train_end(self, trainer, module) -> None:
         self.save_last(trainer)
