@@ -73,11 +73,13 @@ def run(overrides: list[str] = ()) -> dict:
     config = compose_checked(arguments, hydra_node=True)
     choices = config.hydra.runtime.choices
     names = {group: choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}
+    OmegaConf.set_readonly(config.hydra, False)
+    OmegaConf.set_readonly(config.hydra.runtime, False)
+    HydraConfig.instance().set_config(config)  # ${hydra:...} reads it
+    folder = Path(str(config.hydra.run.dir)).absolute()
+    config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
     with open_dict(config):
-        HydraConfig.instance().set_config(config)
-        folder = Path(str(config.hydra.run.dir))
-        config.hydra.runtime.output_dir = str(folder.absolute())
-        HydraConfig.instance().set_config(config)
         hydra = config.pop("hydra")
     task = [word for word in hydra.overrides.task if not word.startswith("resume=")]
     return execute(config, folder, task, names)

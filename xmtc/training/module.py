@@ -39,6 +39,7 @@ class XMTCModule(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.k = max(metrics.ks)
         self.collector = None
+        self.scores: dict[str, float] = {}  # of the last evaluation
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         encoded = self.encoder(batch)
@@ -63,8 +64,13 @@ class XMTCModule(pl.LightningModule):
         self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        # every process holds the same sums, so nothing is left to synchronise
-        self.log_dict({f"val/{name}": value for name, value in self.metrics.compute().items()}, sync_dist=False)
+        self._report("val")
+
+    def _report(self, prefix: str) -> None:
+        """Keeps the scores in full precision (Lightning logs float32). Every process holds the same sums, so nothing is
+        left to synchronise."""
+        self.scores = self.metrics.compute()
+        self.log_dict({f"{prefix}/{name}": value for name, value in self.scores.items()}, sync_dist=False)
 
     def on_test_epoch_start(self) -> None:
         self.metrics.reset()
@@ -73,7 +79,7 @@ class XMTCModule(pl.LightningModule):
         self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict({f"test/{name}": value for name, value in self.metrics.compute().items()}, sync_dist=False)
+        self._report("test")
 
     def configure_optimizers(self):
         optimizer = self.make_optimizer(parameter_groups(self))

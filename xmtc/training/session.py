@@ -111,15 +111,17 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
     module, data, store = built.module, built.data, built.store
     module.k = min(KEPT, store.num_labels)
     module.collector = held = Predictions(len(data.validation), module.k)
-    validation = trainer.validate(module, datamodule=data, verbose=False, weights_only=True)[0]
+    trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
+    validation = module.scores
     held.gather()
     gold = data.validation.gold()
     threshold = best_threshold(torch.from_numpy(held.scores), torch.from_numpy(held.labels), gold)
-    result = {"test": None, "validation": _plain(validation), "threshold": threshold, "best": best}
+    result = {"test": None, "validation": validation, "threshold": threshold, "best": best}
     scored = [("validation", held, data.validation)]
     if config["test"]:
         module.collector = tested = Predictions(len(data.test), module.k)
-        result["test"] = _plain(trainer.test(module, datamodule=data, verbose=False, weights_only=True)[0])
+        trainer.test(module, datamodule=data, verbose=False, weights_only=True)
+        result["test"] = module.scores
         tested.gather()
         scored.append(("test", tested, data.test))
         result["floor"] = floor(ranking_metrics(store, config), data)
@@ -139,10 +141,6 @@ def floor(metrics: RankingMetrics, data) -> dict:
     frequent = counts.argsort(descending=True, stable=True)[: max(metrics.ks)]
     metrics.update(frequent.expand(len(data.test), -1), data.test.gold())
     return metrics.compute()
-
-
-def _plain(results: dict) -> dict:
-    return {name.split("/", 1)[1]: float(value) for name, value in results.items()}
 
 
 def _validated_at(record: Record, step: int) -> bool:
