@@ -13,7 +13,9 @@ from xmtc.errors import InputError
 
 log = logging.getLogger("xmtc")
 # what may be changed when a run is continued; anything else would be another run
-RESUMABLE = ("trainer.", "logger", "paths.", "recipe.max_epochs", "data.workers", "prepare_workers", "recipe.validation.")
+RESUMABLE = (
+    "trainer.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.", "data.workers", "prepare_workers", "test=",
+)  # fmt: skip
 
 
 def continued(argv: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m xmtc.prepare dataset=D [overrides]`: turn a corpus into a store once. `xmtc.run` does it by itself if need be.
+"""`python -m xmtc.prepare dataset=D [overrides]`: turn a corpus into a store, once; `xmtc.run` does it if need be.
 
 Takes the overrides of `xmtc.run`, so that it prepares what that run will look for (the encoder decides the tokens).
 """

@@ -85,3 +85,23 @@ def test_the_same_seed_gives_the_same_numbers(train):
     options = ("encoder=xmlcnn", "head=cornet", "head.rank=4", "encoder.filters=4", "encoder.bottleneck=8", "seed=3")
     first, second = train(*options)[0], train(*options)[0]
     assert first["test"] == second["test"] and first["best"] == second["best"]
+
+
+def test_wandb_writes_one_offline_run_and_finishes(train):
+    import wandb
+
+    _, folder = train("encoder=bow", "encoder.embedding.size=16", "head=none", "logger=wandb")
+    assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
+    assert wandb.run is None
+    text = (folder / "config.yaml").read_text()
+    assert "offline: true" in text
+
+
+def test_tensorboard_writes_events(train):
+    _, folder = train("encoder=bow", "encoder.embedding.size=16", "head=none", "logger=tensorboard")
+    assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_debug_fast_goes_the_whole_way(train):
+    result, folder = train("debug=fast", "encoder=bow", "encoder.embedding.size=16", "data.limit=20")
+    assert result["steps"] == 1 and (folder / "predictions.npz").exists()

@@ -91,7 +91,9 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
         if recipe[part]:
             callbacks.append(make(recipe[part]))
     if patience is not None:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience, check_finite=False))
+        # checked where the metric is made: a run resumed at the end of an epoch has none yet
+        stopping = {"mode": "max", "patience": patience, "check_finite": False, "check_on_train_epoch_end": False}
+        callbacks.append(EarlyStopping(MONITOR, **stopping))
     if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
         callbacks.append(Progress())
     logger = make(config["logger"]) if config["logger"] else False
@@ -187,4 +189,4 @@ def _finish_wandb(config: dict) -> None:
     if config["logger"] and "wandb" in config["logger"]["_target_"].lower():
         import wandb
 
-        wandb.finish(quiet=True)
+        wandb.finish()
