@@ -39,8 +39,9 @@ def paper(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
 
 
 def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
-    """First of `recipe.encoders.<encoder>.KEY`, DEFAULT: what a recipe was measured to want for this encoder."""
-    return _first(_root_, (f"recipe.encoders.{encoder_name(_root_)}.{key}",), key, default)
+    """First of `dataset.modern.KEY`, `recipe.encoders.<encoder>.KEY`, DEFAULT: what was measured to suit this corpus or
+    this encoder."""
+    return _first(_root_, (f"dataset.modern.{key}", f"recipe.encoders.{encoder_name(_root_)}.{key}"), key, default)
 
 
 def _first(root: DictConfig, places: tuple[str, ...], key: str, default: Any) -> Any:
