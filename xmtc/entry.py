@@ -21,6 +21,7 @@ def start(program: str, job: Callable, argv: Sequence[str], always: Sequence[str
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours
+    os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
     try:
         arguments = check_command_line([*argv, *always])
@@ -50,7 +51,8 @@ def bad_input(program: str, error: InputError) -> SystemExit:
 
 def quiet_lightning() -> None:
     """Lightning announces devices, products and defaults; what a user needs of that is in our own lines."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+    names = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector", "callbacks.model_checkpoint")
+    for name in (f"pytorch_lightning.{name}" for name in names):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r".*isinstance\(treespec, LeafSpec\).*is deprecated",
