@@ -14,7 +14,8 @@ from xmtc.errors import InputError
 log = logging.getLogger("xmtc")
 # what may be changed when a run is continued; anything else would be another run
 RESUMABLE = (
-    "trainer.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.", "data.workers", "prepare_workers", "test=",
+    "trainer.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
+    "data.workers", "prepare_workers", "test=",
 )  # fmt: skip
 
 

@@ -1,0 +1,32 @@
+"""The bench command keeps its contract, and its two ways really do the same."""
+
+import json
+
+import pytest
+
+from xmtc.bench import __main__ as command
+from xmtc.bench.compare import compare
+from xmtc.bench.convolution import convolution
+
+
+def small():
+    return convolution(documents=2, tokens=9, words=20, size=4, filters=3)
+
+
+def test_both_ways_give_the_same_gradients():
+    assert small().facts["gradient_error"] < 1e-5
+
+
+@pytest.mark.parametrize("only", [None, "baseline", "ours"])
+def test_last_line_is_the_result(monkeypatch, capsys, only):
+    monkeypatch.setitem(command.BENCHES, "convolution", small)
+    assert command.main(["convolution", "--repeats", "2", *(["--only", only] if only else [])]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["bench"] == "convolution"
+    assert (result["baseline"] is None) == (only == "ours") and (result["ours"] is None) == (only == "baseline")
+    assert (result["ratio"] is None) == (only is not None)
+
+
+def test_ratio_is_baseline_over_ours():
+    result = compare("x", small(), 3, None)
+    assert result["ratio"] == pytest.approx(result["baseline"] / result["ours"])

@@ -1,0 +1,39 @@
+"""Alternating measurement: both ways see the same machine in the same minute, so that their ratio can be trusted."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Bench:
+    """baseline, ours: one call is one repetition. facts: what else belongs in the result (shapes, errors)."""
+
+    baseline: Callable[[], object]
+    ours: Callable[[], object]
+    facts: dict = field(default_factory=dict)
+
+
+def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
+    """Median seconds of each way after one warm-up call, and how many times faster ours is.
+
+    only: run one way alone, so that its peak memory can be measured from outside; the other's time is then null.
+    """
+    ways = {"baseline": bench.baseline, "ours": bench.ours}
+    if only:
+        ways = {only: ways[only]}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for function in ways.values():
+        function()
+    for _ in range(repeats):
+        for way, function in ways.items():
+            start = time.perf_counter()
+            function()
+            seconds[way].append(time.perf_counter() - start)
+    medians = {way: statistics.median(values) for way, values in seconds.items()}
+    baseline, ours = medians.get("baseline"), medians.get("ours")
+    ratio = baseline / ours if baseline and ours else None
+    return {"bench": name, "baseline": baseline, "ours": ours, "ratio": ratio, "repeats": repeats, **bench.facts}
