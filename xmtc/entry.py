@@ -59,6 +59,7 @@ def quiet_lightning() -> None:
         r"The '\w+_dataloader' does not have many workers",
         r".*You have overridden `.*` .* dataloader",
         r"Checkpoint directory .* exists and is not empty",
+        r"It is recommended to use `self.log\('(val|test)/.*sync_dist=True",  # our sums are already those of all
         r"The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -53,10 +53,12 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
     """Runs a composed configuration in `folder`; None after a dry run."""
     plain = OmegaConf.to_container(config, resolve=True)
     if not plain["dry_run"]:
+        from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
         from xmtc.training.session import session
 
         folder.mkdir(parents=True, exist_ok=True)
-        if not plain["resume"]:
+        if not plain["resume"] and rank_zero_only.rank == 0:
             _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
             _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
         result = session(plain, folder, names)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xmtc.data import files, preparation, tokenising
+from xmtc.data import files, preparation, store_writer, tokenising
 from xmtc.data.preparation import prepare
 from xmtc.data.text import HuggingFace, Words
 from xmtc.errors import InputError
@@ -113,7 +113,7 @@ def test_a_corpus_without_any_word(tmp_path):
 
 
 def test_progress_is_told(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(preparation, "TELL", -1)
+    monkeypatch.setattr(store_writer, "TELL", -1)
     with caplog.at_level(logging.INFO):
         small_store(tmp_path)
     assert "documents/s" in caplog.text
@@ -141,8 +141,8 @@ def test_a_process_that_dies(tmp_path, monkeypatch):
 
 def made(monkeypatch):
     """Counts how often a store is written."""
-    count, write = [], preparation._Writer.write
-    monkeypatch.setattr(preparation._Writer, "write", lambda self: (count.append(1), write(self)))
+    count, write = [], preparation.StoreWriter.write
+    monkeypatch.setattr(preparation.StoreWriter, "write", lambda self: (count.append(1), write(self)))
     return count
 
 
@@ -165,6 +165,7 @@ def test_made_once_and_again_when_something_changes(tmp_path, monkeypatch):
     prepare(Listed(train=[("b", ["x"])], test=[("a", ["x"])], files=[file]), "s", Words(), cache, 1)
     assert len(count) == 4
     monkeypatch.setattr(preparation, "FORMAT", 2)
+    monkeypatch.setattr(store_writer, "FORMAT", 2)
     assert prepare(source, "s", Words(), cache, 1).meta["format"] == 2 and len(count) == 5
 
 
@@ -194,13 +195,13 @@ def test_an_incomplete_or_older_store_is_made_again(tmp_path, monkeypatch, caplo
 
 
 def _prepare_slowly(folder, number):
-    write = preparation._Writer.write
+    write = preparation.StoreWriter.write
 
     def counted(self):
         (Path(folder) / f"written-{number}").touch()
         write(self)
 
-    preparation._Writer.write = counted
+    preparation.StoreWriter.write = counted
     prepare(Listed(**PARTS), "small", Words(), Path(folder) / "cache", 1)
 
 
@@ -229,7 +230,7 @@ def full(*_, **__):
 
 
 @pytest.mark.parametrize(
-    "module, name", [(preparation, "save"), (preparation, "growing"), (np.lib.format, "write_array")]
+    "module, name", [(store_writer, "save"), (store_writer, "growing"), (np.lib.format, "write_array")]
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, module, name):
     monkeypatch.setattr(module, name, full)

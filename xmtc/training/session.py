@@ -128,7 +128,8 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
         scored.append(("test", tested, data.test))
         result["floor"] = floor(ranking_metrics(store, config), data)
     for name, predictions, documents in scored:
-        sets = LabelSetMetrics(store.num_labels, threshold)
+        # every process holds all documents here, so nothing is summed over processes
+        sets = LabelSetMetrics(store.num_labels, threshold, sync_on_compute=False)
         sets.update(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.scores), documents.gold())
         result[name] |= sets.compute()
         file = "predictions.npz" if name == "test" else "predictions_validation.npz"
@@ -140,6 +141,7 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
 def floor(metrics: RankingMetrics, data) -> dict:
     """What the most frequent training labels score on test, the same for every document."""
     counts = torch.from_numpy(data.train_label_counts())
+    metrics.sync_on_compute = False
     frequent = counts.argsort(descending=True, stable=True)[: max(metrics.ks)]
     metrics.update(frequent.expand(len(data.test), -1), data.test.gold())
     return metrics.compute()
