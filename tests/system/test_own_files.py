@@ -4,7 +4,7 @@ import json
 
 import xmtc
 
-BASE = ["encoder=bow", "encoder.embedding.size=16", "head=none", "logger=csv", "recipe.max_epochs=1", "prepare_workers=1"]
+BASE = ["encoder=bow", "encoder.embedding.size=16", "head=none", "logger=csv", "prepare_workers=1"]
 TEXTS = ["red apple", "green pear", "", "red pear pear", "blue sky", "apple pie"]
 LABELS = [["fruit", "red"], ["fruit"], ["nothing"], ["fruit", "fruit"], [], ["fruit", "food"]]
 

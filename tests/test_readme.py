@@ -1,0 +1,40 @@
+"""What the README tells people to type is accepted, and what it tells of the configuration is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from xmtc.config import check_command_line, config_dir
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [shlex.split(line, comments=True) for line in re.findall(r"^    python -m (xmtc\.\w+[^\n]*)", README, re.M)]
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) > 8
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_are_accepted(command):
+    module, *arguments = command
+    assert (ROOT / Path(*module.split("."))).with_suffix(".py").exists() or (ROOT / Path(*module.split("."))).is_dir()
+    if module in ("xmtc.run", "xmtc.prepare"):
+        # a run directory is a placeholder in the text
+        check_command_line([word for word in arguments if not word.startswith(("resume=", "--help"))])
+
+
+def test_every_choice_of_every_group_is_named():
+    table = "\n".join(line for line in README.splitlines() if line.startswith("| `"))
+    for group in ("encoder", "head", "dataset", "recipe", "embedding", "text", "trainer", "logger"):
+        (row,) = (line for line in table.splitlines() if line.startswith(f"| `{group}` |"))
+        for choice in (config_dir() / group).glob("*.yaml"):
+            assert f"`{choice.stem}`" in row, f"{group}={choice.stem} is missing from the README"
+
+
+@pytest.mark.parametrize("target", ["run", "test"])
+def test_make_targets_exist(target):
+    assert f"make {target}" in README
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
