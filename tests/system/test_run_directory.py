@@ -32,7 +32,7 @@ def test_metrics_hold_scores_and_their_birth_certificate(finished):
     assert birth["format"] == 1 and birth["dataset"] == "toy" and birth["seed"] == 5 and birth["world_size"] == 1
     assert birth["resumed_from_step"] is None and len(birth["dataset_sha256"]) == 64
     assert birth["torch"] == torch.__version__
-    assert stored["steps"] == 3  # 160 documents in batches of 256, three epochs
+    assert stored["steps"] == 9  # 160 documents in batches of 64, three epochs
 
 
 def test_configuration_is_resolved_and_overrides_are_kept(finished):
@@ -62,7 +62,7 @@ def test_curves_have_a_row_an_evaluation(finished):
     result, folder = finished
     with open(folder / "curves.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert [row["step"] for row in rows] == ["3", "6", "9"]
     assert {"step", "epoch", "seconds", "loss", "val/nDCG@5"} <= set(rows[0])
     assert max(float(row["val/nDCG@5"]) for row in rows) == result["best"]["score"]
 

@@ -16,6 +16,7 @@ from xmtc.reporting.tables import results_csv, write_text
 
 LARGEST = 300_000  # bytes of one predictions file
 DEPTH = 5
+PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.")
 
 
 def keep(runs: Iterable[Run], folder: Path) -> int:
@@ -30,6 +31,8 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     path = folder / "results.csv"
     old = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
+    for row in new:  # where somebody's folders are makes no difference to a number
+        row["command"] = " ".join(word for word in row["command"].split() if not word.startswith(PLACES))
     known = {_identity(row) for row in old}
     added = [(run, row) for run, row in zip(runs, new, strict=True) if _identity(row) not in known]
     rows = old + [row for _, row in added]
