@@ -1,0 +1,55 @@
+"""Rows kept for experiments/: added once, never changed, never from uncommitted code."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from xmtc.errors import InputError
+from xmtc.reporting.keep import keep
+from xmtc.reporting.runs import find_runs
+
+
+def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("dataset: {name: d}\nseed: 0\n")
+    (folder / "overrides.yaml").write_text("[]\n")
+    (folder / "labels.tsv").write_text("0\ta\tA\t3\n1\tb\tB\t2\n")
+    np.savez(folder / "predictions.npz", labels=np.array([[1, 0], [0, 1]]), scores=np.ones((2, 2), np.float32))
+    command = f"python -m xmtc.run head={head} hydra.run.dir=/somewhere/else paths.runs=/x"
+    birth = {"dataset": "d", "encoder": "e", "head": head, "recipe": "r", "seed": 0, "dirty": dirty, "commit": "c"}
+    birth |= {"dataset_sha256": "s", "command": command, "device": "cpu"}
+    metrics = {"test": {"P@1": score}, "train_seconds": seconds, "steps": 7, "peak_memory_bytes": 1, "provenance": birth}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def rows(folder):
+    with open(folder / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_added_once_and_stand(tmp_path):
+    kept = tmp_path / "kept"
+    make_run(tmp_path / "runs" / "one")
+    assert keep(find_runs([tmp_path / "runs"]), kept) == 1
+    make_run(tmp_path / "runs" / "two", head="lcenet", score=0.75)
+    assert keep(find_runs([tmp_path / "runs"]), kept) == 1
+    assert keep(find_runs([tmp_path / "runs"]), kept) == 0
+    assert [(row["head"], row["P@1"]) for row in rows(kept)] == [("none", "0.5"), ("lcenet", "0.75")]
+    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none"  # no folders of one machine
+
+
+def test_top_labels_can_be_scored_again(tmp_path):
+    make_run(tmp_path / "runs" / "one")
+    keep(find_runs([tmp_path / "runs"]), tmp_path / "kept")
+    (path,) = (tmp_path / "kept" / "predictions").iterdir()
+    content = np.load(path)
+    assert content["label_ids"][content["labels"]].tolist() == [["b", "a"], ["a", "b"]]
+
+
+def test_uncommitted_code_is_refused(tmp_path):
+    make_run(tmp_path / "runs" / "one", dirty=True)
+    with pytest.raises(InputError, match="uncommitted"):
+        keep(find_runs([tmp_path / "runs"]), tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
