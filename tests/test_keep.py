@@ -20,7 +20,8 @@ def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5):
     command = f"python -m xmtc.run head={head} hydra.run.dir=/somewhere/else paths.runs=/x"
     birth = {"dataset": "d", "encoder": "e", "head": head, "recipe": "r", "seed": 0, "dirty": dirty, "commit": "c"}
     birth |= {"dataset_sha256": "s", "command": command, "device": "cpu"}
-    metrics = {"test": {"P@1": score}, "train_seconds": seconds, "steps": 7, "peak_memory_bytes": 1, "provenance": birth}
+    facts = {"train_seconds": seconds, "steps": 7, "peak_memory_bytes": 1}
+    metrics = {"test": {"P@1": score}, **facts, "provenance": birth}
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 

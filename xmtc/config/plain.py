@@ -33,6 +33,7 @@ TYPES: dict[str, Any] = {
     "dataset.propensity.a": float,
     "dataset.propensity.b": float,
     "recipe.text_style": str,
+    "recipe.prefer_words": str | None,
     "recipe.fixed_length": bool,
     "recipe.batch_size": int,
     "recipe.evaluation_batch_size": int,
