@@ -1,4 +1,4 @@
-"""`recipe=paper` alone composes the papers' run for a pair: settings of CorNet's and AttentionXML's code, as resolved."""
+"""`recipe=paper` alone composes the papers' run for a pair: the settings of CorNet's and AttentionXML's code."""
 
 import pytest
 from omegaconf import OmegaConf
