@@ -1,12 +1,14 @@
 """Clipping of the common norm of dense and sparse gradients."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from xmtc.errors import InputError
+from xmtc.execution.base import Execution
 from xmtc.training.clipping import AdaptiveClipping, Clipping
 from xmtc.training.optimizers import AdamW, parameter_groups
 
@@ -27,7 +29,8 @@ def norm(model):
 
 
 def clip(callback, model):
-    callback.on_before_optimizer_step(None, None, AdamW(parameter_groups(model)))
+    module = SimpleNamespace(execution=Execution(None, None, None))
+    callback.on_before_optimizer_step(None, module, AdamW(parameter_groups(model)))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.999, 1.001, 10])

@@ -86,3 +86,11 @@ class Batch(_Movable):
 
     def __len__(self) -> int:
         return len(self.documents)
+
+
+def placeholder(device: torch.device | str = "cpu") -> Batch:
+    """One document of one word (any word) and no label, to learn the shape of an encoder's answer."""
+    one = torch.ones(1, dtype=torch.int64, device=device)
+    offsets = torch.tensor([0, 1], device=device)
+    bags = Bags(one, one.float(), offsets)
+    return Batch(one - 1, Labels(one[:0], offsets * 0), one[:, None], one, bags)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 if TYPE_CHECKING:
     from xmtc.encoders.base import Encoded
@@ -22,6 +25,34 @@ class LabelDecoder(nn.Module):
     def label_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters whose first dimension is the label; all others are shared by the labels."""
         raise NotImplementedError
+
+    def shared_parameters(self) -> dict[str, nn.Parameter]:
+        """What all labels share."""
+        mine = {id(parameter) for parameter in self.label_parameters().values()}
+        return {name: p for name, p in self.named_parameters() if id(p) not in mine}
+
+    def slice_gradients(
+        self, encoded: Encoded, labels: slice, grad_Bl: Tensor, out: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Gradients of sum(grad_Bl * logits) for one slice of labels.
+
+        Writes those of the slice's label parameters to `out` (by name, (l, ...) each; parameters not in it are left
+        out) and returns those of the features and of the shared parameters. This general way runs the slice once more
+        under autograd, with the slice's rows as parameters of their own: a slice of the whole parameter would cost a
+        gradient of all L rows. Decoders that are one product override it.
+        """
+        features = encoded.features.detach().requires_grad_()
+        rows = {name: p[labels].detach().requires_grad_() for name, p in self.label_parameters().items()}
+        shared = {name: p.detach().requires_grad_(p.requires_grad) for name, p in self.shared_parameters().items()}
+        wanted = {name: rows[name] for name in out}
+        wanted_shared = {name: p for name, p in shared.items() if p.requires_grad}
+        with torch.enable_grad():
+            logits = functional_call(self, rows | shared, (replace(encoded, features=features), slice(None)))
+        sought = [features, *wanted.values(), *wanted_shared.values()]
+        grad_features, *grads = torch.autograd.grad(logits, sought, grad_Bl.to(logits.dtype))
+        for name, grad in zip(out, grads, strict=False):
+            out[name].copy_(grad)
+        return grad_features, dict(zip(wanted_shared, grads[len(out) :], strict=True))
 
     def set_prior(self, log_odds: Tensor) -> None:
         """Starts every label's logit at its log prior odds (L,). Decoders without a bias per label may refuse."""

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmtc.decoders.base import LabelDecoder
+from xmtc.decoders.product import rows
 from xmtc.errors import InputError
 
 
@@ -56,7 +57,7 @@ class LabelAttentionDecoder(LabelDecoder):
 
     def forward(self, encoded, labels: slice = slice(None)) -> Tensor:
         states_BTD = encoded.features
-        queries_lD = self.queries[labels]
+        queries_lD = rows(self.queries, labels, states_BTD)
         self._check_memory(*states_BTD.shape[:2], len(queries_lD))
         scores_BTl = F.linear(states_BTD, queries_lD).masked_fill_(~encoded.mask[:, :, None], float("-inf"))
         attention_BTl = torch.softmax(scores_BTl, dim=1, dtype=torch.promote_types(scores_BTl.dtype, torch.float32))
@@ -66,7 +67,7 @@ class LabelAttentionDecoder(LabelDecoder):
         for linear in rest:
             hidden = linear(F.relu(hidden))
         logits_Bl = hidden.squeeze(-1)
-        return logits_Bl if self.bias is None else logits_Bl + self.bias[labels]
+        return logits_Bl if self.bias is None else logits_Bl + rows(self.bias, labels, logits_Bl)
 
     def _check_memory(self, documents: int, tokens: int, labels: int) -> None:
         gib = documents * tokens * labels * 4 / 2**30

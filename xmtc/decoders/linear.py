@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmtc.decoders.base import LabelDecoder
+from xmtc.decoders.product import product, rows
 
 
 class LinearDecoder(LabelDecoder):
@@ -28,7 +29,16 @@ class LinearDecoder(LabelDecoder):
             nn.init.zeros_(self.weight)
 
     def forward(self, encoded, labels: slice = slice(None)) -> Tensor:
-        return F.linear(encoded.features, self.weight[labels], self.bias[labels])
+        features = encoded.features
+        return F.linear(features, rows(self.weight, labels, features), rows(self.bias, labels, features))
+
+    def slice_gradients(self, encoded, labels, grad_Bl, out):
+        features = encoded.features
+        if "weight" in out:
+            product(grad_Bl.t(), features, out["weight"])
+        if "bias" in out:
+            torch.sum(grad_Bl, dim=0, out=out["bias"])
+        return grad_Bl @ rows(self.weight, labels, grad_Bl), {}
 
     def label_parameters(self) -> dict[str, nn.Parameter]:
         return {"weight": self.weight, "bias": self.bias}

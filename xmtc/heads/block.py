@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.decoders.product import rows
 from xmtc.errors import InputError
 
 ENTRY = {
@@ -23,6 +24,14 @@ ENTRY = {
     "identity": lambda x: x,
 }
 MIDDLE = {"elu": F.elu, "identity": lambda x: x}
+# derivative of an entry by its argument x, given x and y = entry(x): for executions that write gradients themselves
+ENTRY_DERIVATIVE = {
+    "sigmoid": lambda x, y: y * (1 - y),
+    "relu": lambda x, y: (x > 0).to(x.dtype),
+    "tanh": lambda x, y: 1 - y * y,
+    "elu": lambda x, y: torch.where(x > 0, 1.0, y + 1),
+    "identity": lambda x, y: torch.ones_like(x),
+}
 
 
 class CorrelationBlock(nn.Module):
@@ -57,7 +66,8 @@ class CorrelationBlock(nn.Module):
 
     def gather(self, logits_Bl: Tensor, labels: slice = slice(None)) -> Tensor:
         """(B, R): this slice's share of the sum. The bias is not in it: it is added once, by `context`."""
-        return ENTRY[self.entry](logits_Bl) @ self.gather_weight[labels]
+        gate_Bl = ENTRY[self.entry](logits_Bl)
+        return gate_Bl @ rows(self.gather_weight, labels, gate_Bl)
 
     def context(self, gathered_BR: Tensor) -> Tensor:
         context = MIDDLE[self.middle](gathered_BR + self.gather_bias)
@@ -65,7 +75,8 @@ class CorrelationBlock(nn.Module):
 
     def spread(self, logits_Bl: Tensor, context_BR: Tensor, labels: slice = slice(None)) -> Tensor:
         """(B, l): the block's output for a slice of labels."""
-        spread = F.linear(context_BR, self.spread_weight[labels], self.spread_bias[labels])
+        weight, bias = rows(self.spread_weight, labels, context_BR), rows(self.spread_bias, labels, context_BR)
+        spread = F.linear(context_BR, weight, bias)
         return logits_Bl + spread if self.residual else spread
 
     def forward(self, logits_BL: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class Checkpoints(Checkpoint):
             self.best_score, self.best_step = score, trainer.global_step
             average = next((c for c in trainer.callbacks if isinstance(c, Averaging)), None)
             weights = average.evaluated(module) if average else module.state_dict()
+            weights = module.execution.whole_state(weights)
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
                 write(self.folder / "best.ckpt", lambda path: torch.save(content, path))
@@ -80,8 +81,8 @@ def write(path: Path, save) -> None:
         os.replace(temporary, path)
 
 
-def load_best(folder: Path, module: torch.nn.Module) -> dict:
+def load_best(folder: Path, module: pl.LightningModule) -> dict:
     """Loads the best weights into the module; returns {step, score, monitor}."""
     content = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(content.pop("state_dict"))
+    module.load_state_dict(module.execution.own_state(content.pop("state_dict")))
     return content

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 import pytorch_lightning as pl
-import torch
 
 from xmtc.errors import InputError
-from xmtc.training.optimizers import squared_norm
 
 
 class Clipping(pl.Callback):
@@ -23,14 +21,16 @@ class Clipping(pl.Callback):
         return self.norm
 
     def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        grads = {p: p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
         if not grads:
             return
-        total = torch.stack([squared_norm(grad) for grad in grads]).sum().sqrt().item()
+        total = module.execution.squared_norm(grads).sqrt().item()
         limit = self.limit(total)
-        if total > limit:
-            for grad in grads:
-                grad.mul_(limit / (total + 1e-6))
+        factor = limit / (total + 1e-6) if total > limit else 1.0
+        if factor != 1.0:
+            for grad in grads.values():
+                grad.mul_(factor)
+        module.execution.finish_step(factor)
 
 
 class AdaptiveClipping(Clipping):

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from xmtc.data.batch import Batch
+from xmtc.data.batch import Batch, placeholder
 from xmtc.decoders.base import LabelDecoder
-from xmtc.encoders.base import Encoder
+from xmtc.encoders.base import Encoded, Encoder
 from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.label_state import own_checkpoint, whole_checkpoint
 from xmtc.training.optimizers import parameter_groups
 
 
@@ -51,11 +53,19 @@ class XMTCModule(pl.LightningModule):
 
     def _evaluate(self, batch: Batch) -> None:
         if len(batch) == 0:  # another process still has documents
+            if self.execution.collective:
+                self.execution.topk(self._nothing(), self.k)
             return
         scores, labels = self.execution.topk(self.encoder(batch), self.k)
         self.metrics.update(labels[:, : max(self.metrics.ks)], batch.labels)
         if self.collector is not None:
             self.collector.add(batch.documents, labels, scores)
+
+    def _nothing(self) -> Encoded:
+        """Features of no document, in the shape that the encoder gives them."""
+        encoded = self.encoder(placeholder(self.device))
+        mask = None if encoded.mask is None else encoded.mask[:0]
+        return Encoded(encoded.features[:0], mask)
 
     def on_validation_epoch_start(self) -> None:
         self.metrics.reset()
@@ -81,8 +91,21 @@ class XMTCModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._report("test")
 
+    def configure_model(self) -> None:
+        """The processes are known now: label rows may be shared out, or taken over by an update in the sweeps."""
+        own = {id(parameter) for parameter in self.execution.start()}
+        names = [name for name, parameter in self.named_parameters() if id(parameter) in own]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        whole_checkpoint(self, checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        own_checkpoint(self, checkpoint)
+
     def configure_optimizers(self):
         optimizer = self.make_optimizer(parameter_groups(self))
+        self.execution.follow(optimizer)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.make_schedule(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.errors import InputError
+from xmtc.execution.base import Execution
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.averaging import Averaging
@@ -43,8 +44,10 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     resumed = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
     if resumed is not None and not resumed.exists():
         raise InputError(f"resume: {folder} has no checkpoints/last.ckpt to go on from")
+    parameters = sum(p.numel() for p in built.module.parameters())
     record, checkpoints = Record(folder / "curves.csv"), Checkpoints(folder / "checkpoints", MONITOR)
     trainer = _trainer(config, folder, record, checkpoints)
+    fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
         dense_tables(built.module)
     _describe(built, config)
@@ -69,7 +72,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         "train_seconds": round(record.seconds, 2),
         "documents_per_second": round(record.documents_per_second, 1),
         "peak_memory_bytes": peak_memory_bytes(),
-        "parameters": sum(p.numel() for p in built.module.parameters()),
+        "parameters": parameters,
         "steps": steps,
     }
     result["provenance"] = born | {
@@ -77,10 +80,28 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         "dataset_sha256": built.store.meta["dataset_sha256"],
         "seed": config["seed"],
         "world_size": trainer.world_size,
+        "execution": built.module.execution.describe(),
         "resumed_from_step": before + [started] if resumed else None,
     }
     _write_json(folder / "metrics.json", result)
     return result
+
+
+def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
+    """Refuses by name what an update within the last sweep cannot be combined with."""
+    execution.clipping = bool(config["recipe"]["clipping"])
+    update = getattr(execution, "update", None)
+    if not update:
+        return
+    if config["recipe"]["averaging"]:
+        raise InputError(f"execution.update={update}: not with recipe.averaging, which would copy every label row")
+    if config["trainer"]["accumulate_grad_batches"] != 1:
+        raise InputError(
+            f"execution.update={update}: every backward pass is a step, so trainer.accumulate_grad_batches must be 1;"
+            " use a larger data.batch_size with data.encode_batch_size, which is the same step in less memory"
+        )
+    if world_size > 1 and not execution.collective:
+        raise InputError(f"execution.update={update}: with {world_size} processes use execution=sharded")
 
 
 def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints) -> pl.Trainer:
@@ -167,7 +188,7 @@ def _describe(built: Built, config: dict) -> None:
     log.info(
         "%s: %d train, %d validation, %d test documents, %d labels; %s parameters; %s execution",
         config["dataset"]["name"], len(built.data.train), len(built.data.validation), len(built.data.test),
-        built.store.num_labels, f"{total:,}", type(built.module.execution).__name__.lower(),
+        built.store.num_labels, f"{total:,}", built.module.execution.describe(),
     )  # fmt: skip
 
 

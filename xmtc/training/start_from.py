@@ -10,6 +10,7 @@ import torch
 from xmtc.data.store import _lines
 from xmtc.data.vocabulary import PADDING
 from xmtc.errors import InputError
+from xmtc.execution.base import row_names
 from xmtc.heads.block import FullBlock
 
 log = logging.getLogger(__name__)
@@ -27,14 +28,9 @@ def start_from(run: Path, built) -> None:
     words = None
     if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
         words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words())
-    by_label = {f"decoder.{name}" for name in module.decoder.label_parameters()}
-    square = set()  # labels by labels
-    for i, block in enumerate(module.head.blocks):
-        if isinstance(block, FullBlock):
-            by_label.add(f"head.blocks.{i}.bias")
-            square.add(f"head.blocks.{i}.weight")
-        else:
-            by_label |= {f"head.blocks.{i}.{name}" for name in block.label_parameters()}
+    by_label = row_names(module.decoder, module.head)
+    full = [i for i, block in enumerate(module.head.blocks) if isinstance(block, FullBlock)]
+    square = {f"head.blocks.{i}.weight" for i in full}  # labels by labels
     tables = {
         f"{name}.weight"
         for name, part in module.named_modules()

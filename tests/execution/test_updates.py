@@ -1,0 +1,137 @@
+"""Updates inside the last sweep against the ordinary step of the run's optimiser."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.execution.cases import labels_of, parts
+from xmtc.encoders.base import Encoded
+from xmtc.errors import InputError
+from xmtc.execution.chunked import Chunked
+from xmtc.execution.updates import SGD, stochastic_bfloat16
+from xmtc.training.clipping import Clipping
+from xmtc.training.objectives import Objective
+from xmtc.training.optimizers import AdamW, parameter_groups
+
+L, B, STEPS = 13, 4, 50
+
+
+class Model(torch.nn.Module):
+    """A linear encoder, a decoder and a head under one optimiser with a falling rate."""
+
+    def __init__(self, attention=False, clip=None, eps_before_correction=False, **execution):
+        super().__init__()
+        decoder, head, _, _ = parts(L, B, 2, attention, seed=1, raw_loss_weight=0.3, dtype=torch.float32)
+        self.decoder, self.head = decoder, head
+        torch.manual_seed(2)
+        self.encoder = torch.nn.Linear(6, 4)
+        self.execution = Chunked(decoder, head, Objective(), chunk=5, **execution)
+        self.execution.clipping = clip is not None
+        self.execution.start()
+        options = dict(lr=0.02, weight_decay=0.1, eps_before_correction=eps_before_correction)
+        self.optimizer = AdamW(parameter_groups(self), **options)
+        self.execution.follow(self.optimizer)
+        self.clipping = Clipping(clip) if clip else None
+
+    def train_steps(self, first, last):
+        attention = not hasattr(self.decoder, "weight")
+        for step in range(first, last):
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.02 * (1 - step / STEPS)
+            torch.manual_seed(step)
+            x = torch.randn(B, 3, 6) if attention else torch.randn(B, 6)
+            mask = torch.ones(B, 3, dtype=torch.bool) if attention else None
+            labels = labels_of([[step % L], [], [0, 5, 12], [1, 2 + step % 9 + 1]])
+            self.optimizer.zero_grad()
+            self.execution.loss(Encoded(self.encoder(x), mask), labels).backward()
+            if self.clipping:
+                self.clipping.on_before_optimizer_step(None, self, self.optimizer)
+            self.optimizer.step()
+        return self
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"clip": 0.5}, {"attention": True}, {"eps_before_correction": True}, {"keep_raw": False, "clip": 0.5},
+], ids=str)  # fmt: skip
+def test_fifty_steps_of_adam_in_the_sweep_equal_ordinary_ones(options):
+    ordinary = Model(**options).train_steps(0, STEPS)
+    inside = Model(update="adam", **options).train_steps(0, STEPS)
+    assert all(not p.requires_grad and p.grad is None for p in inside.decoder.label_parameters().values())
+    start = Model(**options).state_dict()
+    for name, value in ordinary.state_dict().items():
+        assert not torch.equal(value, start[name])
+        torch.testing.assert_close(inside.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [
+    {"update": "adam"}, {"update": "sgd", "weights": "bf16"}, {"update": "sgd", "weights": "bf16", "rounding": "kahan"},
+], ids=str)  # fmt: skip
+def test_state_of_the_update_is_saved_and_continued(options):
+    whole = Model(**options).train_steps(0, 12)
+    half = Model(**options).train_steps(0, 6)
+    saved = copy.deepcopy((half.state_dict(), half.optimizer.state_dict(), half.execution.state_dict()))
+    continued = Model(**options)
+    continued.load_state_dict(saved[0])
+    continued.optimizer.load_state_dict(saved[1])
+    continued.execution.load_state_dict(saved[2])
+    continued.train_steps(6, 12)
+    assert all(torch.equal(value, continued.state_dict()[name]) for name, value in whole.state_dict().items())
+    with pytest.raises(InputError, match="execution.update=None.*updated with"):
+        Model().execution.load_state_dict(saved[2])
+
+
+def test_sgd_in_float32_is_torchs_sgd():
+    inside = Model(update="sgd", weights="fp32", lr_factor=2.0)
+    plain = Model()
+    rows = plain.execution.side(1, "cpu").row_parameters()
+    inside.train_steps(0, 1)
+    torch.manual_seed(0)
+    loss = plain.execution.loss(
+        Encoded(plain.encoder(torch.randn(B, 6))), labels_of([[0], [], [0, 5, 12], [1, 3]])
+    )
+    loss.backward()
+    for mine, theirs in zip(inside.execution.side(1, "cpu").row_parameters(), rows, strict=True):
+        expected = torch.optim.SGD([theirs], lr=0.04, weight_decay=0.1 if theirs.ndim > 1 else 0.0)
+        expected.step()
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "kahan"])
+def test_small_steps_are_not_lost_in_bfloat16(rounding):
+    """400 steps of 1e-4 from 1.0, where neighbours are 2^-8 = 0.0039 apart downwards: rounding to the nearest stays."""
+    weight = torch.nn.Parameter(torch.ones(5000, 2))
+    rule = SGD([weight], weights="bf16", rounding=rounding)
+    nearest = torch.ones(1).bfloat16()
+    for _ in range(400):
+        rule.begin({"lr": 1e-4, "weight_decay": 0.0})
+        rule(weight, slice(0, 5000)).fill_(1.0)
+        rule.finish(slice(0, 5000))
+        nearest = (nearest.float() - 1e-4).bfloat16()
+    assert weight.dtype == torch.bfloat16 and nearest == 1
+    assert float(weight.detach().float().mean()) == pytest.approx(0.96, abs=0.001)
+
+
+def test_stochastic_rounding_is_right_on_average_and_only_takes_neighbours():
+    values = torch.tensor([1.0, 1.0 + 2**-10, 1.0 + 2**-8, -3.14159, 1e-20, 0.0])
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([stochastic_bfloat16(values, generator).float() for _ in range(4000)])
+    torch.testing.assert_close(drawn.mean(0), values, rtol=3e-4, atol=1e-22)
+    for column, value in zip(drawn.T, values, strict=True):
+        assert len(column.unique()) <= 2 and column.min() <= value <= column.max()
+    assert (drawn[:, 0] == 1).all() and (drawn[:, 5] == 0).all()
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_row_changes():
+    model = Model(update="adam")
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InputError, match="the loss is nan"):
+        model.execution.loss(Encoded(torch.full((1, 4), float("nan"))), labels_of([[1]]))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_frozen_rows_are_refused():
+    decoder, head, _, _ = parts(L, B, 1, False)
+    decoder.weight.requires_grad_(False)
+    with pytest.raises(InputError, match="frozen"):
+        Chunked(decoder, head, Objective(), update="adam").start()

@@ -1,0 +1,220 @@
+"""Chunked execution: the label side in sweeps over label chunks; memory O(B chunk + B R), exact (sweeps.py)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from xmtc.data.batch import Labels
+from xmtc.decoders.base import LabelDecoder
+from xmtc.encoders.base import Encoded
+from xmtc.errors import InputError
+from xmtc.execution.base import Execution
+from xmtc.execution.sweeps import LabelSide, Sweeps
+from xmtc.execution.topk import best
+from xmtc.execution.updates import SGD, Adam, Norms, Update, corrected_eps
+from xmtc.heads.block import CorrelationHead, FullBlock
+
+# numbers of one (B, chunk) tensor: on a CPU half a mebibyte, so that the handful of tensors of a chunk stay in the cache
+# (measured, experiments/LOG.md); on a GPU 32 MiB, so that launches do not count (unmeasured)
+CHUNK_NUMBERS = {"cpu": 2**17, "cuda": 2**23}
+SMALLEST, MULTIPLE = 512, 256
+
+
+def chunk_size(documents: int, num_labels: int, device: str) -> int:
+    """Labels a chunk: a multiple of 256, at least 512, at most L."""
+    size = CHUNK_NUMBERS.get(device, CHUNK_NUMBERS["cuda"]) // max(documents, 1) // MULTIPLE * MULTIPLE
+    return min(max(size, SMALLEST), max(num_labels, 1))
+
+
+class Chunked(Execution):
+    """Same answers as Dense, in sweeps.
+
+    chunk: labels a chunk; null: by `chunk_size` from the batch and the device. keep_raw: hold the raw logits (B L
+    numbers) during a training step instead of computing them in every sweep.
+
+    update: null returns gradients to autograd, for the run's optimiser. adam or sgd change the label rows within the
+    last sweep, with states of their own (updates.py), so that no gradient of all labels exists; `weights` and
+    `rounding` belong to sgd, `lr_factor` to both. One backward pass is then one step.
+    Raises InputError for an L x L head, which couples every label with every other, and for float16 autocast, whose
+    small derivatives would vanish before they are scaled.
+    """
+
+    def __init__(
+        self,
+        decoder: LabelDecoder,
+        head: CorrelationHead,
+        objective,
+        chunk: int | None = None,
+        keep_raw: bool = True,
+        update: Literal["adam", "sgd"] | None = None,
+        lr_factor: float = 1.0,
+        weights: Literal["fp32", "bf16"] = "fp32",
+        rounding: Literal["stochastic", "kahan"] = "stochastic",
+    ):
+        if any(isinstance(block, FullBlock) for block in head.blocks):
+            raise InputError("head.bottleneck=false: an L x L head runs with execution=dense only")
+        if chunk is not None and chunk < 1:
+            raise InputError(f"execution.chunk: expected at least 1, got {chunk}")
+        if weights == "bf16" and update != "sgd":
+            raise InputError("execution.weights=bf16: only with execution.update=sgd, which rounds them properly")
+        super().__init__(decoder, head, objective)
+        self.chunk, self.keep_raw = chunk, keep_raw
+        self.update, self.lr_factor, self.weights, self.rounding = update, lr_factor, weights, rounding
+        self.updater: Update | None = None
+        self._optimizer = self._held = None
+
+    def side(self, documents: int, device: str) -> LabelSide:
+        labels = self.decoder.num_labels
+        chunk = min(self.chunk or chunk_size(documents, labels, device), max(labels, 1))
+        blocks = list(self.head.blocks)
+        return LabelSide(self.decoder, blocks, self.objective, self.head.raw_loss_weight, chunk, labels)
+
+    def sweeps(self, encoded: Encoded, keep: bool) -> Sweeps:
+        features = encoded.features
+        if torch.is_autocast_enabled(features.device.type) and (
+            torch.get_autocast_dtype(features.device.type) is torch.float16
+        ):
+            raise InputError("trainer.precision=16-mixed: not with chunked execution; use bf16-mixed or execution=dense")
+        return Sweeps(self.side(len(features), features.device.type), encoded, keep)
+
+    def loss(self, encoded: Encoded, labels: Labels) -> Tensor:
+        sweeps = self.sweeps(encoded, self.keep_raw)
+        parameters = sweeps.side.row_parameters() + sweeps.side.shared_parameters()
+        return _Loss.apply(sweeps, labels, self, encoded.features, *parameters)
+
+    def describe(self) -> str:
+        update = f", {self.update} within the last sweep" if self.update else ""
+        return f"{type(self).__name__.lower()} (raw logits {'kept' if self.keep_raw else 'recomputed'}{update})"
+
+    def start(self) -> list[nn.Parameter]:
+        """Takes the label rows away from autograd, the optimiser and DDP if an update of its own is asked for."""
+        if self.update and self.updater is None:
+            parameters = self.side(1, "cpu").row_parameters()
+            frozen = [p for p in parameters if not p.requires_grad]
+            if frozen:
+                raise InputError("execution.update: the label rows are frozen, so there is nothing to update")
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+            if self.update == "adam":
+                self.updater = Adam(parameters, self.lr_factor)
+            else:
+                self.updater = SGD(parameters, self.lr_factor, self.weights, self.rounding)
+        return []
+
+    def follow(self, optimizer) -> None:
+        self._optimizer = optimizer
+
+    def take_step(self, sweeps: Sweeps, scale: Tensor, factor: float = 1.0):
+        """The last sweep with its update. Returns what `Sweeps.backward` returns."""
+        groups = self._optimizer.param_groups
+        group = next((g for g in groups if g.get("weight_decay")), groups[0])
+        self.updater.begin(corrected_eps(self._optimizer, group, self.updater.steps + 1), factor)
+        return sweeps.backward(scale, self.updater)
+
+    def hold_step(self, sweeps: Sweeps, scale: Tensor):
+        """A last sweep that only measures, for clipping by the exact norm; `finish_step` makes it again and updates."""
+        norms = Norms(self.updater.parameters)
+        answer = sweeps.backward(scale, norms, again=True)
+        self._held = sweeps, scale, norms.total
+        return answer
+
+    def squared_norm(self, grads):
+        total = super().squared_norm(grads)
+        return total + self._held[2].to(total.dtype) if self._held else total
+
+    def finish_step(self, factor: float) -> None:
+        if self._held:
+            sweeps, scale, _ = self._held
+            self._held = None
+            self.take_step(sweeps, scale, factor)
+
+    def state_dict(self) -> dict:
+        if self.updater is None:
+            return {}
+        return {"update": self.update, "steps": self.updater.steps, **self.updater.tensors()}
+
+    def load_state_dict(self, state: dict) -> None:
+        mine = self.state_dict()
+        if state.get("update") != self.update or set(state) != set(mine):
+            raise InputError(
+                f"execution.update={self.update}: the checkpoint's label side was updated with {state.get('update')}"
+            )
+        if self.updater is not None:
+            self.updater.steps = state["steps"]
+            for name, tensors in self.updater.tensors().items():
+                for tensor, loaded in zip(tensors, state[name], strict=True):
+                    tensor.copy_(loaded)
+
+    @torch.no_grad()
+    def topk(self, encoded: Encoded, k: int) -> tuple[Tensor, Tensor]:
+        """Enhanced logits (B, k) float32 and labels (B, k) int64, best first. n + 1 sweeps, memory B (l + k)."""
+        sweeps = self.sweeps(encoded, keep=False)
+        sweeps.gather()
+        documents, device = len(encoded.features), encoded.features.device
+        scores = torch.empty(documents, 0, device=device)
+        labels = torch.empty(documents, 0, dtype=torch.int64, device=device)
+        with sweeps.autocast():
+            for chunk in sweeps.side.chunks():
+                logits = sweeps.inputs(chunk, len(self.head.blocks))[-1]
+                found, places = best(logits, k)
+                # the ones so far have lower numbers and come first: equal scores stay in the order of labels
+                scores, order = best(torch.cat([scores, found.float()], dim=1), k)
+                labels = torch.cat([labels, places + chunk.start], dim=1).gather(1, order)
+        return scores, labels
+
+    def logits(self, encoded: Encoded, labels: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Raw and enhanced logits (B, l) of a slice of labels, without gradients."""
+        sweeps = self.sweeps(encoded, keep=False)
+        sweeps.gather()
+        with torch.no_grad(), sweeps.autocast():
+            values = sweeps.inputs(labels, len(self.head.blocks))
+        return values[0], values[-1]
+
+
+class _Loss(torch.autograd.Function):
+    """Sweeps 1..n+1 forward, the others backward. Gradients of parameters go to autograd as usual, so that DDP's hooks
+    and any optimiser see them, unless the execution updates the rows itself."""
+
+    @staticmethod
+    def forward(ctx, sweeps: Sweeps, labels: Labels, execution: Chunked, features: Tensor, *parameters: Tensor):
+        sweeps.gather()
+        ctx.sweeps, ctx.execution = sweeps, execution
+        loss = sweeps.loss(labels)
+        if execution.updater is not None and not torch.isfinite(loss):
+            # before the last sweep touches a weight
+            raise InputError(
+                f"the loss is {float(loss)}: lower recipe.optimizer.lr or execution.lr_factor, or set recipe.clipping"
+            )
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        sweeps, execution = ctx.sweeps, ctx.execution
+        rows = sweeps.side.row_parameters()
+        grads: dict[Tensor, Tensor] = {}
+        if execution.updater is None:
+            sink = FullGradients(rows)
+            features, shared = sweeps.backward(grad, sink)
+            grads = sink.grads
+        elif execution.clipping:
+            features, shared = execution.hold_step(sweeps, grad)
+        else:
+            features, shared = execution.take_step(sweeps, grad)
+        features = features.to(sweeps.encoded.features.dtype)
+        return None, None, None, features, *(grads.get(p) for p in rows), *shared
+
+
+class FullGradients:
+    """Gradients of all rows, each chunk's written to its place."""
+
+    def __init__(self, parameters: list[Tensor]):
+        self.grads = {p: torch.empty_like(p) for p in parameters if p.requires_grad}
+
+    def __call__(self, parameter: Tensor, chunk: slice) -> Tensor | None:
+        return self.grads[parameter][chunk] if parameter in self.grads else None
+
+    def finish(self, chunk: slice) -> None:
+        pass

@@ -1,0 +1,246 @@
+"""The label side of one step, chunk by chunk: loss and every gradient without a (B, L) tensor.
+
+A block gathers a sum over labels and spreads it label by label (heads/block.py), so only its gathered (B, R) numbers
+and their gradients couple the labels. Given all of them, a chunk of labels is computed from that chunk alone:
+
+    sweeps 1..n     gather: h_i = sum over chunks of entry(x_{i-1}) W1_i
+    sweep n+1       the loss; and da_n = G_n W2_n, G_n being the loss's derivative by the last logits
+    n-1 sweeps      da_i for i = n-1 .. 1
+    last sweep      all x, all G, then every gradient of the chunk
+
+2n + 1 sweeps (without blocks 2). Exact: the same loss and gradients as dense up to rounding. Raw logits are kept (B L
+numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward). Gathered
+sums, gradients of features and the loss are accumulated in at least float32; chunks go in a fixed order.
+
+`reduce` sums a tensor over processes that hold other labels (execution=sharded); alone it is the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from xmtc.data.batch import Labels
+from xmtc.decoders.base import LabelDecoder
+from xmtc.decoders.product import product, rows
+from xmtc.encoders.base import Encoded
+from xmtc.heads.block import ENTRY, ENTRY_DERIVATIVE, CorrelationBlock
+from xmtc.training.objectives import Objective
+
+
+@dataclass
+class LabelSide:
+    """What does not change from step to step. first_label: global number of this process's first label."""
+
+    decoder: LabelDecoder
+    blocks: list[CorrelationBlock]
+    objective: Objective
+    raw_loss_weight: float
+    chunk: int
+    num_labels: int  # L over all processes
+    first_label: int = 0
+    reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+    def chunks(self) -> Iterator[slice]:
+        for start in range(0, self.decoder.num_labels, self.chunk):
+            yield slice(start, min(start + self.chunk, self.decoder.num_labels))
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """(l, ...) parameters, in the order in which `Sweeps.backward` writes their gradients."""
+        blocks = [p for block in self.blocks for p in block.label_parameters().values()]
+        return [*self.decoder.label_parameters().values(), *blocks]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return [*self.decoder.shared_parameters().values(), *(block.gather_bias for block in self.blocks)]
+
+
+class Sweeps:
+    """One step (or one evaluation) over the chunks of a LabelSide.
+
+    keep: hold the raw logits of all chunks between the sweeps.
+    """
+
+    def __init__(self, side: LabelSide, encoded: Encoded, keep: bool):
+        self.side, self.keep = side, keep
+        self.encoded = replace(encoded, features=encoded.features.detach(), attention=None, auxiliary={})
+        device = encoded.features.device.type
+        self._autocast = dict(
+            device_type=device,
+            dtype=torch.get_autocast_dtype(device),
+            enabled=torch.is_autocast_enabled(device),
+            cache_enabled=False,  # of slices of weights, which would be kept for the whole step
+        )
+        self.dtype = torch.promote_types(encoded.features.dtype, torch.float32)
+        self._kept: dict[int, Tensor] = {}
+        self.gathered: list[Tensor] = []  # h_i, leaves of the small graphs h_i -> a_i
+        self._grads: tuple | None = None  # of `grad_gathered`, for a second last sweep
+        self.contexts: list[Tensor] = []  # a_i with their graph, which holds the dropout mask too
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(**self._autocast)
+
+    def raw(self, chunk: slice) -> Tensor:
+        if chunk.start in self._kept:
+            return self._kept[chunk.start]
+        logits = self.side.decoder(self.encoded, chunk)
+        if self.keep:
+            self._kept[chunk.start] = logits
+        return logits
+
+    def inputs(self, chunk: slice, blocks: int) -> list[Tensor]:
+        """x_0 .. x_blocks of one chunk."""
+        values = [self.raw(chunk)]
+        for block, context in zip(self.side.blocks[:blocks], self.contexts, strict=False):
+            values.append(block.spread(values[-1], context.detach(), chunk))
+        return values
+
+    def gather(self) -> None:
+        """Sweeps 1..n."""
+        with torch.no_grad(), self.autocast():
+            for i, block in enumerate(self.side.blocks):
+                total = self._zeros(block.gather_weight.shape[1])
+                for chunk in self.side.chunks():
+                    total += block.gather(self.inputs(chunk, i)[-1], chunk)
+                self._context(block, self.side.reduce(total))
+
+    def _zeros(self, columns: int) -> Tensor:
+        return torch.zeros(len(self.encoded.features), columns, dtype=self.dtype, device=self.encoded.features.device)
+
+    def _context(self, block: CorrelationBlock, total: Tensor) -> None:
+        with torch.enable_grad(), torch.autocast(total.device.type, enabled=False):
+            leaf = total.requires_grad_()
+            self.gathered.append(leaf)
+            self.contexts.append(block.context(leaf))
+
+    def loss(self, labels: Labels, documents: int | None = None) -> Tensor:
+        """Sweep n+1. documents: B of the loss's normaliser. Scalar in the accumulation type."""
+        side = self.side
+        self.rows, self.ids = labels.rows(), labels.ids - side.first_label
+        self.normaliser = side.objective.normaliser(documents or len(labels), side.num_labels)
+        n = len(side.blocks)
+        total = torch.zeros((), dtype=torch.float64, device=self.encoded.features.device)
+        grad_context = self._zeros(side.blocks[-1].gather_weight.shape[1]) if n else None
+        with torch.no_grad(), self.autocast():
+            for chunk in side.chunks():
+                values = self.inputs(chunk, n)
+                total += self._chunk_loss(values[-1], chunk)
+                if side.raw_loss_weight:
+                    total += side.raw_loss_weight * self._chunk_loss(values[0], chunk)
+                if n:
+                    grad_context += self._derivative(values[-1], chunk, 1.0) @ self._rows(side.blocks[-1].spread_weight, chunk)
+        self.grad_contexts: list[Tensor | None] = [None] * n
+        if n:
+            self.grad_contexts[-1] = side.reduce(grad_context)
+        return (side.reduce(total) / self.normaliser).to(self.dtype)
+
+    def _rows(self, parameter: Tensor, chunk: slice) -> Tensor:
+        return rows(parameter, chunk, self.encoded.features)
+
+    def _positives(self, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """For every positive of the batch: place in the chunk's flat (B, l), label, 1 if it lies in the chunk else 0.
+
+        All P of them for each chunk, so that shapes do not depend on the labels and nothing waits for the device.
+        """
+        size = chunk.stop - chunk.start
+        columns = self.ids - chunk.start
+        inside = (columns >= 0) & (columns < size)
+        columns = columns.clamp(0, size - 1)
+        labels = columns + (self.side.first_label + chunk.start)
+        return self.rows * size + columns, labels, inside
+
+    def _chunk_loss(self, logits: Tensor, chunk: slice) -> Tensor:
+        objective, z = self.side.objective, logits.to(self.dtype)
+        places, labels, inside = self._positives(chunk)
+        true = z.reshape(-1)[places]
+        correction = objective.positive(true, labels) - objective.negative(true)
+        return objective.negative(z).sum().double() + torch.where(inside, correction, 0).sum().double()
+
+    def _derivative(self, logits: Tensor, chunk: slice, scale: Tensor | float) -> Tensor:
+        """(B, l) derivative of the loss by one chunk's logits, times `scale`."""
+        objective, z = self.side.objective, logits.to(self.dtype)
+        places, labels, inside = self._positives(chunk)
+        true = z.reshape(-1)[places]
+        derivative = objective.negative_derivative(z)
+        correction = objective.positive_derivative(true, labels) - objective.negative_derivative(true)
+        derivative.view(-1).scatter_add_(0, places, torch.where(inside, correction, 0))
+        return derivative.mul_(scale / self.normaliser)
+
+    def grad_gathered(self, scale: Tensor | float) -> tuple[list[Tensor], list[Tensor | None]]:
+        """The sweeps for da_i, i < n: (dh_1 .. dh_n) and the gradients of the gather biases."""
+        side, n = self.side, len(self.side.blocks)
+        grads: list[Tensor] = [None] * n
+        biases: list[Tensor | None] = [None] * n
+        for i in reversed(range(n)):
+            if i == n - 1:
+                grad_context = self.grad_contexts[i] * scale
+            else:
+                grad_context = self._zeros(side.blocks[i].gather_weight.shape[1])
+                with torch.no_grad(), self.autocast():
+                    for chunk in side.chunks():
+                        values = self.inputs(chunk, n)
+                        grad = self._derivative(values[-1], chunk, scale)
+                        for j in reversed(range(i + 1, n)):
+                            x = values[j].to(self.dtype)
+                            grad = self._through(j, x, self._entry(j, x), grad, grads[j], chunk)
+                        grad_context += grad @ self._rows(side.blocks[i].spread_weight, chunk)
+                grad_context = side.reduce(grad_context)
+            bias = side.blocks[i].gather_bias
+            sought = [self.gathered[i]] + ([bias] if bias.requires_grad else [])
+            grads[i], *rest = torch.autograd.grad(self.contexts[i], sought, grad_context, retain_graph=True)
+            biases[i] = rest[0] if rest else None
+        return grads, biases
+
+    def _entry(self, i: int, x: Tensor) -> Tensor:
+        return ENTRY[self.side.blocks[i].entry](x)
+
+    def _through(self, i: int, x: Tensor, entry: Tensor, grad: Tensor, grad_gathered: Tensor, chunk: slice) -> Tensor:
+        """Gradient of block i's input x from that of its output."""
+        block = self.side.blocks[i]
+        through = (grad_gathered @ self._rows(block.gather_weight, chunk).t()) * ENTRY_DERIVATIVE[block.entry](x, entry)
+        return grad + through if block.residual else through
+
+    def backward(self, scale: Tensor | float, sink, again: bool = False) -> tuple[Tensor, list[Tensor | None]]:
+        """The last sweep. sink(parameter, chunk) -> (l, ...) tensor for that gradient, or None if it is not wanted;
+        sink.finish(chunk) is told when a chunk's gradients are complete and its weights no longer needed.
+
+        again: the sweep will be made once more. Returns the features' gradient and those of `side.shared_parameters()`.
+        """
+        side, n = self.side, len(self.side.blocks)
+        grads, biases = self._grads = self._grads or self.grad_gathered(scale)
+        features = torch.zeros_like(self.encoded.features, dtype=self.dtype)
+        decoder_rows = side.decoder.label_parameters()
+        shared: dict[str, Tensor] = {}
+        with torch.no_grad(), self.autocast():
+            for chunk in side.chunks():
+                values = self.inputs(chunk, n)
+                grad = self._derivative(values[-1], chunk, scale)
+                for i in reversed(range(n)):
+                    x = values[i].to(self.dtype)
+                    entry = self._entry(i, x)
+                    self._block_gradients(i, entry, grad, grads[i], chunk, sink)
+                    grad = self._through(i, x, entry, grad, grads[i], chunk)
+                if side.raw_loss_weight:
+                    grad = grad + side.raw_loss_weight * self._derivative(values[0], chunk, scale)
+                out = {name: sink(p, chunk) for name, p in decoder_rows.items()}
+                out = {name: place for name, place in out.items() if place is not None}
+                part, more = side.decoder.slice_gradients(self.encoded, chunk, grad, out)
+                features += part
+                for name, value in more.items():
+                    shared[name] = shared[name].add_(value) if name in shared else value.to(self.dtype)
+                sink.finish(chunk)
+                if not again:
+                    self._kept.pop(chunk.start, None)
+        decoder_shared = [shared.get(name) for name in side.decoder.shared_parameters()]
+        return features, decoder_shared + biases
+
+    def _block_gradients(self, i: int, entry: Tensor, grad: Tensor, grad_gathered: Tensor, chunk: slice, sink):
+        block = self.side.blocks[i]
+        if (out := sink(block.gather_weight, chunk)) is not None:
+            product(entry.t(), grad_gathered, out)
+        if (out := sink(block.spread_weight, chunk)) is not None:
+            product(grad.t(), self.contexts[i].detach(), out)
+        if (out := sink(block.spread_bias, chunk)) is not None:
+            out.copy_(grad.sum(dim=0))
