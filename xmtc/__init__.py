@@ -1,5 +1,16 @@
 """xmtc: extreme multi-label text classification, any encoder x correlation head x dataset."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from xmtc.model import Model
+
 __version__ = "0.1.0"
 
 
@@ -11,3 +22,14 @@ def run(overrides=()):
     from xmtc.job import run as run_
 
     return run_(list(overrides))
+
+
+def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Model:
+    """A trained model from its run directory: `xmtc.load(RUN).predict(["text"], k=5)`.
+
+    device: where it computes. execution: how decoder and head are run; null: as in training. Raises
+    `xmtc.errors.InputError` for a folder that is no run and for damaged files.
+    """
+    from xmtc.loading import load as load_
+
+    return load_(run, device, execution)

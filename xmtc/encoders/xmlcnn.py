@@ -5,7 +5,8 @@ Design
   dropout.
 * Zero padding of width - 1 on both ends: T + width - 1 positions; bins from floor(i T'/8) to ceil((i + 1) T'/8).
 * Padding is not masked: the papers convolve over the padded positions of a fixed length of 500. `text.fixed: false`
-  cuts to the longest text of the batch instead, which changes the bins (so: not for `recipe=paper`).
+  cuts to the longest text of the batch in training instead, which changes the bins (so: not for `recipe=paper`);
+  evaluation and prediction pad to the longest text of the training part (at most `text.length`).
 
 The convolution is computed by distinct word. A convolution over word vectors is, position by position, a sum of `width`
 products "weight slice x vector of one word", and a batch of 64 x 500 tokens holds only some thousand distinct words. So
@@ -94,6 +95,8 @@ class XMLCNN(Encoder):
 
     Features (B, bottleneck). Parameters beside the word table: 14 E F + 3 F + 3 F bins D + D.
     """
+
+    reads_padding = True
 
     def __init__(
         self,
