@@ -117,7 +117,10 @@ class Model:
             labels = [self.labels[i] for i in chosen]
             answers.append(
                 Prediction(
-                    [label.id for label in labels], [label.name for label in labels], row_scores[row_keep].tolist(), chosen
+                    [label.id for label in labels],
+                    [label.name for label in labels],
+                    row_scores[row_keep].tolist(),
+                    chosen,
                 )
             )
         return answers
@@ -151,7 +154,9 @@ class Model:
     def _raw(self, encoded, k):
         return best(self.execution.logits(encoded)[0], k)
 
-    def _ranked(self, texts: Sequence[str], k: int, batch_size: int | None, rank) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _ranked(
+        self, texts: Sequence[str], k: int, batch_size: int | None, rank
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Runs `rank(encoded, k)`, which gives one or more rankings of a batch, over all texts."""
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InputError(f"k: expected a whole number of at least 1, got {k!r}")
