@@ -127,8 +127,16 @@ def run_server(fake):
         yield start
 
 
+@pytest.fixture(scope="session")
+def shared():
+    """A server with the defaults for tests that change nothing of it."""
+    running = Running(Fake(), None, {})
+    yield running
+    running.stop()
+
+
 @pytest.fixture
-def client(run_server):
-    """httpx on a server with the defaults."""
-    with httpx.Client(base_url=run_server().url, timeout=20) as client:
+def client(shared):
+    """httpx on the shared server."""
+    with httpx.Client(base_url=shared.url, timeout=20) as client:
         yield client
