@@ -13,6 +13,8 @@ from pickle import UnpicklingError
 
 import torch
 import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -26,10 +28,11 @@ from xmtc.labels import LabelTable
 from xmtc.model import Model
 
 log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"  # of an exported folder
 
 
 def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Model:
-    """The model of a run directory (or of a checkpoint file in one), ready to predict, in float32.
+    """The model of a run directory, of a checkpoint file in one or of an exported folder, ready to predict, in float32.
 
     device: where it computes. execution: how decoder and head are run; null: as in training. A folder that
     `xmtc.ensemble` made is loaded with all its members. Raises InputError, in one line, for a folder that is no run, a
@@ -71,6 +74,8 @@ def _places(given: Path) -> tuple[Path, Path]:
     if not (given / "config.yaml").is_file():
         raise InputError(f"{given}: not a run directory (no config.yaml)")
     checkpoint = given / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file() and (given / WEIGHTS).is_file():  # made by xmtc.export
+        return given, given / WEIGHTS
     if not checkpoint.is_file():
         raise InputError(f"{given}: no checkpoints/best.ckpt; the run has not been evaluated yet or was not kept whole")
     return given, checkpoint
@@ -97,7 +102,12 @@ def _configuration(folder: Path, execution: str | None) -> dict:
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint, memory-mapped."""
+    """The state dict of a checkpoint or of exported weights, memory-mapped."""
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: damaged or no safetensors ({str(error)[:120]})") from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:

@@ -92,7 +92,14 @@ def _bilstm_layer(lstm: nn.LSTM, layer: int, first: Tensor, cell: Tensor, x_TBE:
     start = [state[2 * layer : 2 * layer + 2].expand(-1, B, -1) for state in (first, cell)]
     states_TxBH = torch.onnx.ops.symbolic(
         "LSTM",
-        [x_TBE, both("weight_ih"), both("weight_hh"), torch.cat([both("bias_ih"), both("bias_hh")], 1), lengths, *start],
+        [
+            x_TBE,
+            both("weight_ih"),
+            both("weight_hh"),
+            torch.cat([both("bias_ih"), both("bias_hh")], 1),
+            lengths,
+            *start,
+        ],
         {"hidden_size": size, "direction": "bidirectional"},
         dtype=x_TBE.dtype,
         shape=(T, 2, B, size),
@@ -125,7 +132,9 @@ def form_of(encoder: Encoder) -> Form:
         return FORMS[type(encoder)]
     except KeyError:
         known = ", ".join(sorted(kind.__name__ for kind in FORMS))
-        raise InputError(f"format=onnx: no form of {type(encoder).__name__} is known; there is one of {known}") from None
+        raise InputError(
+            f"format=onnx: no form of {type(encoder).__name__} is known; there is one of {known}"
+        ) from None
 
 
 class Graph(nn.Module):

@@ -1,24 +1,15 @@
 """The REST shape of Annif (https://annif.org): its `http` backend and its clients can ask this server for subjects.
 
 As in Annif's API: forms in, `{"results": [{"uri", "label", "notation", "score"}]}` out; one project, named `xmtc`.
-Annif knows subjects by URI. A label id that is a URI already is one; others get a prefix, the same in the vocabulary
-that `python -m xmtc.export RUN format=annif` writes.
+Annif knows subjects by URI (`uris.py`).
 """
 
 from __future__ import annotations
 
-import re
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from xmtc.serving.bodies import Refused
-
-PROJECT = "xmtc"
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[^\s<>\"]+")
-
-
-def label_uri(label: str, prefix: str) -> str:
-    """A label's URI: itself if it is one, else prefix and the id, percent-encoded."""
-    return label if _URI.fullmatch(label) else prefix + quote(label, safe="")
+from xmtc.serving.uris import PROJECT, label_uri
 
 
 def project(about: dict) -> dict:

@@ -76,7 +76,8 @@ class Answers:
 
     def __init__(self, model):
         self.model = model
-        self.has_head = len(model.head.blocks) > 0
+        members = getattr(model, "members", [model])  # of an ensemble
+        self.has_head = any(len(member.head.blocks) > 0 for member in members)
         self._searched: list[str] | None = None
 
     def work(self, key: tuple, texts: Sequence[str], k: int) -> Sequence[Any]:

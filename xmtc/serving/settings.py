@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from xmtc.errors import InputError
+from xmtc.serving.uris import PREFIX
 
 
 def _key(default, about: str):
@@ -31,7 +32,7 @@ class Settings:
     connections: int = _key(1024, "open connections; above it 503")
     linger: float = _key(1.0, "seconds that a stopping server waits for requests already sent")
     threads: int | None = _key(None, "threads of the model; null leaves PyTorch's choice")
-    uri_prefix: str = _key("urn:xmtc:", "before label ids that are no URIs, for Annif")
+    uri_prefix: str = _key(PREFIX, "before label ids that are no URIs, for Annif")
 
     def __post_init__(self):
         for f in fields(self):

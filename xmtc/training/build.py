@@ -34,14 +34,18 @@ def open_store(config: dict, text) -> Store:
     return prepare(source, dataset["name"], text, Path(paths["cache_dir"]), config["prepare_workers"])
 
 
+def make_data(config: dict, store: Store, encoder) -> XMTCData:
+    return XMTCData(
+        store, encoder.text, encoder.layout, config["seed"], reads_padding=encoder.reads_padding, **config["data"]
+    )
+
+
 def build(config: dict) -> Built:
     """Everything but the trainer. Prepares the store if it is missing. Seeds must be set before."""
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
     encoder = make(config["encoder"], vocabulary=store.vocabulary)
-    data = XMTCData(
-        store, encoder.text, encoder.layout, config["seed"], reads_padding=encoder.reads_padding, **config["data"]
-    )
+    data = make_data(config, store, encoder)
     decoder = encoder.make_decoder(store.num_labels)
     counts = torch.from_numpy(data.train_label_counts())
     if config["recipe"]["prior_bias"]:
