@@ -1,4 +1,4 @@
-"""What every loaded model offers: texts in, labels with probabilities out. `Model` and `Ensemble` fill in the rankings."""
+"""What every loaded model offers: texts in, labels with probabilities out. `Model` and `Ensemble` rank."""
 
 from __future__ import annotations
 

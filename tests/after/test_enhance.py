@@ -100,7 +100,7 @@ def test_margins_become_logits():
 def test_the_head_finds_what_the_scores_miss(tmp_path, kind, k):
     train = write(tmp_path, "train", *corpus(1500, 3), kind, k)
     test = write(tmp_path, "test", *corpus(300, 4), kind, k)
-    files = {name: str(tmp_path / f"{part}-labels.npz") for name, part in (("labels", "train"), ("test_labels", "test"))}
+    files = {"labels": str(tmp_path / "train-labels.npz"), "test_labels": str(tmp_path / "test-labels.npz")}
     result = enhance_scores(str(train), str(tmp_path / "out"), test_scores=str(test), rank=16, epochs=15, lr=2e-2,
                             num_labels=L, **files)  # fmt: skip
     before, after = result["test"]["before"], result["test"]["after"]

@@ -4,7 +4,7 @@
 |---|---|
 | `.npy` | (N, L) numbers, read from disk row by row |
 | `.npz` of `scipy.sparse.save_npz` | CSR (N, L); what is not stored is outside the shortlist |
-| `.npz` with `labels` (N, K) and `scores` (N, K) | top-k lists as in a run's predictions.npz; negative labels are padding |
+| `.npz` with `labels` (N, K) and `scores` (N, K) | top-k lists, as a run's predictions.npz; negative: padding |
 
 Labels outside the shortlist have no score. They all get one logit, `outside`: by default the log odds, on the training
 documents, that a label outside is true. The head may lift them into the list from there.

@@ -35,8 +35,8 @@ class HeadTraining:
         self.batch_size, self.objective = batch_size, Objective()
 
     def fit(self, scores: Scores, gold: Labels, train: np.ndarray, held: tuple, epochs: int, lr: float, decay: float):
-        """held: (scores, gold, rows) of the validation documents. Returns [nDCG@5 on validation at the start, after each
-        epoch]."""
+        """held: (scores, gold, rows) of the validation documents. Returns their nDCG@5 at the start and after each
+        epoch."""
         size = self._size(scores)
         random = np.random.default_rng(self.seed)
         optimizer = torch.optim.AdamW(self.head.parameters(), lr=lr, weight_decay=decay)
