@@ -29,7 +29,11 @@ def blocks():
     yield FullBlock(L, "tanh", False, False, 1e6)
 
 
-@pytest.mark.parametrize("block", list(blocks()), ids=lambda b: f"{type(b).__name__}-{b.entry}-{getattr(b, 'middle', '')}")
+def name_of(block):
+    return f"{type(block).__name__}-{block.entry}-{getattr(block, 'middle', '')}-{block.residual}"
+
+
+@pytest.mark.parametrize("block", list(blocks()), ids=name_of)
 def test_parts_add_up_to_the_block(block):
     block = block.double()
     for parameter in block.parameters():
@@ -132,7 +136,8 @@ def test_planted_influences_are_found(planted):
     assert [(one.source, one.target) for one in found] == [(3, 8), (5, 9)]
     empty = planted.decoder(planted.encoder(planted.encode([""])))[0]
     for one, size in zip(found, (2, -1), strict=True):
-        assert one.logits == pytest.approx(size * float(torch.sigmoid(torch.tensor(10.0)) - empty[one.source].sigmoid()))
+        certain, before = torch.sigmoid(torch.tensor(10.0)), empty[one.source].sigmoid()
+        assert one.logits == pytest.approx(size * float(certain - before))
     common = planted.labels.frequency.argsort()[::-1]
     assert len(strongest(planted, 5, sources=1)) == int(common[0] in (3, 5))
 
