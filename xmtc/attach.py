@@ -112,7 +112,9 @@ def _enhance(model: nn.Module, arguments: tuple, keywords: dict, output: Any) ->
         loss = (_loss(model, head, enhanced, labels, output[0]),) if place else ()
         changed = (*loss, enhanced, *output[place + 1 :])
         return type(output)(*changed) if hasattr(output, "_fields") else changed
-    raise InputError(f"attach_head: expected logits as a tensor, in a tuple or under 'logits', got {type(output).__name__}")
+    raise InputError(
+        f"attach_head: expected logits as a tensor, in a tuple or under 'logits', got {type(output).__name__}"
+    )
 
 
 def _loss(model: nn.Module, head: CorrelationHead, enhanced: Tensor, labels: Tensor, raw_loss: Tensor) -> Tensor:

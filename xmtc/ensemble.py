@@ -117,7 +117,9 @@ def _choose(method: str, validation: list[Lists]) -> tuple[str, np.ndarray, dict
     if method in ("auto", "weighted"):
         weights["weighted"] = choose_weights(pool, candidates, hit, gold)
     scores = {
-        name: ndcg5(np.tensordot(w.astype(np.float32), ranks if name == "rank" else pool, axes=1), candidates, hit, gold)
+        name: ndcg5(
+            np.tensordot(w.astype(np.float32), ranks if name == "rank" else pool, axes=1), candidates, hit, gold
+        )
         for name, w in weights.items()
     }
     best = max(scores, key=scores.get) if method == "auto" else method

@@ -44,9 +44,7 @@ class Model(Tagger):
         wanted = self.config.get("data", {}).get("evaluation_batch_size") or 64
         return max(1, min(wanted, LOGITS // self.num_labels))
 
-    def predict_batch(
-        self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None
-    ) -> Ranking:
+    def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
         def rank(encoded, k):
             return (best(self.execution.logits(encoded)[0], k) if raw else self.execution.topk(encoded, k),)
 

@@ -1,4 +1,4 @@
-"""What every loaded model offers: texts in, labels with probabilities out. `Model` and `Ensemble` fill in the rankings."""
+"""What every loaded model offers: texts in, labels with probabilities out. `Model` and `Ensemble` rank."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ class Tagger:
     def num_labels(self) -> int:
         return len(self.labels)
 
-    def predict_batch(
-        self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None
-    ) -> Ranking:
+    def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
         """Logits (B, k) float32 and label indices (B, k) int64, best first; k is cut to L."""
         raise NotImplementedError
 

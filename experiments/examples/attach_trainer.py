@@ -1,7 +1,7 @@
 """Fine-tune a Hugging Face classifier with a correlation head by Hugging Face's Trainer, save it and load it again.
 
-    pip install accelerate
-    python experiments/examples/attach_trainer.py OUTPUT_FOLDER    # a tiny random BERT on made-up data, seconds
+pip install accelerate
+python experiments/examples/attach_trainer.py OUTPUT_FOLDER    # a tiny random BERT on made-up data, seconds
 """
 
 import sys

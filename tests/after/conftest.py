@@ -1,5 +1,7 @@
 """Small finished runs, one for each kind of encoder, made once for this folder."""
 
+import functools
+
 import pytest
 
 import xmtc
@@ -37,8 +39,9 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_run(cache, tmp_path_factory):
-    """`make_run(*overrides)`: the run directory of a training of a second or two."""
+    """`make_run(*overrides)`: the run directory of a training of a second or two, made once; copy it to change it."""
 
+    @functools.cache
     def make(*overrides):
         folder = tmp_path_factory.mktemp("run") / "run"
         xmtc.run([*SMALL, f"paths.cache_dir={cache}", f"hydra.run.dir={folder}", *overrides])

@@ -12,7 +12,7 @@ from sklearn.metrics import precision_score
 import xmtc
 from xmtc.calibrate import calibrate, main
 from xmtc.calibration.error import expected_calibration_error
-from xmtc.calibration.fit import fit, fit_isotonic, fit_temperature, hits_of, logits_of, take
+from xmtc.calibration.fit import fit, fit_isotonic, fit_temperature, hits_of, logits_of
 from xmtc.calibration.thresholds import choose, describe
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
@@ -112,7 +112,7 @@ def test_thresholds_against_a_sweep():
 
 def test_taking_documents():
     lists = planted(20, 6)
-    part = take(lists, np.array([7, 3]))
+    part = lists.take(np.array([7, 3]))
     gold = np.split(lists.gold.ids.numpy(), lists.gold.offsets.numpy()[1:-1])
     assert part.gold.ids.tolist() == [*gold[7], *gold[3]] and (part.labels == lists.labels[[7, 3]]).all()
 

@@ -20,7 +20,7 @@ def copy(run, tmp_path):
 
 @pytest.mark.parametrize("encoder", ["bow", "xmlcnn", "attentionxml", "bertxml"])
 def test_predictions_are_those_of_the_run_whatever_the_batch(make_run, encoders, encoder, test_texts, tmp_path):
-    folder = shutil.move(make_run(*encoders[encoder], "head=cornet", "head.rank=4"), tmp_path / "moved")
+    folder = shutil.copytree(make_run(*encoders[encoder], "head=cornet", "head.rank=4"), tmp_path / "moved")
     kept = np.load(folder / "predictions.npz")
     model = xmtc.load(folder)
     texts = [text for text, _ in test_texts]

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -72,7 +73,7 @@ BROKEN = {
     "deep.jsonl": (b'{"text": "fine"}\n' + b"[" * 200_000 + b"\n", "line 2: malformed JSON", 1, 2),
     "wide.csv": (b"text,n\nfine,1\na,b,c\nlast,2\n", "line 3: expected 2 columns", 1, 3),
     "quote.csv": (b'text,n\nfine,1\n"a"b,2\nlast,3\n', "line 3: malformed CSV", 1, 3),
-    "bytes.csv": (b'text,n\nfine,1\n"two\nlines \xff",2\nlast,3\n', "line 4: expected UTF-8 text, found byte 0xff", 1, 3),
+    "bytes.csv": (b'text,n\nfine,1\n"two\nlines \xff",2\nlast,3\n', "line 4: expected UTF-8.*byte 0xff", 1, 3),
 }
 
 
@@ -89,8 +90,9 @@ def test_a_document_that_cannot_be_read(run, tmp_path, name, caplog):
     with caplog.at_level(logging.INFO, "xmtc"):
         assert predict_file(str(run), str(path), str(out), on_error="skip") == count
     answers = read(out)
-    assert len(answers) == count and message in answers[before]["error"] and answers[before]["labels"] == []
-    assert len(answers[0]["labels"]) == 5 and message in caplog.text
+    assert len(answers) == count and answers[before]["labels"] == []
+    assert re.search(message, answers[before]["error"]) and re.search(message, caplog.text)
+    assert len(answers[0]["labels"]) == 5
 
 
 def test_nul_and_a_text_of_ten_megabytes(run, tmp_path):

@@ -91,24 +91,9 @@ def cross_fitted(lists: Lists, make: Callable[[Lists], Calibration]) -> np.ndarr
     half = np.random.default_rng(SEED).permutation(len(lists)) % 2 == 0
     probabilities = np.zeros(lists.scores.shape, np.float32)
     for side in (half, ~half):
-        fitted = make(take(lists, np.flatnonzero(~side)))
+        fitted = make(lists.take(np.flatnonzero(~side)))
         probabilities[side] = fitted(logits_of(lists.scores[side]), lists.labels[side])
     return probabilities
-
-
-def take(lists: Lists, rows: np.ndarray) -> Lists:
-    """The documents `rows`, in that order."""
-    import torch
-
-    from xmtc.data.batch import Labels
-    from xmtc.data.collate import ranges
-
-    offsets = lists.gold.offsets.numpy()
-    counts = offsets[rows + 1] - offsets[rows]
-    ids = lists.gold.ids.numpy()[ranges(offsets[rows], counts)]
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    gold = Labels(torch.from_numpy(ids), torch.from_numpy(starts))
-    return Lists(lists.labels[rows], lists.scores[rows], gold, lists.unseen)
 
 
 def errors(probabilities: np.ndarray, lists: Lists) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from xmtc.data.batch import Labels
+from xmtc.data.collate import ranges
 from xmtc.errors import InputError
 
 
@@ -29,6 +30,10 @@ class Lists:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: np.ndarray) -> Lists:
+        """The documents `rows`, in that order."""
+        return Lists(self.labels[rows], self.scores[rows], take_labels(self.gold, rows), self.unseen)
+
     def save(self, path: Path) -> None:
         """Written beside its place and renamed."""
         temporary = path.with_name(f".{path.name}.tmp.npz")
@@ -41,6 +46,14 @@ class Lists:
             unseen_labels=np.array(self.unseen, dtype=np.str_),
         )
         os.replace(temporary, path)
+
+
+def take_labels(gold: Labels, rows: np.ndarray) -> Labels:
+    """True labels of the documents `rows`, in that order."""
+    offsets = gold.offsets.numpy()
+    counts = offsets[rows + 1] - offsets[rows]
+    ids = gold.ids.numpy()[ranges(offsets[rows], counts)]
+    return Labels(torch.from_numpy(ids), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
 
 
 def read_lists(path: Path) -> Lists:

@@ -74,9 +74,7 @@ class Ensemble(Tagger):
         self.batch_size = min(member.batch_size for member in self.members)
         self._places = [np.array([labels.index[label] for label in member.labels.ids]) for member in self.members]
 
-    def predict_batch(
-        self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None
-    ) -> Ranking:
+    def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
         texts = check_texts(texts)
         return self._fused([member.predict_batch(texts, MOST, raw, batch_size) for member in self.members], k)
 
