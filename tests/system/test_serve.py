@@ -59,6 +59,12 @@ def test_answers_are_the_models_and_a_stop_loses_none(finished, start):
     compared = [httpx.post(command.url + "/explain", json={"text": t, "k": 3}).json() for t in TEXTS]
     assert [[move["label"] for move in c["raw"]] for c in compared] == [p["labels"] for p in raw]
     assert [[m["label"] for m in c["enhanced"]] for c in compared] == [e["labels"][:3] for e in expected]
+    from xmtc.explaining.document import explain
+
+    why = httpx.post(command.url + "/explain", json={"text": TEXTS[0], "k": 3, "why": True}).json()["why"]
+    wanted = explain(xmtc.load(finished[1]), TEXTS[0], 3, words=False)["labels"]
+    assert [(label["id"], label["moved"]) for label in why] == [(label["id"], label["moved"]) for label in wanted]
+    assert why[0]["blocks"]
     assert httpx.get(command.url + "/labels").json()["total"] == 128
 
     def ask(number):

@@ -38,6 +38,7 @@ class ExplainRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     text: str
     k: int = Field(10, ge=1)
+    why: bool = Field(False, description="also whose evidence moved each label, as python -m xmtc.explain computes it")
 
 
 class Move(BaseModel):
@@ -56,6 +57,7 @@ class ExplainAnswer(BaseModel):
     head: bool = Field(description="whether the model has a correlation head at all")
     raw: list[Move]
     enhanced: list[Move]
+    why: list[dict] | None = Field(None, description="with why=true: a label of either ranking each, see xmtc.explain")
 
 
 class LabelRow(BaseModel):
@@ -72,7 +74,7 @@ class LabelsAnswer(BaseModel):
 
 
 class Answers:
-    """Runs in the model's thread. A key is ("predict", raw, threshold) or ("explain",)."""
+    """Runs in the model's thread. A key is ("predict", raw, threshold) or ("explain", why)."""
 
     def __init__(self, model):
         self.model = model
@@ -85,11 +87,20 @@ class Answers:
             _, raw, threshold = key
             return self.model.predict(texts, k=k, threshold=threshold, raw=raw)
         raw, enhanced = self.model.both(texts, max(k, WATCHED))
-        return list(zip(raw, enhanced, strict=True))
+        why = [self._why(text, k) if key[1] else None for text in texts]
+        return list(zip(raw, enhanced, why, strict=True))
+
+    def _why(self, text: str, k: int) -> list[dict]:
+        from xmtc.explaining.document import explain
+
+        return explain(self.model, text, k, words=False)["labels"]
 
     def cut(self, answer: Any, k: int) -> dict:
         if isinstance(answer, tuple):
-            return explained(*answer, k) | {"head": self.has_head}
+            raw, enhanced, why = answer
+            found = explained(raw, enhanced, k) | {"head": self.has_head}
+            shown = {row["label"] for ranking in (found["raw"], found["enhanced"]) for row in ranking}
+            return found if why is None else found | {"why": [label for label in why if label["id"] in shown]}
         return {"labels": answer.labels[:k], "names": answer.names[:k], "scores": _plain(answer.scores[:k])}
 
     def about(self) -> dict:

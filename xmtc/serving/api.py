@@ -103,7 +103,7 @@ def make_app(
         """One text's labels with and without the correlation head, and what moved."""
         with bodies.holding() as held:
             wanted = parse(ExplainRequest, await held.read(request))
-            (found,) = await ask(request, ("explain",), [wanted.text], wanted.k)
+            (found,) = await ask(request, ("explain", wanted.why), [wanted.text], wanted.k)
         return _json(found)
 
     @app.get("/labels", response_model=LabelsAnswer, dependencies=guarded)
