@@ -16,23 +16,32 @@ from xmtc.config import check_command_line, config_dir, register_resolvers
 from xmtc.errors import InputError
 
 
-def start(program: str, job: Callable, argv: Sequence[str], always: Sequence[str] = ()) -> None:
-    """Runs `job(config)` under hydra.main. always: overrides of the command itself."""
+def start(
+    program: str,
+    job: Callable,
+    argv: Sequence[str],
+    always: Sequence[str] = (),
+    config_name: str = "run",
+    check: Callable | None = None,
+    hint: str = "a run goes on with resume=RUN_DIR",
+) -> None:
+    """Runs `job(config)` under hydra.main. always: overrides of the command itself. check: refuses a configuration.
+    hint: what to say after Ctrl-C."""
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours
     os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
     try:
-        arguments = check_command_line([*argv, *always])
+        arguments = check_command_line([*argv, *always], config_name, check)
         sys.argv = [sys.argv[0], *arguments]
         quiet_lightning()
         task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
-        hydra.main(config_path=str(config_dir()), config_name="run", version_base="1.3")(task)()
+        hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")(task)()
     except InputError as error:
         raise bad_input(program, error) from None
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; a run goes on with resume=RUN_DIR", file=sys.stderr)
+        print(f"{program}: interrupted; {hint}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

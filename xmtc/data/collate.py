@@ -27,13 +27,19 @@ class Documents(Dataset):
     """Documents of one part. Indexed by an array of document numbers, it answers with their Batch.
 
     numbers: which documents of the part belong to it (a validation split takes some of train's).
-    `Batch.documents` are positions in `numbers`. padding: the id that fills up rows.
+    `Batch.documents` are positions in `numbers`. padding: the id that fills up rows. width: rows are at least so wide.
     """
 
     def __init__(
-        self, part: Part, text: Text, layout: Layout, numbers: np.ndarray | None = None, padding: int = PADDING
+        self,
+        part: Part,
+        text: Text,
+        layout: Layout,
+        numbers: np.ndarray | None = None,
+        padding: int = PADDING,
+        width: int = 1,
     ):
-        self.part, self.text, self.layout, self.padding = part, text, layout, padding
+        self.part, self.text, self.layout, self.padding, self.width = part, text, layout, padding, width
         self.numbers = np.arange(len(part)) if numbers is None else numbers
         self._lengths = np.diff(part.token_offsets)
 
@@ -69,7 +75,7 @@ class Documents(Dataset):
         if self.layout == "bag":
             batch.bags = _bags(tokens, lengths)
         else:
-            width = self.text.length if self.text.fixed else int(lengths.max(initial=1))
+            width = self.text.length if self.text.fixed else int(lengths.max(initial=self.width))
             padded = np.full((len(numbers), width), self.padding, np.int64)
             padded[np.arange(width) < lengths[:, None]] = tokens
             batch.tokens, batch.lengths = torch.from_numpy(padded), torch.from_numpy(lengths)

@@ -25,6 +25,8 @@ class XMTCData(pl.LightningDataModule):
     batch_size, evaluation_batch_size: documents a process. validation_size: documents (or, below 1, the share) taken
     from train when the corpus has no validation part, always the same ones. bucketing: batches of similar length.
     workers: loader processes a process. limit: documents kept of each part, null for all (`debug=fast`).
+    reads_padding: of the encoder; evaluation then pads every batch to `width`, so that neither the size of a batch nor
+    the number of processes changes a score.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class XMTCData(pl.LightningDataModule):
         bucketing: bool = False,
         workers: int = 0,
         limit: int | None = None,
+        reads_padding: bool = False,
     ):
         super().__init__()
         sizes = {"batch_size": batch_size, "evaluation_batch_size": evaluation_batch_size, "limit": limit}
@@ -54,8 +57,10 @@ class XMTCData(pl.LightningDataModule):
         held = parts["validation"] if "validation" in parts else parts["train"]
         padding = store.vocabulary.padding
         self.train = Documents(parts["train"], text, layout, train[:limit], padding)
-        self.validation = Documents(held, text, layout, validation[:limit], padding)
-        self.test = Documents(parts["test"], text, layout, np.arange(len(parts["test"]))[:limit], padding)
+        # the longest of all training documents, whatever `limit` keeps
+        self.width = int(Documents(parts["train"], text, layout).lengths().max()) if reads_padding else 1
+        self.validation = Documents(held, text, layout, validation[:limit], padding, self.width)
+        self.test = Documents(parts["test"], text, layout, np.arange(len(parts["test"]))[:limit], padding, self.width)
 
     def _split(self, validation_size: int) -> tuple[np.ndarray, np.ndarray]:
         size = len(self.store.parts["train"])

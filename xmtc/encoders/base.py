@@ -31,9 +31,14 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """Base class of all encoders. layout: what it reads of a batch, padded token rows or bags of distinct words."""
+    """Base class of all encoders. layout: what it reads of a batch, padded token rows or bags of distinct words.
+
+    reads_padding: whether the width of a batch changes a document's features. Evaluation and prediction then pad every
+    batch to one width, so that an answer depends on its document alone.
+    """
 
     layout: Literal["padded", "bag"] = "padded"
+    reads_padding: bool = False
 
     def forward(self, batch: Batch) -> Encoded:
         """`batch.labels` may only be read in training and only for auxiliary targets."""

@@ -5,7 +5,8 @@ Design
   dropout.
 * Zero padding of width - 1 on both ends: T + width - 1 positions; bins from floor(i T'/8) to ceil((i + 1) T'/8).
 * Padding is not masked: the papers convolve over the padded positions of a fixed length of 500. `text.fixed: false`
-  cuts to the longest text of the batch instead, which changes the bins (so: not for `recipe=paper`).
+  cuts to the longest text of the batch in training instead, which changes the bins (so: not for `recipe=paper`);
+  evaluation and prediction pad to the longest text of the training part (at most `text.length`).
 * `normalise` (not in the papers, `recipe=modern` has it): layer normalisation of the features. Features behind a ReLU
   are all positive, so a step of Adam moves every label's logit the same way; with their mean taken out, three times the
   learning rate is stable and one epoch reaches what took several (experiments/LOG.md).
@@ -99,6 +100,8 @@ class XMLCNN(Encoder):
 
     Features (B, bottleneck). Parameters beside the word table: 14 E F + 3 F + 3 F bins D + D, and 2 D to normalise.
     """
+
+    reads_padding = True
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from xmtc.config.make import make
 from xmtc.data.datamodule import XMTCData
 from xmtc.data.preparation import prepare
 from xmtc.data.store import Store
@@ -27,15 +28,16 @@ class Built:
     module: XMTCModule
 
 
-def make(node: dict, **arguments):
-    """Instantiates a component's node with what the framework knows; plain containers, never DictConfig."""
-    return instantiate(node, _convert_="object", _partial_=True)(**arguments)
-
-
 def open_store(config: dict, text) -> Store:
     paths, dataset = config["paths"], config["dataset"]
     source = make(dataset["source"])
     return prepare(source, dataset["name"], text, Path(paths["cache_dir"]), config["prepare_workers"])
+
+
+def make_data(config: dict, store: Store, encoder) -> XMTCData:
+    return XMTCData(
+        store, encoder.text, encoder.layout, config["seed"], reads_padding=encoder.reads_padding, **config["data"]
+    )
 
 
 def build(config: dict) -> Built:
@@ -43,7 +45,7 @@ def build(config: dict) -> Built:
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
     encoder = make(config["encoder"], vocabulary=store.vocabulary)
-    data = XMTCData(store, encoder.text, encoder.layout, config["seed"], **config["data"])
+    data = make_data(config, store, encoder)
     decoder = encoder.make_decoder(store.num_labels)
     counts = torch.from_numpy(data.train_label_counts())
     if config["recipe"]["prior_bias"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch.distributed
 from torch import Tensor
 
 from xmtc.data.batch import Labels
+from xmtc.data.lists import Lists
 
 
 class Predictions:
@@ -38,13 +38,4 @@ class Predictions:
             self.labels[rows], self.scores[rows] = labels, scores
 
     def save(self, path: Path, gold: Labels, unseen: list[str]) -> None:
-        temporary = path.with_name(f".{path.name}.tmp.npz")
-        np.savez_compressed(
-            temporary,
-            labels=self.labels,
-            scores=self.scores,
-            gold_indices=gold.ids.numpy(),
-            gold_offsets=gold.offsets.numpy(),
-            unseen_labels=np.array(unseen, dtype=np.str_),
-        )
-        os.replace(temporary, path)
+        Lists(self.labels, self.scores, gold, unseen).save(path)

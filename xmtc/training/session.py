@@ -198,6 +198,9 @@ def write_inputs(folder: Path, built: Built) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(built.store.folder / "labels.tsv", folder / "labels.tsv")
     shutil.copytree(built.store.folder / "text", folder / "text", dirs_exist_ok=True)
+    vocabulary = built.store.vocabulary
+    facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
+    _write_json(folder / "text" / "meta.json", {"format": 1} | facts | {"width": built.data.width})
 
 
 @rank_zero_only

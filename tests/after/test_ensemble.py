@@ -1,0 +1,188 @@
+"""Fusion against a slow oracle; an ensemble is a run directory that answers new texts as its file says."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import xmtc
+from xmtc.data.batch import Labels
+from xmtc.data.lists import Lists, read_lists
+from xmtc.ensemble import ensemble, main
+from xmtc.errors import InputError
+from xmtc.fusion.fuse import choose_weights, fuse, ndcg5, pooled
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.reporting.runs import read_run
+
+
+def random_lists(random, documents, k, num_labels, padded=False):
+    labels = np.argsort(random.random((documents, num_labels)), axis=1)[:, :k].astype(np.int64)
+    scores = -np.sort(-random.random((documents, k)), axis=1).astype(np.float32)
+    if padded:
+        labels[::3, k // 2 :] = -1
+    return labels, scores
+
+
+@pytest.mark.parametrize("method, weights", [("mean", [0.5, 0.5]), ("weighted", [0.9, 0.1]), ("rank", [0.5, 0.5])])
+def test_fusion_is_what_a_loop_over_dictionaries_gives(method, weights, monkeypatch):
+    monkeypatch.setattr("xmtc.fusion.fuse.BLOCK", 7)
+    random = np.random.default_rng(0)
+    lists = [random_lists(random, 20, 6, 15), random_lists(random, 20, 4, 15, padded=True)]
+    labels, scores = fuse(method, weights, [own for own, _ in lists], [own for _, own in lists], 8)
+    assert labels.shape == scores.shape == (20, 8)
+    for document in range(20):
+        total = {}
+        for weight, (own, mine) in zip(weights, lists, strict=True):
+            for rank, (label, score) in enumerate(zip(own[document].tolist(), mine[document].tolist(), strict=True), 1):
+                if label >= 0:
+                    value = 61 / (60 + rank) if method == "rank" else score
+                    total[label] = total.get(label, 0) + weight * value
+        wanted = sorted(total, key=lambda label: (-round(total[label], 6), label))[:8]
+        found = [label for label in labels[document].tolist() if label >= 0]
+        assert found == wanted and labels[document].tolist()[len(found) :] == [-1] * (8 - len(found))
+        np.testing.assert_allclose(scores[document, : len(found)], [total[label] for label in found], rtol=1e-5)
+
+
+def test_weights_are_the_best_of_a_grid():
+    random = np.random.default_rng(1)
+    gold = np.full(200, 3)
+    candidates = np.tile(np.arange(12), (200, 1))
+    hit = np.argsort(random.random((200, 12)), axis=1) < 3
+    # members that see different true labels, and one that sees none
+    seen = [hit & (random.random(hit.shape) < share) for share in (0.7, 0.5, 0.0)]
+    pool = np.stack([0.5 * s + random.random(hit.shape) * 0.6 for s in seen]).astype(np.float32)
+    found = choose_weights(pool, candidates, hit, gold)
+    assert found.sum() == pytest.approx(1) and found[2] < 0.1 and found[0] > found[1]
+    value = ndcg5(np.tensordot(found.astype(np.float32), pool, axes=1), candidates, hit, gold)
+    for w in itertools.product(np.arange(0, 1.01, 0.1), repeat=2):
+        if sum(w) <= 1:
+            tried = np.array([*w, 1 - sum(w)], np.float32)
+            assert ndcg5(np.tensordot(tried, pool, axes=1), candidates, hit, gold) <= value + 1e-9
+
+
+def test_ndcg_of_the_search_is_that_of_the_metrics():
+    random = np.random.default_rng(2)
+    labels, scores = random_lists(random, 50, 10, 30)
+    gold = [np.sort(random.choice(30, random.integers(0, 6), replace=False)) for _ in range(50)]
+    offsets = torch.tensor([0, *np.cumsum([len(g) for g in gold])])
+    true = Labels(torch.from_numpy(np.concatenate(gold)), offsets)
+    metrics = RankingMetrics(30, torch.ones(30, dtype=torch.int64), 10)
+    metrics.update(torch.from_numpy(labels), true)
+    hits = np.array([[label in g for label in row] for row, g in zip(labels, gold, strict=True)])
+    candidates, pool = pooled([labels], [scores])
+    hit = pooled([labels], [hits.astype(np.float32)])[1][0] > 0
+    mine = ndcg5(pool[0], candidates, hit, offsets.diff().numpy())
+    assert mine == pytest.approx(metrics.compute()["nDCG@5"])
+
+
+@pytest.fixture(scope="module")
+def made(run, other_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fused") / "both"
+    return folder, ensemble([run, other_run], folder, "mean")
+
+
+def test_an_ensemble_answers_new_texts_as_its_predictions_say(made, test_texts):
+    folder, result = made
+    kept = read_lists(folder / "predictions.npz")
+    model = xmtc.load(folder)
+    texts = [text for text, _ in test_texts]
+    scores, labels = model.predict_batch(texts, 20)
+    assert (labels == kept.labels[:, :20]).mean() > 0.99  # rounding may swap two that tie
+    np.testing.assert_allclose(1 / (1 + np.exp(-scores)), kept.scores[:, :20], atol=1e-6)
+    answers = model.predict(texts, k=3)
+    assert [a.labels for a in answers] == [b.labels for b in model.predict(texts, k=3, batch_size=4)]
+    raw, enhanced = model.both(texts, k=3)
+    assert enhanced == answers and raw == model.predict(texts, k=3, raw=True) and raw != enhanced
+    assert model.predict([]) == []
+
+
+def test_scores_of_an_ensemble(made, run):
+    folder, result = made
+    kept, run_kept = read_lists(folder / "predictions.npz"), read_lists(run / "predictions.npz")
+    assert torch.equal(kept.gold.ids, run_kept.gold.ids) and len(kept) == 41
+    model = xmtc.load(run)
+    metrics = RankingMetrics(model.num_labels, torch.from_numpy(model.labels.frequency), 160)
+    metrics.update(torch.from_numpy(kept.labels), kept.gold)
+    again = metrics.compute()
+    assert again == {name: result["test"][name] for name in again} and "micro-F1" in result["test"]
+    assert json.loads((folder / "metrics.json").read_text())["test"] == result["test"]
+    read = read_run(folder)
+    assert (read.dataset, read.encoder, read.head) == ("toy", "ensemble", "mean") and read.complete
+    assert len(read.facts["members"]) == 2 and read.dataset_sha256
+
+
+def test_automatic_choice_is_the_best_on_validation(run, other_run, tmp_path):
+    result = ensemble([run, other_run], tmp_path / "auto")
+    facts = json.loads((tmp_path / "auto" / "ensemble.json").read_text())
+    scores = facts["validation nDCG@5"]
+    assert facts["method"] == max(("mean", "rank", "weighted"), key=scores.get)
+    assert result["validation"]["nDCG@5"] == pytest.approx(scores[facts["method"]], abs=1e-3)
+    assert scores["weighted"] >= max(scores["member 1"], scores["member 2"], scores["mean"]) - 1e-9
+
+
+def test_a_copied_ensemble_can_be_moved(run, other_run, tmp_path, test_texts):
+    ensemble([run, other_run], tmp_path / "here" / "e", "rank", copy=True)
+    moved = shutil.move(tmp_path / "here" / "e", tmp_path / "there")
+    texts = [text for text, _ in test_texts][:4]
+    kept = read_lists(moved / "predictions.npz")
+    assert [a.indices for a in xmtc.load(moved).predict(texts)] == kept.labels[:4, :5].tolist()
+
+
+def foreign(run, folder):
+    """The run's own lists as another system would hand them in: labels in reverse order, the rarest one unknown to it,
+    no configuration, no weights."""
+    folder.mkdir()
+    rows = [line.split("\t") for line in (run / "labels.tsv").read_text().splitlines()]
+    left_out = len(rows) - 1
+    order = list(reversed(range(left_out)))
+    lines = [f"{i}\t{rows[old][1]}\tother name\t{rows[old][3]}\n" for i, old in enumerate(order)]
+    (folder / "labels.tsv").write_text("".join(lines))
+    place = np.array([order.index(old) for old in range(left_out)] + [left_out])
+    for name in ("predictions.npz", "predictions_validation.npz"):
+        kept = read_lists(run / name)
+        labels = np.where(kept.labels == left_out, -1, place[kept.labels.clip(0, left_out)])
+        gold = place[kept.gold.ids.numpy()]
+        Lists(labels, kept.scores, Labels(torch.from_numpy(gold), kept.gold.offsets), [rows[left_out][1]]).save(
+            folder / name
+        )
+    return folder
+
+
+def test_lists_of_another_system_are_matched_by_label_id(run, tmp_path):
+    other = foreign(run, tmp_path / "foreign")
+    for order in ([run, other], [other, run]):
+        out = tmp_path / f"out{order[0].name}"
+        ensemble(order, out, "mean")
+        fused, alone = read_lists(out / "predictions.npz"), read_lists(run / "predictions.npz")
+        assert (fused.labels[:, :20] == alone.labels[:, :20]).mean() > 0.9  # where the missing label is not among them
+        assert torch.equal(fused.gold.ids, alone.gold.ids)
+        with pytest.raises(InputError, match="a member cannot be used on new texts: .*foreign"):
+            xmtc.load(out)
+
+
+def test_what_cannot_be_fused(run, other_run, make_run, encoders, tmp_path, capsys):
+    other = make_run(*encoders["bow"], "head=none", "dataset.source.seed=9")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    alone = foreign(run, tmp_path / "a"), foreign(run, tmp_path / "b")
+    cases = {
+        "two runs at least": [run],
+        "not the documents of": [run, other],
+        "no such run": [run, tmp_path / "nowhere"],
+        "is no ensemble": [run, other_run, "--output", tmp_path / "full"],
+        "one of the members": [run, other_run, "--output", run],
+        "unknown choice": [run, other_run, "--method", "magic"],
+        "give --train-documents": alone,
+    }
+    for message, words in cases.items():
+        output = [] if "--output" in words else ["--output", tmp_path / "out"]
+        assert main([str(word) for word in [*words, *output]]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert main([*map(str, alone), "--output", str(tmp_path / "out"), "--train-documents", "160"]) == 0
+    (tmp_path / "out" / "ensemble.json").write_text("{}")
+    with pytest.raises(InputError, match="ensemble.json: not readable"):
+        xmtc.load(tmp_path / "out")

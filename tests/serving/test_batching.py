@@ -1,0 +1,151 @@
+import asyncio
+import threading
+
+import pytest
+
+from xmtc.errors import InputError
+from xmtc.serving.batching import Batcher, QueueFull
+
+
+class Work:
+    """Answers with (key, text, k of the call); waits for `open`."""
+
+    def __init__(self):
+        self.calls = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def __call__(self, key, texts, k):
+        self.calls.append((key, list(texts), k))
+        assert self.open.wait(10)
+        if "bad" in texts:
+            raise InputError("bad text")
+        return [[key, text, *range(k)] for text in texts]
+
+
+def run(scenario, **options):
+    """Runs `scenario(batcher, work)`; answers with the work's calls."""
+    work = Work()
+
+    async def main():
+        done = []
+        options.setdefault("wait", 0.05)
+        batcher = Batcher(
+            work, lambda answer, k: answer[: 2 + k], options.get("size", 4), options["wait"], options.get("room", 8),
+            lambda documents, seconds: done.append(documents),
+        )  # fmt: skip
+        batcher.start()
+        await scenario(batcher, work)
+        await batcher.stop()
+        assert len(batcher) == 0
+        return done
+
+    return asyncio.run(main()), work.calls
+
+
+async def working(work, calls=1):
+    while len(work.calls) < calls:
+        await asyncio.sleep(0.001)
+
+
+def test_requests_that_arrive_together_share_a_batch():
+    async def scenario(batcher, work):
+        first, second = await asyncio.gather(batcher.submit("a", ["x", "y"], 1), batcher.submit("a", ["z"], 2))
+        assert first == [["a", "x", 0], ["a", "y", 0]] and second == [["a", "z", 0, 1]]
+
+    done, calls = run(scenario)
+    assert calls == [("a", ["x", "y", "z"], 2)] and done == [3]
+
+
+def test_a_full_batch_does_not_wait():
+    async def scenario(batcher, work):
+        await asyncio.wait_for(batcher.submit("a", list("wxyz"), 1), 5)
+
+    assert run(scenario, wait=60)[1] == [("a", list("wxyz"), 1)]
+
+
+def test_a_lone_document_waits_no_longer_than_told():
+    async def scenario(batcher, work):
+        start = asyncio.get_running_loop().time()
+        await batcher.submit("a", ["x"], 1)
+        assert 0.2 <= asyncio.get_running_loop().time() - start < 5
+
+    run(scenario, wait=0.2)
+
+
+def test_documents_of_other_kinds_are_asked_apart_and_keep_their_order():
+    async def scenario(batcher, work):
+        both = await asyncio.gather(batcher.submit("a", ["x"], 1), batcher.submit("b", ["y"], 1))
+        assert both == [[["a", "x", 0]], [["b", "y", 0]]]
+
+    assert sorted(run(scenario)[1]) == [("a", ["x"], 1), ("b", ["y"], 1)]
+
+
+def test_more_than_a_batch_of_one_request():
+    async def scenario(batcher, work):
+        answers = await batcher.submit("a", list("abcdefg"), 1)
+        assert [answer[1] for answer in answers] == list("abcdefg")
+
+    assert run(scenario)[0] == [4, 3]
+
+
+def test_no_documents():
+    async def scenario(batcher, work):
+        assert await batcher.submit("a", [], 1) == []
+
+    assert run(scenario)[1] == []
+
+
+def test_a_request_that_does_not_fit_whole_is_refused_and_leaves_nothing():
+    async def scenario(batcher, work):
+        work.open.clear()
+        under_way = asyncio.create_task(batcher.submit("a", list("wxyz"), 1))
+        await working(work)
+        waiting = asyncio.create_task(batcher.submit("a", list("abcdef"), 1))
+        await asyncio.sleep(0)
+        assert len(batcher) == 6
+        with pytest.raises(QueueFull):
+            await batcher.submit("a", list("klm"), 1)
+        assert len(batcher) == 6
+        work.open.set()
+        assert len(await under_way) == 4 and len(await waiting) == 6
+
+    run(scenario)
+
+
+def test_what_nobody_waits_for_leaves_the_queue():
+    async def scenario(batcher, work):
+        work.open.clear()
+        under_way = asyncio.create_task(batcher.submit("a", list("wxyz"), 1))
+        await working(work)
+        gone = asyncio.create_task(batcher.submit("a", ["gone"] * 3, 1))
+        stays = asyncio.create_task(batcher.submit("a", ["stays"], 1))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        assert len(batcher) == 1
+        under_way.cancel()  # already at the model: its answer is dropped
+        work.open.set()
+        assert (await stays)[0][1] == "stays"
+
+    assert run(scenario)[1] == [("a", list("wxyz"), 1), ("a", ["stays"], 1)]
+
+
+def test_one_text_that_fails_does_not_take_the_others_with_it():
+    async def scenario(batcher, work):
+        good, bad = await asyncio.gather(
+            batcher.submit("a", ["x", "y"], 1), batcher.submit("a", ["bad"], 1), return_exceptions=True
+        )
+        assert [answer[1] for answer in good] == ["x", "y"] and isinstance(bad, InputError)
+
+    run(scenario)
+
+
+def test_stopping_answers_what_waits():
+    async def scenario(batcher, work):
+        task = asyncio.create_task(batcher.submit("a", list("abcdefg"), 1))
+        await asyncio.sleep(0)
+        await batcher.stop()
+        assert len(await asyncio.wait_for(task, 1)) == 7
+
+    run(scenario)

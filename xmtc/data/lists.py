@@ -1,0 +1,78 @@
+"""Stored predictions: the K best labels of each document beside its true ones, as every run directory keeps them."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmtc.data.batch import Labels
+from xmtc.data.collate import ranges
+from xmtc.errors import InputError
+
+
+@dataclass
+class Lists:
+    """labels (N, K) int64, best first, negative: none; scores (N, K) float32, probabilities in a run directory.
+
+    gold: true labels, ids >= L are labels unseen in training, whose own ids are in `unseen`.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    gold: Labels
+    unseen: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> Lists:
+        """The documents `rows`, in that order."""
+        return Lists(self.labels[rows], self.scores[rows], take_labels(self.gold, rows), self.unseen)
+
+    def save(self, path: Path) -> None:
+        """Written beside its place and renamed."""
+        temporary = path.with_name(f".{path.name}.tmp.npz")
+        np.savez_compressed(
+            temporary,
+            labels=self.labels,
+            scores=self.scores,
+            gold_indices=self.gold.ids.numpy(),
+            gold_offsets=self.gold.offsets.numpy(),
+            unseen_labels=np.array(self.unseen, dtype=np.str_),
+        )
+        os.replace(temporary, path)
+
+
+def take_labels(gold: Labels, rows: np.ndarray) -> Labels:
+    """True labels of the documents `rows`, in that order."""
+    offsets = gold.offsets.numpy()
+    counts = offsets[rows + 1] - offsets[rows]
+    ids = gold.ids.numpy()[ranges(offsets[rows], counts)]
+    return Labels(torch.from_numpy(ids), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
+
+
+def read_lists(path: Path) -> Lists:
+    """A predictions.npz. InputError: not there, damaged, or arrays that do not fit together."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; a finished run has it")
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            labels, scores = held["labels"].astype(np.int64), held["scores"].astype(np.float32)
+            ids, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
+            unseen = held["unseen_labels"].tolist() if "unseen_labels" in held else []
+    except KeyError as error:
+        raise InputError(f"{path}: expected labels, scores and gold labels, {error.args[0]}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
+        raise InputError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from None
+    fits = labels.ndim == 2 and labels.shape == scores.shape and len(offsets) == len(labels) + 1
+    if not fits or offsets[-1] != len(ids):
+        raise InputError(
+            f"{path}: expected labels and scores of one shape (N, K) and N + 1 gold offsets, found "
+            f"{labels.shape}, {scores.shape} and {len(offsets)}"
+        )
+    return Lists(labels, scores, Labels(torch.from_numpy(ids), torch.from_numpy(offsets)), unseen)

@@ -1,0 +1,99 @@
+"""From new texts to a Batch, by what a run directory keeps in `text/`: no corpus, no store, no labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xmtc.data.batch import Batch
+from xmtc.data.collate import Documents, Layout
+from xmtc.data.store import Part
+from xmtc.data.text import HuggingFace, Text
+from xmtc.data.tokenising import Block, hugging_face_size, tokenise_hugging_face, tokenise_words
+from xmtc.data.vocabulary import PADDING, UNKNOWN, Vocabulary
+from xmtc.errors import InputError
+
+
+def read_vocabulary(folder: Path) -> tuple[Vocabulary, int | None]:
+    """The vocabulary of a run's `text/` folder and the width of its evaluation batches (None: not recorded).
+
+    A run made before `text/meta.json` was written has no number of documents: it is then 0.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        meta = {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'meta.json'}: not readable ({str(error).splitlines()[0]})") from None
+    try:
+        frequency = np.load(folder / "document_frequency.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{folder / 'document_frequency.npy'}: not readable ({str(error).splitlines()[0]})") from None
+    special = {"padding": meta.get("padding", PADDING), "unknown": meta.get("unknown", UNKNOWN)}
+    return Vocabulary(len(frequency), frequency, meta.get("num_documents", 0), folder, **special), meta.get("width")
+
+
+class TextReader:
+    """Tokenises texts as the training documents were and makes batches of them. Thread-safe.
+
+    width: rows of token ids are at least so wide. A text without words is one unknown token, as in a store. Cost of a
+    word-level vocabulary: one dictionary of V words.
+    """
+
+    def __init__(self, text: Text, vocabulary: Vocabulary, layout: Layout, width: int = 1):
+        self.text, self.vocabulary, self.layout, self.width = text, vocabulary, layout, width
+        self._words: dict[str, int] | None = None
+        self._definition = ""
+        if isinstance(text, HuggingFace):
+            self._definition = _read(vocabulary.folder / "tokenizer.json")
+            hugging_face_size(self._definition)  # once, before several threads ask
+        else:
+            words = _read(vocabulary.folder / "vocabulary.txt").split("\n")[:-1]
+            self._words = {word: i for i, word in enumerate(words) if i not in (PADDING, UNKNOWN)}
+
+    def tokens(self, texts: Sequence[str]) -> Part:
+        """The texts as documents without labels."""
+        block = self._tokenise(list(texts))
+        ids = block.ids
+        if block.words is not None:
+            known = np.fromiter((self._words.get(word, UNKNOWN) for word in block.words), np.int32, len(block.words))
+            ids = known[ids] if len(known) else ids
+        empty = np.flatnonzero(block.lengths == 0)
+        starts = np.concatenate([[0], np.cumsum(block.lengths)])
+        ids = np.insert(ids, starts[:-1][empty], self.vocabulary.unknown)
+        offsets = np.concatenate([[0], np.cumsum(np.maximum(block.lengths, 1))])
+        return Part(ids.astype(np.int32), offsets, np.zeros(0, np.int32), np.zeros(len(texts) + 1, np.int64))
+
+    def documents(self, texts: Sequence[str]) -> Documents:
+        """Batches on demand: `documents[positions]`; `lengths()` are the tokens each text contributes."""
+        return Documents(self.tokens(texts), self.text, self.layout, None, self.vocabulary.padding, self.width)
+
+    def batch(self, texts: Sequence[str]) -> Batch:
+        return self.documents(texts)[np.arange(len(texts))]
+
+    def words(self, text: str) -> list[str]:
+        """The tokens of one text as the model reads them, cut at its length (a bag's are not cut)."""
+        if self._words is None:
+            from xmtc.data.tokenising import _tokenizer, _whole
+
+            words = _tokenizer(self._definition).encode(_whole(text), add_special_tokens=False).tokens
+        else:
+            words = self.text.tokenise(text)
+        return words if self.layout == "bag" else words[: self.text.length]
+
+    def _tokenise(self, texts: list[str]) -> Block:
+        if self._words is None:
+            if not texts:
+                return Block(None, np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
+            return tokenise_hugging_face(self._definition, texts)
+        return tokenise_words(self.text, texts)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({error})") from None

@@ -1,0 +1,1 @@
+"""A correlation head alone, trained on the stored scores of any other system."""

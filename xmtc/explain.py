@@ -1,0 +1,81 @@
+"""`python -m xmtc.explain RUN --text TEXT | --input FILE|-` and `python -m xmtc.explain RUN --model --output DIR`.
+
+For documents: both rankings, what the head promoted and demoted, the labels whose evidence did it (exact, the sums are
+checked) and the words that mattered. For the model: the strongest influences of one label on another, as a table,
+influences.csv and a picture of the graph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from xmtc.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line for what cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m xmtc.explain", description=__doc__.split("\n\n")[1])
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--text", help="one document")
+    what.add_argument("--input", metavar="FILE", help="documents, as xmtc.predict reads them; - for standard input")
+    what.add_argument("--model", action="store_true", help="what the head has learnt of the labels")
+    parser.add_argument("-k", type=int, default=5, help="labels of each ranking")
+    parser.add_argument("--no-words", action="store_true", help="leave the words out, which cost most of the time")
+    parser.add_argument("--json", action="store_true", help="one JSON object a document instead of Markdown")
+    parser.add_argument("--count", type=int, default=50, help="influences of the model")
+    parser.add_argument("--output", metavar="DIR", help="where influences.csv and influences.png go (default: RUN)")
+    given = parser.parse_args(argv)
+    try:
+        import xmtc
+
+        model = xmtc.load(given.run)
+        if given.model:
+            _model(model, given.count, Path(given.output or given.run))
+        else:
+            _documents(model, given)
+    except InputError as error:
+        print(f"xmtc.explain: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _documents(model, given) -> None:
+    from xmtc.explaining.document import explain, markdown
+    from xmtc.predicting.inputs import Columns, Row, format_of, rows
+
+    column = model.config["dataset"].get("text_column") or "text"
+    columns = Columns([column] if isinstance(column, str) else list(column))
+    if given.text is not None:
+        documents = iter([Row("--text", given.text)])
+    else:
+        documents = rows(given.input, format_of(given.input, "auto"), columns)
+    for number, row in enumerate(documents, start=1):
+        if row.error is not None:
+            raise InputError(row.error)
+        found = explain(model, row.text, given.k, words=not given.no_words)
+        if given.json:
+            print(json.dumps(found, ensure_ascii=False))
+        else:
+            print(f"## {row.where if given.text is None else f'document {number}'}\n\n{markdown(found)}")
+
+
+def _model(model, count: int, folder: Path) -> None:
+    from xmtc.explaining.influence import draw, strongest, table, write_csv
+
+    if count < 1:
+        raise InputError(f"--count: expected at least 1, got {count}")
+    found = strongest(model, count)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(model, found, folder / "influences.csv")
+    print(table(model, found))
+    draw(model, found, folder / "influences.png")
+    print(f"wrote influences.csv and influences.png in {folder}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Why a document got its labels: what the head changed and from which evidence, and which words mattered."""

@@ -1,0 +1,141 @@
+"""One document explained: both rankings, what the head promoted and demoted, whose evidence did it, which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from xmtc.errors import InputError
+from xmtc.explaining.attribution import attribute, context_evidence
+from xmtc.explaining.words import attention, integrated_gradients
+from xmtc.heads.block import CorrelationBlock
+from xmtc.model import Model
+
+SHOWN = 5  # contributions that are listed one by one
+TOLERANCE = 1e-3  # of a logit
+
+
+def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int = SHOWN) -> dict[str, Any]:
+    """A JSON-ready explanation of the labels that are among the k best before or after the head.
+
+    {"raw": [...], "enhanced": [...]: label ids, best first,
+     "labels": [{"id", "name", "raw_rank", "enhanced_rank", "raw_logit", "enhanced_logit", "moved": "promoted" |
+        "demoted" | "same", "blocks": [{"kept", "base", "evidence": [[id, name, amount], ...], "other": rest of the
+        evidence, "output"}], "contexts": [...], "words": [[word, amount], ...]}],
+     "completeness_error": largest difference between a sum of parts and what it explains,
+     "attention": [[word, weight], ...] or null}
+
+    Amounts are logits. evidence: against an empty document, see xmtc/explaining/attribution.py. Ranks start at 1.
+    InputError: the model is an ensemble, or the sums do not add up.
+    """
+    if not isinstance(model, Model):
+        raise InputError("explain: an ensemble has no blocks of its own; explain its members")
+    if k < 1:
+        raise InputError(f"k: expected at least 1, got {k}")
+    with torch.no_grad():
+        states = [_blockwise(model, given) for given in (text, "")]
+        (document, reference) = states
+        raw_L, enhanced_L = document[0], document[-1]
+        raw_rank, enhanced_rank = (_ranks(logits) for logits in (raw_L, enhanced_L))
+        k = min(k, model.num_labels)
+        best = [logits.argsort(descending=True, stable=True)[:k].tolist() for logits in (raw_L, enhanced_L)]
+        union = sorted({*best[0], *best[1]}, key=lambda label: int(enhanced_rank[label]))
+        targets = torch.tensor(union, device=raw_L.device)
+        parts = [
+            attribute(block, here, there, targets)
+            for block, here, there in zip(model.head.blocks, document, reference, strict=False)
+        ]
+        error = max((part.completeness_error for part in parts), default=0.0)
+        if error > TOLERANCE * max(1.0, float(enhanced_L.abs().max())):
+            raise InputError(f"explain: the parts miss the block's output by {error:.2g}: a defect, please report it")
+        labels = []
+        for row, label in enumerate(union):
+            ranks = int(raw_rank[label]), int(enhanced_rank[label])
+            moved = "promoted" if ranks[1] < ranks[0] else "demoted" if ranks[1] > ranks[0] else "same"
+            labels.append(_named(model, label) | {
+                "raw_rank": ranks[0], "enhanced_rank": ranks[1], "raw_logit": float(raw_L[label]),
+                "enhanced_logit": float(enhanced_L[label]), "moved": moved,
+                "blocks": [_block(model, part, row, shown) for part in parts],
+                "contexts": [_contexts(model, i, part, row, document[i], reference[i], shown)
+                             for i, part in enumerate(parts) if part.contexts is not None],
+            })  # fmt: skip
+    if words:
+        for entry, label in zip(labels, union, strict=True):
+            entry["words"] = integrated_gradients(model, text, label)
+            entry["words"]["words"] = [list(pair) for pair in entry["words"]["words"][: 2 * shown]]
+    return {
+        "raw": [model.labels[i].id for i in best[0]],
+        "enhanced": [model.labels[i].id for i in best[1]],
+        "labels": labels,
+        "completeness_error": error,
+        "attention": attention(model, text) if words else None,
+    }
+
+
+def _blockwise(model: Model, text: str) -> list[torch.Tensor]:
+    """Logits (L,) before the first block and after each."""
+    logits = [model.decoder(model.encoder(model.encode([text])))]
+    for block in model.head.blocks:
+        logits.append(block(logits[-1]))
+    return [one[0].float() for one in logits]
+
+
+def _ranks(logits_L: torch.Tensor) -> torch.Tensor:
+    order = logits_L.argsort(descending=True, stable=True)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(1, len(order) + 1, device=order.device)
+    return ranks
+
+
+def _named(model: Model, label: int) -> dict[str, Any]:
+    return {"id": model.labels[label].id, "name": model.labels[label].name}
+
+
+def _strongest(model: Model, amounts_L: torch.Tensor, count: int) -> list[list]:
+    chosen = amounts_L.abs().topk(min(count, len(amounts_L))).indices.tolist()
+    return [[model.labels[i].id, model.labels[i].name, float(amounts_L[i])] for i in chosen if amounts_L[i] != 0]
+
+
+def _block(model: Model, part, row: int, shown: int) -> dict[str, Any]:
+    evidence = _strongest(model, part.evidence[row], shown)
+    other = float(part.evidence[row].double().sum()) - sum(amount for _, _, amount in evidence)
+    return {"kept": float(part.kept[row]), "base": float(part.base[row]), "evidence": evidence, "other": other,
+            "output": float(part.output[row])}  # fmt: skip
+
+
+def _contexts(model: Model, index: int, part, row: int, here, there, shown: int) -> list[dict[str, Any]]:
+    """The context numbers that moved this label most, and whose evidence moved them."""
+    block = model.head.blocks[index]
+    assert isinstance(block, CorrelationBlock)
+    strongest = part.contexts[row].abs().topk(min(2, part.contexts.shape[1])).indices.tolist()
+    return [{"number": c, "adds": float(part.contexts[row, c]),
+             "moved_by": _strongest(model, context_evidence(block, here, there, c), shown)}
+            for c in strongest]  # fmt: skip
+
+
+def _shown(label: str, name: str) -> str:
+    return name if name == label else f"{name} [{label}]"
+
+
+def markdown(explanation: dict[str, Any]) -> str:
+    """The explanation for people: the two rankings side by side, then label by label."""
+    names = {entry["id"]: _shown(entry["id"], entry["name"]) for entry in explanation["labels"]}
+    lines = ["| | without the head | with the head |", "|---:|---|---|"]
+    pairs = zip(explanation["raw"], explanation["enhanced"], strict=True)
+    lines += [f"| {i} | {names[raw]} | {names[enhanced]} |" for i, (raw, enhanced) in enumerate(pairs, start=1)]
+    for entry in explanation["labels"]:
+        ranks = f"rank {entry['raw_rank']} to {entry['enhanced_rank']}, {entry['moved']}"
+        lines += [
+            "",
+            f"**{names[entry['id']]}** ({ranks}): logit {entry['raw_logit']:.2f} to {entry['enhanced_logit']:.2f}",
+        ]
+        for i, block in enumerate(entry["blocks"], start=1):
+            parts = [f"{amount:+.2f} {_shown(label, name)}" for label, name, amount in block["evidence"]]
+            parts += [f"{block['other']:+.2f} all other labels", f"{block['base']:+.2f} of any document"]
+            lines.append(f"- block {i}: {block['kept']:.2f} {'; '.join(parts)} = {block['output']:.2f}")
+        if "words" in entry:
+            shown = ", ".join(f"{word} {amount:+.2f}" for word, amount in entry["words"]["words"])
+            lines.append(f"- words: {shown or 'none'} (no words: {entry['words']['without']:.2f})")
+    lines += ["", f"Sums of parts are exact to {explanation['completeness_error']:.1e}."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""A trained run in other people's formats: safetensors, ONNX, Annif. `python -m xmtc.export` composes them."""

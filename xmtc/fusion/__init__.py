@@ -1,0 +1,1 @@
+"""Several systems' rankings of the same documents, made one."""

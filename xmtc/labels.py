@@ -1,0 +1,69 @@
+"""The labels of a trained model, as its `labels.tsv` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from xmtc.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """id: as in the corpus. name: for people (the id where the corpus has none). frequency: training documents."""
+
+    id: str
+    name: str
+    frequency: int
+
+
+class LabelTable(Sequence[Label]):
+    """L labels by index. Rows are decoded when asked for: opening a file of millions takes a fraction of a second.
+
+    InputError: not a `labels.tsv` of ours.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        try:
+            self._rows = self.path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        if not self._rows:
+            raise InputError(f"{path}: expected lines of index, id, name and frequency, found none")
+        self[0], self[-1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        cells = self._rows[index].decode("utf-8", "replace").split("\t")
+        if len(cells) != 4 or not cells[3].isdigit():
+            line = index % len(self) + 1
+            raise InputError(f"{self.path}, line {line}: expected index, id, name and frequency, found {cells!r:.80}")
+        return Label(*cells[1:3], int(cells[3]))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """(L,) ids, in order."""
+        return [row.split(b"\t")[1].decode("utf-8") for row in self._rows]
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [row.split(b"\t")[2].decode("utf-8") for row in self._rows]
+
+    @cached_property
+    def frequency(self) -> np.ndarray:
+        """(L,) int64, training documents of each label."""
+        return np.fromiter((int(row.rsplit(b"\t", 1)[1]) for row in self._rows), np.int64, len(self))
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """id -> index."""
+        return {label: i for i, label in enumerate(self.ids)}

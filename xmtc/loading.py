@@ -1,0 +1,162 @@
+"""`xmtc.load(RUN_DIR)`: a trained model from its run directory alone, without corpus, store or training code.
+
+Weights are memory-mapped and read when they are first used; nothing is initialised at random first. The label side is
+built on PyTorch's meta device, where it costs nothing, and then filled from the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from xmtc.config.check import import_target
+from xmtc.config.make import make
+from xmtc.config.paths import config_dir
+from xmtc.data.embedding import WordVectors
+from xmtc.data.reading import TextReader, read_vocabulary
+from xmtc.errors import InputError
+from xmtc.labels import LabelTable
+from xmtc.model import Model
+
+log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"  # of an exported folder
+
+
+def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Model:
+    """The model of a run directory, of a checkpoint file in one or of an exported folder, ready to predict, in float32.
+
+    device: where it computes. execution: how decoder and head are run; null: as in training. A folder that
+    `xmtc.ensemble` made is loaded with all its members. Raises InputError, in one line, for a folder that is no run, a
+    checkpoint that is damaged or does not fit, and files that are missing. Cost: the vocabulary's dictionary, the pages
+    of the weights that are touched, about a second of imports.
+    """
+    folder, checkpoint = _places(Path(run).expanduser())
+    if (folder / "ensemble.json").exists():
+        from xmtc.fusion.members import load_ensemble
+
+        return load_ensemble(folder, device, execution)
+    config = _configuration(folder, execution)
+    vocabulary, width = read_vocabulary(folder / "text")
+    labels = LabelTable(folder / "labels.tsv")
+    state = _weights(checkpoint)
+    try:
+        parts = _fill(config, vocabulary, len(labels), state, folder)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+    encoder = parts["encoder"]
+    parts.to(device).eval().requires_grad_(False)
+    chosen = make(config["execution"], decoder=parts["decoder"], head=parts["head"], objective=None)
+    # without a record: the length, which long texts reach in every batch
+    width = width if width is not None else encoder.text.length or 1
+    reader = TextReader(encoder.text, vocabulary, encoder.layout, width if encoder.reads_padding else 1)
+    return Model(folder, config, labels, reader, parts, chosen)
+
+
+def _places(given: Path) -> tuple[Path, Path]:
+    """The run directory and the checkpoint that are meant."""
+    if given.is_file():
+        if given.suffix != ".ckpt":
+            raise InputError(f"{given}: expected a run directory or a .ckpt file in one")
+        return given.absolute().parents[1], given
+    if not given.is_dir():
+        raise InputError(f"{given}: there is no such run directory")
+    if (given / "ensemble.json").exists():
+        return given, given
+    if not (given / "config.yaml").is_file():
+        raise InputError(f"{given}: not a run directory (no config.yaml)")
+    checkpoint = given / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file() and (given / WEIGHTS).is_file():  # made by xmtc.export
+        return given, given / WEIGHTS
+    if not checkpoint.is_file():
+        raise InputError(f"{given}: no checkpoints/best.ckpt; the run has not been evaluated yet or was not kept whole")
+    return given, checkpoint
+
+
+def _configuration(folder: Path, execution: str | None) -> dict:
+    path = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
+    missing = [key for key in ("encoder", "head", "execution", "dataset") if key not in (config or ())]
+    if missing:
+        raise InputError(f"{path}: not the configuration of a run (no {', '.join(missing)})")
+    if execution is not None:
+        choice = config_dir() / "execution" / f"{execution}.yaml"
+        if not choice.is_file():
+            choices = sorted(p.stem for p in choice.parent.glob("*.yaml"))
+            raise InputError(f"execution={execution}: unknown choice; choose from {', '.join(choices)}")
+        from omegaconf import OmegaConf
+
+        config = OmegaConf.to_container(OmegaConf.create(config | {"execution": OmegaConf.load(choice)}), resolve=True)
+    return config
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a checkpoint or of exported weights, memory-mapped."""
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: damaged or no safetensors ({str(error)[:120]})") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: damaged or no checkpoint of xmtc ({reason})") from None
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: no checkpoint of xmtc (it holds no state_dict)")
+    return state
+
+
+def _fill(config: dict, vocabulary, num_labels: int, state: dict[str, Tensor], folder: Path) -> nn.ModuleDict:
+    """Encoder, decoder and head with the weights in `state`."""
+    if not vocabulary.num_documents and import_target(config["encoder"]["_target_"], "encoder").layout == "bag":
+        # the weight of a word depends on it, and an older run has not recorded it
+        raise InputError('text/meta.json is missing; write {"num_documents": N} there, N being its training documents')
+    label_devices = ("meta", "cpu")  # on the meta device first: a head with buffers of its own needs the second
+    for device in label_devices:
+        parts = _empty(config, vocabulary, num_labels, device)
+        try:
+            parts.load_state_dict(state, strict=True, assign=True)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[1:2] or [str(error)]
+            raise InputError(f"the checkpoint does not fit the configuration: {first[0].strip()[:200]}") from None
+        if not any(tensor.is_meta for tensor in (*parts.parameters(), *parts.buffers())):
+            break
+    return parts
+
+
+def _empty(config: dict, vocabulary, num_labels: int, device: str) -> nn.ModuleDict:
+    node = config["encoder"]
+    vectors = {}
+    for key, value in node.items():  # their files may be gone, and the checkpoint holds the table
+        target = isinstance(value, dict) and import_target(value.get("_target_"), f"encoder.{key}")
+        if isinstance(target, type) and issubclass(target, WordVectors):
+            vectors[key] = made = make(value)
+            made.table = lambda vocabulary, size=made.size: torch.empty(vocabulary.size, size)
+    with _NothingAtRandom():
+        encoder = make(node, vocabulary=vocabulary, **vectors)
+        with torch.device(device):
+            decoder = encoder.make_decoder(num_labels)
+            head = make(config["head"], num_labels=num_labels)
+    return nn.ModuleDict({"encoder": encoder, "decoder": decoder, "head": head})
+
+
+class _NothingAtRandom(TorchFunctionMode):
+    """Skips random starts: drawing a large table takes seconds and touches all its memory."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (Tensor.uniform_, Tensor.normal_):
+            return args[0]
+        return function(*args, **(kwargs or {}))

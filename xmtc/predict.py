@@ -1,0 +1,44 @@
+"""`python -m xmtc.predict checkpoint=RUN input=FILE|- [k=5] [threshold=…] [output=FILE]`: labels for documents.
+
+Prints one JSON object a line, {"labels": [ids], "names": [...], "scores": [probabilities]}, and logs to stderr. Exit
+code 0 when every document is answered; 2 for input that cannot be used; 130 after Ctrl-C; 141 when the reader of the
+output has gone, as for any command of a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from omegaconf import DictConfig, OmegaConf
+
+from xmtc.entry import start
+
+TARGET = {"_target_": "xmtc.predicting.job.predict_file"}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line. Leaves through SystemExit with the exit code."""
+    hint = "with output=FILE the same command goes on where it stopped"
+    start("xmtc.predict", _job, sys.argv[1:] if argv is None else argv, config_name="predict", check=_check, hint=hint)
+
+
+def _check(config: DictConfig) -> None:
+    from xmtc.config import check_node
+
+    check_node(OmegaConf.to_container(config, resolve=True) | TARGET, "")
+
+
+def _job(config: DictConfig) -> None:
+    from xmtc.predicting.job import predict_file
+
+    try:
+        predict_file(**OmegaConf.to_container(config, resolve=True))
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+
+
+if __name__ == "__main__":
+    main()
