@@ -5,8 +5,8 @@
         test_scores=FOLDER/predictions.npz output=FOLDER/enhanced scale=probability
     python -m xmtc.ensemble RUN FOLDER --output BOTH
 
-Writes labels.tsv, predictions.npz, predictions_validation.npz and train.npz, each with the 100 best labels of a document
-and its true ones. Scores of training documents are cross-validated: each comes from machines that have not seen the
+Writes labels.tsv, predictions.npz, predictions_validation.npz and train.npz: the 100 best labels of each document and
+its true ones. Scores of training documents are cross-validated: each comes from machines that have not seen the
 document. Margins become probabilities by one logistic map fitted on those. Settings: sublinear TF-IDF, L2-normalised,
 squared hinge, C = 1, tolerance 0.1 (LibMultiLabel's `-s 1 -B 1 -e 0.1`). Cost: folds + 1 fits of every label.
 """

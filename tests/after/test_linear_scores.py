@@ -39,7 +39,8 @@ def test_scores_are_those_of_the_machines(linear):
         assert labels[label].frequency == sum(positive)
         margins = LinearSVC(tol=0.1).fit(x, positive).decision_function(y)
         rows, columns = np.nonzero(lists.labels == label)
-        assert np.corrcoef(margins[rows], np.log(lists.scores[rows, columns] / (1 - lists.scores[rows, columns])))[0, 1] > 0.99
+        p = lists.scores[rows, columns]
+        assert np.corrcoef(margins[rows], np.log(p / (1 - p)))[0, 1] > 0.99
     gold = np.split(lists.gold.ids.numpy(), lists.gold.offsets.numpy()[1:-1])
     assert [sorted(labels.ids[i] for i in own) for own in gold if (own < len(labels)).all()] == [
         sorted(own) for (_, own), ids in zip(test, gold, strict=True) if (ids < len(labels)).all()

@@ -33,7 +33,8 @@ def hugging_face(tmp_path):
 
 @pytest.fixture(params=["fast", "papers", "hugging_face"])
 def spec(request):
-    return request.getfixturevalue("hugging_face") if request.param == "hugging_face" else Words(request.param, length=7)
+    own = request.param == "hugging_face"
+    return request.getfixturevalue("hugging_face") if own else Words(request.param, length=7)
 
 
 def reader_of(store, spec, layout="padded", **facts):
@@ -77,7 +78,8 @@ def test_what_is_missing_or_differs(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         reader_of(store, spec, splitter="another")
     assert "split by another in training" in caplog.text
-    reader_of(store, Words("papers", prefer="/no/longer/there.txt"), splitter=spec.splitter())  # only preparing reads it
+    gone = Words("papers", prefer="/no/longer/there.txt")  # only preparing reads it
+    reader_of(store, gone, splitter=spec.splitter())
     folder = store.folder / "text"
     (folder / "meta.json").write_text("{")
     with pytest.raises(InputError, match="meta.json: not readable"):
