@@ -15,6 +15,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from xmtc.data.files import locked, writing_to
@@ -24,6 +25,7 @@ from xmtc.data.store_writer import StoreWriter
 from xmtc.data.text import Text
 
 log = logging.getLogger(__name__)
+MANY = 100  # files, of which only a hash of their hashes is kept
 
 
 def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | None = None) -> Store:
@@ -85,6 +87,9 @@ def _make(place: Path, source: Source, name: str, text: Text, content: dict, wor
 def _content(source: Source, cache: Path) -> dict:
     """What the corpus is: reading options and a sha256 of each file."""
     files = _hashes(source.files(), cache)
+    if len(files) > MANY:  # a file a document
+        together = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        files = {f"{len(files)} files": together}
     return {"source": type(source).__name__, "options": source.fingerprint(), "files": files}
 
 
@@ -95,7 +100,7 @@ def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
         known = dict(json.loads(known_path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         known = {}
-    files, new = {}, False
+    files, new, met = {}, False, Counter()
     for path in paths:
         status = path.stat()  # the source has opened it
         stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
@@ -103,8 +108,8 @@ def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
             with open(path, "rb") as file:
                 known[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
             new = True
-        same = sum(other.rpartition("#")[0] == path.name or other == path.name for other in files)
-        files[f"{path.name}#{same + 1}" if same else path.name] = known[stamp]
+        met[path.name] += 1
+        files[path.name if met[path.name] == 1 else f"{path.name}#{met[path.name]}"] = known[stamp]
     temporary = known_path.with_suffix(f".{os.getpid()}")
     try:
         if new:
