@@ -34,7 +34,8 @@ class Origin:
 @dataclass(frozen=True)
 class Card:
     """Facts of a dataset; null: nothing reliable says. labels: distinct ones in all parts. labels_per_document,
-    words_per_document: means over the training documents, words between blanks. origins: in order of trust. obtain: how
+    words_per_document: means over the training documents, words between blanks. vocabulary: D, words counted by the
+    printed tables (with a threshold, so not the model's). origins: in order of trust. obtain: how
     to get it by hand. files: sha256 of files that have been used. differs: what it must not be confused with."""
 
     title: str
@@ -45,6 +46,7 @@ class Card:
     words_per_document: float | None
     licence: str | None
     citation: str
+    vocabulary: int | None = None
     used_by: list[str] = field(default_factory=list)
     differs: str | None = None
     obtain: str | None = None
