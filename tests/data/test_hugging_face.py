@@ -48,7 +48,7 @@ def test_columns_and_metadata(saved):
 
 
 def test_what_is_no_data_set(saved, tmp_path):
-    with pytest.raises(InputError, match="no such corpus folder"):
+    with pytest.raises(InputError, match="no such file or folder; set dataset.path"):
         HuggingFaceSource(str(tmp_path / "nowhere")).check()
     with pytest.raises(InputError, match="expected test/state.json"):
         HuggingFaceSource(saved(splits=("train",))).check()

@@ -7,8 +7,14 @@ import json
 
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
+from xmtc.bench.loader import loader
+from xmtc.bench.prepare import prepare_bench
 
-BENCHES = {"convolution": convolution}
+BENCHES = {
+    "convolution": convolution,
+    "loader": loader,
+    "prepare": prepare_bench,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,11 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=["baseline", "ours"], help="run one way alone")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args(argv)
-    result = compare(arguments.name, BENCHES[arguments.name](), max(arguments.repeats, 1), arguments.only)
+    bench = BENCHES[arguments.name]()
+    result = compare(arguments.name, bench, max(arguments.repeats, 1), arguments.only)
     if not arguments.json:
         for way in ("baseline", "ours"):
             if result[way] is not None:
-                print(f"{way}: {1000 * result[way]:.1f} ms")
+                print(f"{way}: {result[way]:,.0f} a second" if bench.per_call else f"{way}: {1000 * result[way]:.1f} ms")
     print(json.dumps(result))
     return 0
 

@@ -76,7 +76,7 @@ class Words(Text):
             if text.isascii() and SEPARATOR not in text:
                 return _FAST_ASCII.findall(text.lower())
             return [word if word == SEPARATOR else word.lower() for word in _FAST.findall(text)]
-        words = _nltk_words(text)
+        words = nltk_words(text)
         return [w if w == SEPARATOR else w.lower() for w in words if _HAS_WORD_CHARACTER.search(w)]
 
 
@@ -142,6 +142,7 @@ def _word_tokenizer():
     return NLTKWordTokenizer()
 
 
-def _nltk_words(text: str) -> list[str]:
+def nltk_words(text: str) -> list[str]:
+    """`nltk.word_tokenize`, also where the data of its sentence splitter is not installed."""
     split, tokenizer = _sentence_splitter()[1], _word_tokenizer()
     return [word for sentence in split.tokenize(text) for word in tokenizer.tokenize(sentence)]
