@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.json:
         for way in ("baseline", "ours"):
             if result[way] is not None:
-                print(f"{way}: {result[way]:,.0f} a second" if bench.per_call else f"{way}: {1000 * result[way]:.1f} ms")
+                value = result[way]
+                print(f"{way}: {value:,.0f} a second" if bench.per_call else f"{way}: {1000 * value:.1f} ms")
     print(json.dumps(result))
     return 0
 
