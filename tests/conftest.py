@@ -1,11 +1,15 @@
 """Tiny vocabularies and batches, written as lists, for every folder of tests."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from xmtc.data.batch import Bags, Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
+
+os.environ["XMTC_OFFLINE"] = "true"  # a test that wants to download says so
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ log = logging.getLogger("xmtc")
 # what may be changed when a run is continued; anything else would be another run
 RESUMABLE = (
     "trainer.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
-    "data.workers", "prepare_workers", "test=",
+    "data.workers", "prepare_workers", "offline=", "test=",
 )  # fmt: skip
 
 

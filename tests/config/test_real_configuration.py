@@ -9,7 +9,7 @@ from xmtc.config.plain import TYPES, lookup
 from xmtc.errors import InputError
 
 # facts for interpolation, in a shape of their own
-FREE = ("dataset.paper", "dataset.modern", "recipe.encoders")
+FREE = ("dataset.paper", "dataset.modern", "dataset.card", "recipe.encoders")
 
 
 def names(group):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xmtc.data import files, preparation, store_writer, tokenising
+from xmtc.data import files, preparation, shards, store_writer
 from xmtc.data.preparation import prepare
 from xmtc.data.text import HuggingFace, Words
 from xmtc.errors import InputError
@@ -26,7 +26,7 @@ PARTS = {
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(tokenising, "BLOCK", 16)
+    monkeypatch.setattr(shards, "SHARD", 16)
 
 
 def oracle(parts, size):
@@ -113,7 +113,7 @@ def test_a_corpus_without_any_word(tmp_path):
 
 
 def test_progress_is_told(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(store_writer, "TELL", -1)
+    monkeypatch.setattr(shards, "TELL", -1)
     with caplog.at_level(logging.INFO):
         small_store(tmp_path)
     assert "documents/s" in caplog.text
@@ -127,13 +127,13 @@ def test_the_same_bytes_for_any_number_of_processes(tmp_path):
 
 
 def test_few_blocks_start_no_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenising, "ProcessPoolExecutor", None)
-    monkeypatch.setattr(tokenising, "BLOCK", 64)
+    monkeypatch.setattr(shards, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(shards, "SHARD", 128)
     prepare(Listed(**PARTS), "small", Words(), tmp_path, 3)
 
 
 def test_a_process_that_dies(tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenising, "_start", os._exit)
+    monkeypatch.setattr(shards, "_start", os._exit)
     with pytest.raises(InputError, match="prepare_workers"):
         prepare(Listed(**PARTS), "small", Words(), tmp_path, 2)
     assert left(tmp_path) == []

@@ -10,7 +10,9 @@ from xmtc.data.sources.base import Source
 from xmtc.errors import InputError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "dataset"
-NAMES = "toy eurlex57k yso reuters arxiv delicious bibtex eurlex amazoncat13k wiki500k folder csv jsonl parquet".split()
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+OWN = ("folder", "csv", "jsonl", "parquet", "corpus", "huggingface")
+GENERATED = ("toy", "synthetic")
 
 
 def load(name, tmp_path):
@@ -27,22 +29,22 @@ def test_dataset_builds_its_source(name, tmp_path):
     assert set(dataset.propensity) == {"a", "b"} and "paper" in dataset
     source = instantiate(dataset.source)
     assert isinstance(source, Source)
-    if name != "toy":
+    if name not in GENERATED:
         with pytest.raises(InputError, match=str(tmp_path)):
             source.check()
 
 
-@pytest.mark.parametrize("name", ["folder", "csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("name", OWN)
 def test_own_corpora_demand_a_path(name):
     assert OmegaConf.is_missing(OmegaConf.load(FOLDER / f"{name}.yaml"), "path")
 
 
 @pytest.mark.parametrize("name", ["eurlex", "amazoncat13k", "wiki500k"])
-def test_missing_paper_corpora_say_where_to_get_them(name, tmp_path):
+def test_missing_paper_corpora_say_what_gets_them(name, tmp_path):
     with pytest.raises(InputError) as caught:
         instantiate(load(name, tmp_path).source).check()
     message = str(caught.value)
-    assert "https://drive.google.com/uc?id=" in message and "XMLRepository.html" in message and "XMTC_DATA" in message
+    assert f"python -m xmtc.data download {name}" in message and "XMTC_DATA" in message
     assert f"{tmp_path / name}: no such corpus folder" in message and "\n" not in message
 
 

@@ -90,10 +90,9 @@ def test_raw_texts_of_attentionxml(corpus):
     assert [text for text, _ in source.documents("test")] == ["t", "u"]
 
 
-def test_missing_folder_names_keys_and_origin(tmp_path):
-    message = complaint(FolderSource(str(tmp_path / "eurlex"), origin="https://example.org/eurlex"))
+def test_missing_folder_names_keys(tmp_path):
+    message = complaint(FolderSource(str(tmp_path / "eurlex")))
     assert str(tmp_path / "eurlex") in message and "XMTC_DATA" in message and "dataset.path" in message
-    assert "get it from https://example.org/eurlex" in message
 
 
 def test_a_file_in_place_of_the_folder(corpus):

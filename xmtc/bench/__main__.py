@@ -7,9 +7,16 @@ import json
 
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
+from xmtc.bench.loader import loader
+from xmtc.bench.prepare import prepare_bench
 from xmtc.bench.predict import predict
 
-BENCHES = {"convolution": convolution, "predict": predict}
+BENCHES = {
+    "convolution": convolution,
+    "loader": loader,
+    "predict": predict,
+    "prepare": prepare_bench,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,11 +26,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=["baseline", "ours"], help="run one way alone")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args(argv)
-    result = compare(arguments.name, BENCHES[arguments.name](), max(arguments.repeats, 1), arguments.only)
+    bench = BENCHES[arguments.name]()
+    result = compare(arguments.name, bench, max(arguments.repeats, 1), arguments.only)
     if not arguments.json:
         for way in ("baseline", "ours"):
             if result[way] is not None:
-                print(f"{way}: {1000 * result[way]:.1f} ms")
+                value = result[way]
+                print(f"{way}: {value:,.0f} a second" if bench.per_call else f"{way}: {1000 * value:.1f} ms")
     print(json.dumps(result))
     return 0
 

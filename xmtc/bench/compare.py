@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Bench:
-    """baseline, ours: one call is one repetition. facts: what else belongs in the result (shapes, errors)."""
+    """baseline, ours: one call is one repetition. facts: what else belongs in the result (shapes, errors).
+    per_call: things that one call works through; the result then tells things a second instead of seconds."""
 
     baseline: Callable[[], object]
     ours: Callable[[], object]
     facts: dict = field(default_factory=dict)
+    per_call: int | None = None
 
 
 def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
@@ -36,4 +38,6 @@ def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
     medians = {way: statistics.median(values) for way, values in seconds.items()}
     baseline, ours = medians.get("baseline"), medians.get("ours")
     ratio = baseline / ours if baseline and ours else None
+    if bench.per_call:
+        baseline, ours = (bench.per_call / seconds if seconds else None for seconds in (baseline, ours))
     return {"bench": name, "baseline": baseline, "ours": ours, "ratio": ratio, "repeats": repeats, **bench.facts}

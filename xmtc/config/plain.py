@@ -6,7 +6,7 @@ table with conf/ both ways.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from xmtc.config.values import describe, expected, fits
 from xmtc.errors import InputError
@@ -18,6 +18,7 @@ TYPES: dict[str, Any] = {
     "dry_run": bool,
     "test": bool,
     "prepare_workers": int | None,
+    "offline": bool | Literal[0, 1],
     "paths.data_dir": str,
     "paths.cache_dir": str,
     "paths.runs": str,

@@ -36,15 +36,15 @@ def growing(path: Path, dtype: type, length: int) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def writing_to(folder: Path, doing: str) -> Iterator[None]:
-    """Around code that writes under `folder`, which `paths.cache_dir` names: InputError if that cannot be written."""
+def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[None]:
+    """Around code that writes under `folder`, which `paths.KEY` names: InputError if that cannot be written."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"paths.cache_dir: the disk is full while {doing} in {folder}") from error
+            raise InputError(f"paths.{key}: the disk is full while {doing} in {folder}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise InputError(f"paths.cache_dir: cannot write to {folder} ({error.strerror})") from error
+            raise InputError(f"paths.{key}: cannot write to {folder} ({error.strerror})") from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""Pre-trained word vectors from a file: GloVe (Pennington et al. 2014), or any other in the same text format."""
+"""Pre-trained word vectors from a file: GloVe (Pennington et al. 2014), another of that format, or binary."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xmtc.data.binary_vectors import binary_rows, is_binary
 from xmtc.data.embedding import WordVectors
 from xmtc.data.files import locked, save, writing_to
 from xmtc.data.text import SEPARATOR
@@ -24,7 +26,8 @@ log = logging.getLogger(__name__)
 
 
 class Glove(WordVectors):
-    """path: a text file of word vectors, plain, .gz or .xz; only words of the vocabulary are kept, in the store.
+    """path: a text file of word vectors, plain, .gz or .xz, or a .bin of word2vec or fastText; only words of the
+    vocabulary are kept, in the store.
 
     Words without a vector, the unknown word among them, start uniform(-1, 1); /SEP/ has the vector of "." (systems.md
     12.4). Cost: one pass over the file for each store; memory: the table.
@@ -67,21 +70,19 @@ class Glove(WordVectors):
         vectors = np.zeros((len(words), self.size), np.float32)
         log.info("reading vectors of %d words from %s", len(wanted), self.path)
         found, begun = np.zeros(len(words), bool), time.monotonic()
-        for number, word, rest, size in word_rows(self.path, wanted):
-            if size != self.size:
+        rows = binary_rows if is_binary(self.path) else _text_rows
+        for number, word, vector in rows(self.path, wanted):
+            if len(vector) != self.size:
+                size = len(vector)
                 raise InputError(
                     f"{self.path}: vectors of {size} numbers, embedding.size is {self.size}: set it to {size}"
                 )
             row = wanted[word]
             if found[row]:  # a word that stands twice: its first vector
                 continue
-            try:
-                vectors[row] = np.array(rest.split(b" "), dtype=bytes).astype(np.float32)
-            except ValueError:
-                raise InputError(f"{self.path}, line {number}: expected {size} numbers after the word") from None
-            if not np.isfinite(vectors[row]).all():
+            if not np.isfinite(vector).all():
                 raise InputError(f"{self.path}, line {number}: a number that is not finite")
-            found[row] = True
+            vectors[row], found[row] = vector, True
         log.info("%d of %d words have a vector (%.0f s)", found.sum(), len(words) - 2, time.monotonic() - begun)
         temporary = kept.with_name(f".{kept.stem}-{os.getpid()}.npy")
         try:
@@ -89,3 +90,12 @@ class Glove(WordVectors):
             os.replace(temporary, kept)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _text_rows(path: Path, wanted: dict[bytes, int]) -> Iterator[tuple[int, bytes, np.ndarray]]:
+    for number, word, rest, size in word_rows(path, wanted):
+        try:
+            vector = np.array(rest.split(b" "), dtype=bytes).astype(np.float32)
+        except ValueError:
+            raise InputError(f"{path}, line {number}: expected {size} numbers after the word") from None
+        yield number, word, vector

@@ -2,8 +2,8 @@
 
 The store's folder is named by a hash of what it is made of (file contents, reading options, tokenisation, format), so a
 changed corpus or setting gets a new one and two runs share what is the same. It is written beside its place and renamed
-when complete; a lock makes a second process wait and then use it. Memory: one block of documents per worker, the
-vocabulary, and the labels.
+when complete; a lock makes a second process wait and then use it. What a process that was killed or interrupted has
+tokenised stays in a hidden folder and is used by the next.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import multiprocessing
 import os
 import shutil
-import tempfile
+from collections import Counter
 from pathlib import Path
 
 from xmtc.data.files import locked, writing_to
@@ -25,6 +25,7 @@ from xmtc.data.store_writer import StoreWriter
 from xmtc.data.text import Text
 
 log = logging.getLogger(__name__)
+MANY = 100  # files, of which only a hash of their hashes is kept
 
 
 def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | None = None) -> Store:
@@ -35,10 +36,14 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # would wait for its parent's lock for ever
         raise RuntimeError("xmtc was called while a process of its own imported the script: guard it by __name__")
+    source = source.reader()
     source.check()
     cache = Path(cache)
     content = _content(source, cache)
-    key = hashlib.sha256(json.dumps({"format": FORMAT, "text": text.key(), **content}, sort_keys=True).encode())
+    key = {"format": FORMAT, "text": text.key(), **content}
+    if names := _hashes(source.name_files(), cache):
+        key["names"] = names
+    key = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     place = cache / f"{name}-{key.hexdigest()[:16]}"
     if not _usable(place):
         with writing_to(cache, f"preparing {name}"):
@@ -60,34 +65,51 @@ def _usable(place: Path) -> bool:
 
 
 def _make(place: Path, source: Source, name: str, text: Text, content: dict, workers: int | None) -> None:
+    work, new = (place.with_name(f".{place.name}-{what}") for what in ("work", "new"))
     for left in place.parent.glob(f".{place.name}-*"):  # of a process that was killed: the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
+        if left != work:
+            shutil.rmtree(left, ignore_errors=True)
     if place.exists():
         log.warning("%s is incomplete or of another version and is made again", place)
         shutil.rmtree(place)
-    log.info("preparing %s into %s", name, place)
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as folder:
-        StoreWriter(Path(folder) / "store", source, text, content, workers).write()
-        os.replace(Path(folder) / "store", place)
+    log.info("%s %s into %s", "going on preparing" if work.exists() else "preparing", name, place)
+    try:
+        StoreWriter(new, work, source, text, content, workers).write()
+        os.replace(new, place)
+    except Exception:  # not KeyboardInterrupt: what is done is kept for the next time
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _content(source: Source, cache: Path) -> dict:
-    """What the corpus is: reading options and a sha256 of each file, remembered by size and time of change."""
+    """What the corpus is: reading options and a sha256 of each file."""
+    files = _hashes(source.files(), cache)
+    if len(files) > MANY:  # a file a document
+        together = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        files = {f"{len(files)} files": together}
+    return {"source": type(source).__name__, "options": source.fingerprint(), "files": files}
+
+
+def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
+    """name -> sha256, remembered by size and time of change."""
     known_path = cache / "hashes.json"
     try:
         known = dict(json.loads(known_path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         known = {}
-    files, new = {}, False
-    for path in source.files():
+    files, new, met = {}, False, Counter()
+    for path in paths:
         status = path.stat()  # the source has opened it
         stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
         if stamp not in known:
             with open(path, "rb") as file:
                 known[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
             new = True
-        same = sum(other.rpartition("#")[0] == path.name or other == path.name for other in files)
-        files[f"{path.name}#{same + 1}" if same else path.name] = known[stamp]
+        met[path.name] += 1
+        files[path.name if met[path.name] == 1 else f"{path.name}#{met[path.name]}"] = known[stamp]
     temporary = known_path.with_suffix(f".{os.getpid()}")
     try:
         if new:
@@ -97,4 +119,4 @@ def _content(source: Source, cache: Path) -> dict:
     except OSError:  # only a convenience: the store itself will tell what is wrong
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return {"source": type(source).__name__, "options": source.fingerprint(), "files": files}
+    return files

@@ -1,10 +1,10 @@
 """A prepared corpus on disk: memory-mapped tokens and CSR labels. Made by `preparation.py`, read-only ever after.
 
-    meta.json           format, counts, hashes; ids of the padding and the unknown token
-    labels.tsv          index, id, name, training frequency: L labels of train and validation, sorted by id
-    unseen_labels.txt   labels met only in test; label L + i is line i
-    text/               vocabulary.txt (word-level) or tokenizer.json; document_frequency.npy
-    PART/               tokens.npy int32, token_offsets.npy int64, label_ids.npy int32, label_offsets.npy int64
+meta.json           format, counts, hashes; ids of the padding and the unknown token
+labels.tsv          index, id, name, training frequency: L labels of train and validation, sorted by id
+unseen_labels.txt   labels met only in test; label L + i is line i
+text/               vocabulary.txt (word-level) or tokenizer.json; document_frequency.npy
+PART/               tokens.npy int32, token_offsets.npy int64, label_ids.npy int32, label_offsets.npy int64
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class Store:
         frequency = np.load(text / "document_frequency.npy")
         special = {name: self.meta[name] for name in ("padding", "unknown") if name in self.meta}
         self.vocabulary = Vocabulary(len(frequency), frequency, len(self.parts["train"]), text, **special)
+
+    def label_parents(self) -> list[tuple[str, str]]:
+        """(label id, id of a label above it) of the corpus' hierarchy; empty without one."""
+        path = self.folder / "label_parents.tsv"
+        return [tuple(line.split("\t")) for line in _lines(path)] if path.exists() else []
 
     @property
     def num_labels(self) -> int:

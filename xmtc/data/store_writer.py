@@ -1,56 +1,55 @@
-"""Writes one store from one corpus: the work behind `preparation.py`, which decides when and where."""
+"""Writes one store from one corpus: the work behind `preparation.py`, which decides when and where.
+
+First every part's documents become shards (`shards.py`), then the shards' own ids become the store's. Memory: a few
+shards, one pass of the word counts (`word_counts.py`), the vocabulary, the labels, and a few numbers a document.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-import time
-from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from xmtc.data.files import growing, save
+from xmtc.data.shards import lines_of, write_shards
 from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT
 from xmtc.data.text import HuggingFace, Text
-from xmtc.data.tokenising import blocks, hugging_face_size
+from xmtc.data.tokenising import hugging_face_size
 from xmtc.data.vocabulary import PADDING, UNKNOWN
+from xmtc.data.word_counts import most_frequent
 from xmtc.data.word_rows import word_rows
 from xmtc.errors import InputError
 
-log = logging.getLogger(__name__)
-TELL = 10  # seconds between lines of progress
-
 
 class StoreWriter:
-    """Writes one store. Token ids are first-seen ids of training words, until the vocabulary's order is known."""
+    """Writes `folder`. work: where shards lie while it goes on; those that are there already are used."""
 
-    def __init__(self, folder: Path, source: Source, text: Text, content: dict, workers: int | None):
-        self.folder, self.source, self.text, self.content = folder, source, text, content
+    def __init__(self, folder: Path, work: Path, source: Source, text: Text, content: dict, workers: int | None):
+        self.folder, self.work, self.source, self.text, self.content = folder, work, source, text, content
         self.workers = workers or os.cpu_count() or 1
-        self.words: dict[str, int] = {}
-        self.frequency = np.zeros(0, np.int64)
-        self.labels: dict[str, int] = {}
         self.counts: dict[str, dict[str, int]] = {}
         self.padding, self.unknown = text.special() if isinstance(text, HuggingFace) else (PADDING, UNKNOWN)
 
     def write(self) -> None:
         parts = self.source.parts()
-        raw = {part: self._read(part) for part in parts}
-        order = self._vocabulary()
-        ids, num_labels = self._label_order(raw)
-        for part, (lengths, label_ids, label_counts) in raw.items():
-            self._finish(part, lengths, order)
-            self._write_labels(part, ids[label_ids], label_counts)
-            missed = int((ids[label_ids] >= num_labels).sum())
-            self.counts[part]["positives of labels unseen in training"] = missed
-        self._write_label_table(raw["train"][1], ids, num_labels)
+        self.shards = {part: self._shards(part) for part in parts}
+        self.folder.mkdir(parents=True)
+        final = self._vocabulary()
+        for part in parts:
+            (self.folder / part).mkdir()
+            self._write_tokens(part, final)
+        self._order_labels()
+        for part in parts:
+            self._write_labels(part)
+        self._write_label_table()
         digest = hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
         meta = {"format": FORMAT, "parts": parts, "dataset_sha256": digest, "content": self.content}
-        meta |= {"text": self.text.key(), "counts": self.counts, "num_labels": num_labels}
+        meta |= {"text": self.text.key(), "counts": self.counts, "num_labels": len(self.known)}
         meta |= {"padding": self.padding, "unknown": self.unknown}
         meta["report"] = "; ".join(
             f"{part}: " + ", ".join(f"{value} {what}" for what, value in counts.items() if value)
@@ -58,146 +57,107 @@ class StoreWriter:
         )
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
-    def _read(self, part: str):
-        """Tokenises one part into provisional ids on disk; returns token counts and provisional labels as CSR."""
-        (self.folder / part).mkdir(parents=True)
-        lengths, label_ids, label_counts = [], array("q"), array("q")
-        begun = told = time.monotonic()
-        count = {"documents": 0, "without text": 0, "without label": 0, "duplicate labels": 0}
-        with open(self.folder / part / "provisional", "wb") as file:
-            for block, label_lists in blocks(self.text, self.source.documents(part), self.workers):
-                ids = self._provisional(block, part == "train")
-                file.write(ids.astype(np.int32).data)
-                lengths.append(block.lengths)
-                for labels in label_lists:
-                    distinct = sorted({self._label(label) for label in labels})
-                    label_ids.extend(distinct)
-                    label_counts.append(len(distinct))
-                    count["duplicate labels"] += len(labels) - len(distinct)
-                    count["without label"] += not distinct
-                count["documents"] += len(label_lists)
-                if (now := time.monotonic()) - told > TELL:
-                    told = now
-                    rate = count["documents"] / (now - begun)
-                    log.info("%s: %d documents, %.0f documents/s", part, count["documents"], rate)
-        if not lengths:
-            raise InputError(f"dataset: the {part} part of the corpus has no documents")
-        lengths = np.concatenate(lengths)
-        count["without text"] = int((lengths == 0).sum())
-        self.counts[part] = count
-        return lengths, np.array(label_ids, np.int64), np.array(label_counts, np.int64)
+    def _shards(self, part: str) -> list[Path]:
+        return write_shards(self.work / part, self.text, self.source.documents(part), self.workers)
 
-    def _label(self, label: str) -> int:
-        """Provisional id; the first time, whether labels.tsv can hold it."""
-        known = self.labels.get(label)
-        if known is None:
-            if any(c in label for c in "\t\n\r") or not label.isascii() and not _is_utf8(label):
-                raise InputError(f"dataset: the label {label!r} holds a tab, a line end or half a character")
-            known = self.labels[label] = len(self.labels)
-        return known
+    def _arrays(self, part: str, *names: str) -> Iterator[list[np.ndarray]]:
+        for path in self.shards[part]:
+            with np.load(path, allow_pickle=False) as shard:
+                yield [shard[name] for name in names]
 
-    def _provisional(self, block, training: bool) -> np.ndarray:
-        if block.words is None:  # a Hugging Face tokenizer has its own ids
-            if training:
-                size = max(len(self.frequency), len(block.frequency))
-                self.frequency = np.pad(self.frequency, (0, size - len(self.frequency)))
-                self.frequency += np.pad(block.frequency, (0, size - len(block.frequency)))
-            return block.ids
-        if not training:
-            table = np.array([self.words.get(word, -1) for word in block.words], np.int64)
-            return table[block.ids]
-        table = np.array([self.words.setdefault(word, len(self.words)) for word in block.words], np.int64)
-        if len(self.words) > len(self.frequency):
-            grown = np.zeros(max(len(self.words), 2 * len(self.frequency)), np.int64)
-            grown[: len(self.frequency)] = self.frequency
-            self.frequency = grown
-        self.frequency[table] += block.frequency
-        return table[block.ids]
+    def _joined(self, part: str, name: str) -> np.ndarray:
+        return np.concatenate([array for (array,) in self._arrays(part, name)])
 
-    def _vocabulary(self) -> np.ndarray | None:
-        """Writes text/; returns final id of each provisional id (None: they are final)."""
+    def _vocabulary(self) -> dict[bytes, int] | None:
+        """Writes text/; returns the id of each word (None: the shards' ids are final)."""
         folder = self.folder / "text"
         folder.mkdir()
         if isinstance(self.text, HuggingFace):
             definition = self.text.json()
             (folder / "tokenizer.json").write_text(definition, encoding="utf-8")
-            missing = max(0, hugging_face_size(definition) - len(self.frequency))
-            save(folder / "document_frequency.npy", np.pad(self.frequency, (0, missing)))
+            frequency = np.zeros(hugging_face_size(definition), np.int64)
+            for (counts,) in self._arrays("train", "frequency"):
+                frequency[: len(counts)] += counts
+            save(folder / "document_frequency.npy", frequency)
             return None
-        words = list(self.words)
-        frequency = self.frequency[: len(words)]
-        rank = np.zeros(len(words), bool) if self.text.prefer is None else ~self._preferred(self.text.prefer)
-        best = np.lexsort((rank, -frequency))[: self.text.vocabulary_size - 2]  # stable: ties as first seen
-        final = np.full(len(words) + 1, UNKNOWN, np.int32)  # the last entry serves id -1: not met in training
-        final[best] = np.arange(2, len(best) + 2)
-        listed = ["<PAD>", "<UNK>"] + [words[i] for i in best]
-        (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in listed), encoding="utf-8")
-        save(folder / "document_frequency.npy", np.concatenate([[0, 0], frequency[best]]))
-        self.words = {}
-        return final
+        preferred = None if self.text.prefer is None else self._preferred
+        words, frequency = most_frequent(self.shards["train"], self.text.vocabulary_size - 2, preferred)
+        listed = b"".join(word + b"\n" for word in [b"<PAD>", b"<UNK>", *words])
+        (folder / "vocabulary.txt").write_bytes(listed)
+        save(folder / "document_frequency.npy", np.concatenate([[0, 0], frequency]))
+        return {word: i for i, word in enumerate(words, start=2)}
 
-    def _preferred(self, path: Path) -> np.ndarray:
+    def _preferred(self, wanted: dict[bytes, int]) -> np.ndarray:
         """Which words a file of word vectors holds."""
-        wanted = {word.encode(): i for word, i in self.words.items()}
         held = np.zeros(len(wanted), bool)
-        for _, word, _, _ in word_rows(path, wanted):
+        for _, word, _, _ in word_rows(self.text.prefer, wanted):
             held[wanted[word]] = True
         return held
 
-    def _finish(self, part: str, lengths: np.ndarray, order: np.ndarray | None) -> None:
-        """Turns provisional ids into final ones; a document without text becomes one unknown token."""
-        kept = np.maximum(lengths, 1)
-        offsets = np.concatenate([[0], np.cumsum(kept)])
-        source = np.concatenate([[0], np.cumsum(lengths)])
-        path = self.folder / part / "provisional"
-        tokens = growing(self.folder / part / "tokens.npy", np.int32, int(offsets[-1]))
-        with open(path, "rb") as file, tokens as out:
-            for start in range(0, len(lengths), 1000):
-                stop = min(start + 1000, len(lengths))
-                ids = np.fromfile(file, np.int32, int(source[stop] - source[start]))
-                ids = ids if order is None else order[ids]
-                empty = np.flatnonzero(lengths[start:stop] == 0)
-                ids = np.insert(ids, source[start:stop][empty] - source[start], self.unknown)
-                out.write(ids.data)
+    def _write_tokens(self, part: str, final: dict[bytes, int] | None) -> None:
+        """Turns the shards' ids into final ones; a document without text becomes one unknown token."""
+        lengths = self._joined(part, "lengths")
+        offsets = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1))])
+        names = ("lengths", "ids") if final is None else ("lengths", "ids", "words", "seen")
+        with growing(self.folder / part / "tokens.npy", np.int32, int(offsets[-1])) as out:
+            for mine, ids, *words in self._arrays(part, *names):
+                if final is not None:
+                    blob, seen = words
+                    table = np.empty(len(seen), np.int32)
+                    table[seen] = [final.get(word, UNKNOWN) for word in lines_of(blob)]
+                    ids = table[ids]
+                starts = np.concatenate([[0], np.cumsum(mine)[:-1]])
+                out.write(np.insert(ids, starts[mine == 0], self.unknown).data)
         save(self.folder / part / "token_offsets.npy", offsets)
-        path.unlink()
+        duplicates = sum(int(count) for (count,) in self._arrays(part, "duplicates"))
+        counts = self._joined(part, "label_counts")
+        self.counts[part] = {
+            "documents": len(lengths),
+            "without text": int((lengths == 0).sum()),
+            "without label": int((counts == 0).sum()),
+            "duplicate labels": duplicates,
+        }
 
-    def _label_order(self, raw: dict) -> tuple[np.ndarray, int]:
-        """Final id of each provisional label: labels of train and validation sorted by id, then those only in test."""
-        known = np.zeros(len(self.labels), bool)
-        for part, (_, label_ids, _) in raw.items():
-            if part != "test":
-                known[label_ids] = True
-        if not known.any():
+    def _order_labels(self) -> None:
+        """Labels of train and validation sorted by id, then those only in test."""
+        known, test = set(), set()
+        for part in self.shards:
+            mine = test if part == "test" else known
+            for (labels,) in self._arrays(part, "labels"):
+                mine.update(lines_of(labels))
+        if not known:
             raise InputError("dataset: no document of the training part has a label")
-        names = list(self.labels)
-        self.known = sorted((name for name, i in self.labels.items() if known[i]))
-        self.unseen = sorted(name for name, i in self.labels.items() if not known[i])
-        final = {name: i for i, name in enumerate(self.known + self.unseen)}
-        return np.array([final[name] for name in names], np.int64), len(self.known)
+        # as Python sorts text: the order of UTF-8 bytes is that of code points
+        self.known, self.unseen = sorted(known), sorted(test - known)
+        self.final = {label: i for i, label in enumerate(self.known + self.unseen)}
 
-    def _write_labels(self, part: str, ids: np.ndarray, counts: np.ndarray) -> None:
-        rows = np.repeat(np.arange(len(counts)), counts)
-        ids = ids[np.lexsort((ids, rows))]
-        save(self.folder / part / "label_ids.npy", ids.astype(np.int32))
+    def _write_labels(self, part: str) -> None:
+        counts = self._joined(part, "label_counts")
+        missed, trained = 0, np.zeros(len(self.known), np.int64)
+        with growing(self.folder / part / "label_ids.npy", np.int32, int(counts.sum())) as out:
+            for labels, ids, mine in self._arrays(part, "labels", "label_ids", "label_counts"):
+                table = np.array([self.final[label] for label in lines_of(labels)], np.int32)
+                ids = table[ids]
+                ids = ids[np.lexsort((ids, np.repeat(np.arange(len(mine)), mine)))]
+                missed += int((ids >= len(self.known)).sum())
+                if part == "train":
+                    trained += np.bincount(ids, minlength=len(self.known))
+                out.write(ids.data)
         save(self.folder / part / "label_offsets.npy", np.concatenate([[0], np.cumsum(counts)]))
+        self.counts[part]["positives of labels unseen in training"] = missed
+        if part == "train":
+            self.trained = trained
 
-    def _write_label_table(self, train_ids: np.ndarray, ids: np.ndarray, num_labels: int) -> None:
-        frequency = np.bincount(ids[train_ids], minlength=num_labels)
+    def _write_label_table(self) -> None:
         names = self.source.label_names()
-        named = ((label, _clean(names.get(label, label))) for label in self.known)
-        rows = (f"{i}\t{label}\t{name}\t{frequency[i]}\n" for i, (label, name) in enumerate(named))
-        (self.folder / "labels.tsv").write_text("".join(rows), encoding="utf-8")
-        (self.folder / "unseen_labels.txt").write_text("".join(f"{label}\n" for label in self.unseen), encoding="utf-8")
+        with open(self.folder / "labels.tsv", "w", encoding="utf-8", newline="\n") as file:
+            for i, label in enumerate(map(bytes.decode, self.known)):
+                file.write(f"{i}\t{label}\t{_clean(names.get(label, label))}\t{self.trained[i]}\n")
+        (self.folder / "unseen_labels.txt").write_bytes(b"".join(label + b"\n" for label in self.unseen))
+        if parents := self.source.label_parents():
+            lines = (f"{label}\t{parent}\n" for label in sorted(parents) for parent in parents[label])
+            (self.folder / "label_parents.tsv").write_text("".join(lines), encoding="utf-8")
 
 
 def _clean(name: str) -> str:
     return " ".join(name.split()).encode("utf-8", "replace").decode("utf-8")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # JSON can spell half a surrogate pair
-        return False
-    return True

@@ -14,6 +14,7 @@ from typing import Literal
 from xmtc.errors import InputError
 
 _FAST = re.compile(r"/SEP/|[^\W_]+(?:['’.,/-][^\W_]+)*")
+_FAST_ASCII = re.compile(r"[a-z0-9]+(?:['.,/-][a-z0-9]+)*")  # the same of a lower-cased ASCII text, twice as fast
 _HAS_WORD_CHARACTER = re.compile(r"\w")
 SEPARATOR = "/SEP/"  # between title and description in the papers' files; keeps its case
 
@@ -38,7 +39,7 @@ class Words(Text):
 
     style `papers`: NLTK's word tokenizer, tokens without a word character dropped (AttentionXML's and CorNet's code;
     systems.md 12.4). NLTK's trained English sentence splitter is used where its data is installed, its untrained one
-    otherwise; which one is part of the store's key. style `fast`: one regular expression, about ten times faster; words
+    otherwise; which one is part of the store's key. style `fast`: one regular expression, many times faster; words
     keep inner apostrophes, points, commas, slashes and hyphens.
     vocabulary_size: V at most, padding and unknown included. prefer: a file of word vectors; of words in equally many
     documents those it has come first (as in the papers, with GloVe), then the one met first.
@@ -76,8 +77,10 @@ class Words(Text):
     def tokenise(self, text: str) -> list[str]:
         """The words of one document; empty for a document without any."""
         if self.style == "fast":
+            if text.isascii() and SEPARATOR not in text:
+                return _FAST_ASCII.findall(text.lower())
             return [word if word == SEPARATOR else word.lower() for word in _FAST.findall(text)]
-        words = _nltk_words(text)
+        words = nltk_words(text)
         return [w if w == SEPARATOR else w.lower() for w in words if _HAS_WORD_CHARACTER.search(w)]
 
 
@@ -143,6 +146,7 @@ def _word_tokenizer():
     return NLTKWordTokenizer()
 
 
-def _nltk_words(text: str) -> list[str]:
+def nltk_words(text: str) -> list[str]:
+    """`nltk.word_tokenize`, also where the data of its sentence splitter is not installed."""
     split, tokenizer = _sentence_splitter()[1], _word_tokenizer()
     return [word for sentence in split.tokenize(text) for word in tokenizer.tokenize(sentence)]

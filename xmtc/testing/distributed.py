@@ -39,8 +39,9 @@ def run_distributed(function: Callable, world_size: int, *args, timeout_seconds:
     try:
         for rank in range(world_size):
             reader, writer = context.Pipe(duplex=False)
-            process = context.Process(target=_rank, daemon=True, args=(
-                rank, world_size, store.port, payload, writer, timeout_seconds))
+            process = context.Process(
+                target=_rank, daemon=True, args=(rank, world_size, store.port, payload, writer, timeout_seconds)
+            )
             process.start()
             writer.close()  # the child holds the only writing end: if it dies, the reader sees the end of the file
             processes.append(process)
@@ -49,8 +50,9 @@ def run_distributed(function: Callable, world_size: int, *args, timeout_seconds:
         while readers:
             ready = wait(list(readers), timeout=max(deadline - time.monotonic(), 0.0))
             if not ready:
-                raise RuntimeError(f"ranks {sorted(readers.values())} of {world_size} did not finish "
-                                   f"in {timeout_seconds:g} seconds")
+                raise RuntimeError(
+                    f"ranks {sorted(readers.values())} of {world_size} did not finish in {timeout_seconds:g} seconds"
+                )
             for reader in ready:
                 rank = readers.pop(reader)
                 results[rank] = _received(reader, rank)
@@ -79,8 +81,13 @@ def _received(reader, rank: int):
 def _rank(rank: int, world_size: int, port: int, payload: bytes, writer, timeout_seconds: float) -> None:
     try:
         torch.set_num_threads(1)
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size),
-                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
         if any(name == "lo" for _, name in socket.if_nameindex()):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo resolves the host's name, which may fail
         timeout = timedelta(seconds=timeout_seconds)

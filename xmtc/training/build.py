@@ -11,6 +11,8 @@ from hydra.utils import instantiate
 from torch import nn
 
 from xmtc.config.make import make
+from xmtc.data.acquire import acquire, corpus_of
+from xmtc.data.cards import card_of
 from xmtc.data.datamodule import XMTCData
 from xmtc.data.preparation import prepare
 from xmtc.data.store import Store
@@ -31,6 +33,8 @@ class Built:
 def open_store(config: dict, text) -> Store:
     paths, dataset = config["paths"], config["dataset"]
     source = make(dataset["source"])
+    if (corpus := corpus_of(source)) and (card := card_of(dataset)):
+        acquire(corpus, card, bool(config["offline"]))
     return prepare(source, dataset["name"], text, Path(paths["cache_dir"]), config["prepare_workers"])
 
 

@@ -38,6 +38,18 @@ class Source:
         """label id -> name for people; {} if the corpus has none."""
         return {}
 
+    def label_parents(self) -> dict[str, list[str]]:
+        """label id -> ids of the labels above it, which need not be labels of a document; {} without a hierarchy."""
+        return {}
+
+    def name_files(self) -> list[Path]:
+        """Files behind names and parents that `files()` leaves out: they are no part of what a score depends on."""
+        return []
+
+    def reader(self) -> Source:
+        """What really reads: a source that stands for another answers with that."""
+        return self
+
     def check(self) -> None:
         """InputError at once if the corpus cannot be used. Cost: opens the files, reads one document of each part."""
         for part in self.parts():

@@ -1,4 +1,4 @@
-"""The optional `labels.tsv` beside a corpus: names of labels, for people."""
+"""The optional files beside a corpus: `labels.tsv`, names for people, and `label_parents.tsv`, a hierarchy."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def read_label_names(path: Path | None) -> dict[str, str]:
             raise InputError(f"{path}, line {number}: expected 'id<TAB>name', found {line[:60]!r}")
         names.setdefault(label, name.split("\t")[0])
     return names
+
+
+def read_label_parents(path: Path) -> dict[str, list[str]]:
+    """id -> ids of the labels above it, from lines of `id<TAB>id of one label above`."""
+    parents: dict[str, list[str]] = {}
+    for number, line in enumerate(lines(path), start=1):
+        label, tab, above = line.partition("\t")
+        if not tab or not label or not above:
+            raise InputError(f"{path}, line {number}: expected 'id<TAB>id of the label above', found {line[:60]!r}")
+        parents.setdefault(label, []).append(above)
+    return parents

@@ -10,13 +10,14 @@ Rows with an empty text or without labels are documents like any other; blank li
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xmtc.data.sources.base import PARTS, Source, require_documents
+from xmtc.data.sources.json_lines import json_lines, short
 from xmtc.data.sources.label_names import label_names_file, read_label_names
 from xmtc.data.sources.lines import find, lines
+from xmtc.data.sources.part_files import prefix_tokens
 from xmtc.errors import InputError
 
 STEMS = {"train": ("train",), "validation": ("validation", "dev", "val", "valid"), "test": ("test",)}
@@ -27,7 +28,7 @@ class TableSource(Source):
     """What the three kinds share: which file is which part, and which cells are the text and the labels.
 
     text_column: one column, or several joined by a space. label_separator: between labels in a cell that is a string;
-    cells that are lists need none.
+    cells that are lists need none. metadata_columns: columns that become tokens before the text (a venue, authors).
     """
 
     ending = ""
@@ -41,7 +42,9 @@ class TableSource(Source):
         text_column: str | Sequence[str] = "text",
         label_column: str = "labels",
         label_separator: str = " ",
+        metadata_columns: Sequence[str] = (),
     ):
+        self.metadata_columns = list(metadata_columns)
         self.path = Path(path).expanduser()
         self.named = {"train": train, "validation": validation, "test": test}
         self.text_columns = [text_column] if isinstance(text_column, str) else list(text_column)
@@ -55,7 +58,7 @@ class TableSource(Source):
         raise NotImplementedError
 
     def columns(self) -> list[str]:
-        return [*self.text_columns, self.label_column]
+        return [*self.text_columns, *self.metadata_columns, self.label_column]
 
     def parts(self) -> list[str]:
         return list(self._paths())
@@ -69,7 +72,8 @@ class TableSource(Source):
         return [*self._paths().values()] + ([names] if names else [])
 
     def fingerprint(self) -> dict:
-        return {
+        metadata = {"metadata_columns": self.metadata_columns} if self.metadata_columns else {}
+        return metadata | {
             "layout": self.ending,
             "parts": self.parts(),
             "text_column": self.text_columns,
@@ -113,10 +117,22 @@ class TableSource(Source):
             if column not in row:
                 raise self.missing_column(where, column, row)
         text = " ".join(self._text(where, column, row[column]) for column in self.text_columns)
+        if self.metadata_columns:
+            metadata = {name: self._metadata(where, name, row[name]) for name in self.metadata_columns}
+            text = prefix_tokens(metadata) + text
         return text, self._labels(where, row[self.label_column])
 
+    def _metadata(self, where: str, column: str, value: object) -> list[str]:
+        if value is None:
+            return []
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(v, bool) or not isinstance(v, str | int) for v in values):
+            raise InputError(f"{where}: column {column!r} expected a text or a list of texts, found {short(value)}")
+        return [_encodable(where, str(v)) for v in values]
+
     def missing_column(self, where: object, column: str, present) -> InputError:
-        key = "label_column" if column == self.label_column else "text_column"
+        key = {self.label_column: "label_column"}.get(column, "text_column")
+        key = "metadata_columns" if column in self.metadata_columns else key
         found = ", ".join(map(str, present)) or "none"
         return InputError(f"{where}: no column {column!r}, found {found}; set dataset.{key}")
 
@@ -124,7 +140,7 @@ class TableSource(Source):
         if value is None:
             return ""
         if not isinstance(value, str):
-            found = _short(value)
+            found = short(value)
             raise InputError(f"{where}: column {column!r} expected a text, found {found}; set dataset.text_column")
         return _encodable(where, value)
 
@@ -142,7 +158,7 @@ class TableSource(Source):
                 raise self._bad_labels(where, cell)
             label = _encodable(where, str(cell).strip())
             if any(character in label for character in "\t\r\n"):
-                raise InputError(f"{where}: expected labels without tabs and line ends, found {_short(label)}")
+                raise InputError(f"{where}: expected labels without tabs and line ends, found {short(label)}")
             if label:
                 labels.append(label)
         return labels
@@ -150,7 +166,7 @@ class TableSource(Source):
     def _bad_labels(self, where: str, value: object) -> InputError:
         return InputError(
             f"{where}: column {self.label_column!r} expected a list of labels (text or whole numbers) or labels "
-            f"separated by {self.label_separator!r}, found {_short(value)}; set dataset.label_column"
+            f"separated by {self.label_separator!r}, found {short(value)}; set dataset.label_column"
         )
 
 
@@ -197,22 +213,7 @@ class JsonlSource(TableSource):
     ending = "jsonl"
 
     def rows(self, path: Path) -> Iterator[Row]:
-        for number, line in enumerate(lines(path), start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{where}: malformed JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{where}: expected a JSON object, found {_short(row)}")
-            yield where, row
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:40] + '...'}"
+        return json_lines(path)
 
 
 def _encodable(where: str, text: str) -> str:

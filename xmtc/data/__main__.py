@@ -1,0 +1,192 @@
+"""`python -m xmtc.data list|show|download|prepare|verify|stats NAME [overrides]`: datasets by name, or your own.
+
+NAME is a choice of the `dataset` group; overrides are those of xmtc.run (`dataset.path=DIR`, `offline=true`, ...).
+Exit codes: 0 done; 1 `verify` found a difference; 2 input that cannot be used; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from xmtc.errors import InputError
+
+COMMANDS = {
+    "list": "every registered dataset: documents, labels, whether it is here",
+    "show": "what is known of one",
+    "download": "get it into paths.data_dir",
+    "prepare": "make its store, as xmtc.prepare does",
+    "verify": "does what lies here agree with what is published?",
+    "stats": "lengths, labels, what is cut, unseen labels, near duplicates; numbers and a picture",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m xmtc.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(name, help=what, description=what)
+        if name != "list":
+            command.add_argument("name", help="a choice of the dataset group")
+        command.add_argument("overrides", nargs="*", help="as for xmtc.run, for example paths.data_dir=DIR")
+        if name == "stats":
+            command.add_argument("--output", type=Path, help="folder of statistics.json and .png (stats/NAME)")
+            command.add_argument("--no-duplicates", action="store_true", help="do not look for near duplicates")
+        if name == "verify":
+            command.add_argument("--json", action="store_true", help="one JSON line instead of a table")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return globals()[f"_{arguments.command}"](arguments) or 0
+    except InputError as error:
+        print(f"xmtc.data: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        print("xmtc.data: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _config(name: str, overrides: list[str]) -> dict:
+    """The resolved configuration, without what only a run needs."""
+    from omegaconf import OmegaConf
+
+    from xmtc.config import compose_checked, register_resolvers
+
+    register_resolvers()
+    config = compose_checked([f"dataset={name}", *overrides])
+    for key in ("logger", "hydra"):  # of a run
+        OmegaConf.set_struct(config, False)
+        config.pop(key, None)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _opened(arguments):
+    """(configuration, source, card)."""
+    from xmtc.data.cards import card_of
+    from xmtc.training.build import make
+
+    config = _config(arguments.name, arguments.overrides)
+    return config, make(config["dataset"]["source"]), card_of(config["dataset"])
+
+
+def _present(arguments) -> tuple:
+    """The same, with the corpus on disk, downloaded if need be."""
+    from xmtc.data.acquire import acquire, corpus_of
+
+    config, source, card = _opened(arguments)
+    if card is not None and (corpus := corpus_of(source)):
+        acquire(corpus, card, bool(config["offline"]))
+    return config, source, card
+
+
+def _list(arguments) -> None:
+    from omegaconf import OmegaConf
+
+    from xmtc.config import compose_checked
+    from xmtc.data.cards import registered
+
+    root = Path(str(OmegaConf.select(compose_checked(arguments.overrides), "paths.data_dir")))
+    print(f"{'name':<14}{'train':>11}{'valid.':>9}{'test':>9}{'labels':>11}  {'here':<5}what")
+    for name, card in registered().items():
+        numbers = [card.documents.get(part) for part in ("train", "validation", "test")] + [card.labels]
+        cells = ["-" if n is None else f"{n:,}" for n in numbers]
+        here = "yes" if _folder(name, root).is_dir() else "no"
+        print(f"{name:<14}{cells[0]:>11}{cells[1]:>9}{cells[2]:>9}{cells[3]:>11}  {here:<5}{card.title}: {card.task}")
+
+
+def _folder(name: str, root: Path) -> Path:
+    from omegaconf import OmegaConf
+
+    from xmtc.config import config_dir
+
+    source = OmegaConf.load(config_dir() / "dataset" / f"{name}.yaml").source
+    source = source.get("source", source)
+    raw = OmegaConf.to_container(source, resolve=False)["path"]
+    return Path(raw.replace("${paths.data_dir}", str(root)))
+
+
+def _show(arguments) -> None:
+    import yaml
+
+    from xmtc.data.acquire import corpus_of
+
+    config, source, card = _opened(arguments)
+    if card is None:
+        raise InputError(f"dataset={arguments.name}: not a registered dataset; {arguments.name} reads your own files")
+    corpus = corpus_of(source)
+    layout = corpus.layout()
+    print(yaml.safe_dump(config["dataset"]["card"], sort_keys=False, allow_unicode=True, width=110), end="")
+    print(f"propensity: {config['dataset']['propensity']}")
+    print(f"folder: {corpus.path} ({f'here, layout {layout}' if layout else 'not here'})")
+
+
+def _download(arguments) -> None:
+    from xmtc.data.acquire import corpus_of
+
+    _, source, card = _present(arguments)
+    if card is None:
+        raise InputError(f"dataset={arguments.name}: not a registered dataset, there is nothing to download")
+    print(corpus_of(source).path)
+
+
+def _prepare(arguments) -> None:
+    print(_store(arguments)[1].folder)
+
+
+def _store(arguments):
+    from xmtc.training.build import make, open_store
+
+    config = _config(arguments.name, arguments.overrides)
+    return config, open_store(config, make(config["encoder"]["text"]))
+
+
+def _verify(arguments) -> int:
+    from xmtc.data.verify import verify
+
+    _, source, card = _present(arguments)
+    if card is None:
+        raise InputError(f"dataset={arguments.name}: not a registered dataset, there is nothing to compare with")
+    findings = verify(source, card)
+    differ = [f for f in findings if f.agrees is False]
+    if arguments.json:
+        print(json.dumps({"dataset": arguments.name, "agrees": not differ, "findings": [vars(f) for f in findings]}))
+        return int(bool(differ))
+    marks = {True: "same", False: "DIFFERS", None: "-"}
+    for f in findings:
+        expected, found = (str("-" if value is None else value)[:20] for value in (f.expected, f.found))
+        print(f"{f.what:<34} {expected:>22} {found:>22}  {marks[f.agrees]}")
+    if differ:
+        print(f"{len(differ)} of {len(findings)} facts differ: results of these files are not those of the papers")
+    return int(bool(differ))
+
+
+def _stats(arguments) -> None:
+    from xmtc.data.near_duplicates import near_duplicates
+    from xmtc.data.statistics import draw, statistics, table
+
+    config, store = _store(arguments)
+    found = statistics(store, config["dataset"]["length"])
+    if not arguments.no_duplicates:
+        found["near_duplicates"] = near_duplicates(store.parts["train"], store.parts["test"])
+    print(table(found))
+    output = arguments.output or Path("stats") / arguments.name
+    output.mkdir(parents=True, exist_ok=True)
+    temporary = output / ".statistics.json"
+    temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    os.replace(temporary, output / "statistics.json")
+    try:
+        draw(store, found, arguments.name, output)
+    except ImportError:
+        print("no picture: pip install 'xmtc[stats]'", file=sys.stderr)
+    print(f"written to {output}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
