@@ -20,8 +20,12 @@ def installed(tmp_path_factory):
     if not (ROOT / "pyproject.toml").is_file():
         pytest.skip("these tests do not run in a source tree")
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True,
-                   capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder / "site")
     return folder / "site"
@@ -30,8 +34,9 @@ def installed(tmp_path_factory):
 def python(code, site, cwd, *more):
     """stdout of `code` run where only the installed wheel can be imported."""
     path = os.pathsep.join(str(p) for p in (site, *more))
-    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env={**os.environ, "PYTHONPATH": path},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -80,4 +85,6 @@ except InputError as error:
     print(error)
 """
     assert python(code, installed, tmp_path, tmp_path / "code").splitlines() == [
-        "4", "encoder.width: expected a whole number, got the text wide"]
+        "4",
+        "encoder.width: expected a whole number, got the text wide",
+    ]

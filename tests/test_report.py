@@ -13,11 +13,22 @@ from xmtc.report import main
 METRICS = ("P@1", "P@3", "P@5", "nDCG@1", "nDCG@3", "nDCG@5", "PSP@1")
 
 
-def make_run(folder, encoder="xmlcnn", head="none", dataset="toy", sha="a" * 64, score=0.5, seed=0, complete=True,
-             curves=True, floor=None):
+def make_run(
+    folder,
+    encoder="xmlcnn",
+    head="none",
+    dataset="toy",
+    sha="a" * 64,
+    score=0.5,
+    seed=0,
+    complete=True,
+    curves=True,
+    floor=None,
+):
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(f"dataset: {{name: {dataset}}}\nseed: {seed}\n"
-                                        f"encoder: {{_target_: xmtc.encoders.{encoder}.Some}}\n")
+    (folder / "config.yaml").write_text(
+        f"dataset: {{name: {dataset}}}\nseed: {seed}\nencoder: {{_target_: xmtc.encoders.{encoder}.Some}}\n"
+    )
     (folder / "overrides.yaml").write_text(f"- head={head}\n- seed={seed}\n")
     (folder / ".hydra").mkdir()  # looks like a run directory and is none
     (folder / ".hydra" / "config.yaml").write_text("{}")
@@ -27,11 +38,23 @@ def make_run(folder, encoder="xmlcnn", head="none", dataset="toy", sha="a" * 64,
         (folder / "curves.csv").write_text("\n".join(rows) + "\n")
     if complete:
         metrics = {
-            "test": {m: score for m in METRICS}, "validation": {}, "train_seconds": 1234.6, "steps": 9,
-            "peak_memory_bytes": 7, "parameters": 3,
-            "provenance": {"dataset": dataset, "dataset_sha256": sha, "encoder": encoder, "head": head,
-                           "recipe": "modern", "seed": seed, "device": "cpu", "commit": "c0ffee",
-                           "command": "python -m xmtc.run head=none, x"},
+            "test": {m: score for m in METRICS},
+            "validation": {},
+            "train_seconds": 1234.6,
+            "steps": 9,
+            "peak_memory_bytes": 7,
+            "parameters": 3,
+            "provenance": {
+                "dataset": dataset,
+                "dataset_sha256": sha,
+                "encoder": encoder,
+                "head": head,
+                "recipe": "modern",
+                "seed": seed,
+                "device": "cpu",
+                "commit": "c0ffee",
+                "command": "python -m xmtc.run head=none, x",
+            },
         }
         if floor:
             metrics["floor"] = floor
@@ -67,10 +90,38 @@ def test_results_csv(tmp_path):
     assert main([str(tmp_path / "a"), "--output", str(tmp_path / "out" / "new")]) == 0
     with (tmp_path / "out" / "new" / "results.csv").open() as file:
         header, *rows = csv.reader(file)
-    assert header == ["dataset", "encoder", "head", "recipe", "seed", *METRICS, "steps", "train_seconds",
-                      "peak_memory_bytes", "device", "commit", "dataset_sha256", "command"]
-    assert rows == [["toy", "xmlcnn", "none", "modern", "4", *["0.123456789"] * 7, "9", "1234.6", "7", "cpu", "c0ffee",
-                     "a" * 64, "python -m xmtc.run head=none, x"]]
+    assert header == [
+        "dataset",
+        "encoder",
+        "head",
+        "recipe",
+        "seed",
+        *METRICS,
+        "steps",
+        "train_seconds",
+        "peak_memory_bytes",
+        "device",
+        "commit",
+        "dataset_sha256",
+        "command",
+    ]
+    assert rows == [
+        [
+            "toy",
+            "xmlcnn",
+            "none",
+            "modern",
+            "4",
+            *["0.123456789"] * 7,
+            "9",
+            "1234.6",
+            "7",
+            "cpu",
+            "c0ffee",
+            "a" * 64,
+            "python -m xmtc.run head=none, x",
+        ]
+    ]
     assert not (tmp_path / "a" / "results.csv").exists()
 
 
@@ -115,13 +166,16 @@ def test_undefined_metrics_are_left_blank(tmp_path, capsys):
     assert "nan" not in out and "None" not in out
 
 
-@pytest.mark.parametrize("make, line", [
-    (lambda d: None, "there is no such folder"),
-    (lambda d: d.mkdir(), "no run directory in it"),
-    (lambda d: (make_run(d), (d / "metrics.json").write_text("{")), "metrics.json: not readable JSON"),
-    (lambda d: (make_run(d), (d / "config.yaml").write_text("a: [")), "config.yaml: not readable YAML"),
-    (lambda d: (make_run(d), (d / "metrics.json").write_text("[]")), "expected a JSON object"),
-])
+@pytest.mark.parametrize(
+    "make, line",
+    [
+        (lambda d: None, "there is no such folder"),
+        (lambda d: d.mkdir(), "no run directory in it"),
+        (lambda d: (make_run(d), (d / "metrics.json").write_text("{")), "metrics.json: not readable JSON"),
+        (lambda d: (make_run(d), (d / "config.yaml").write_text("a: [")), "config.yaml: not readable YAML"),
+        (lambda d: (make_run(d), (d / "metrics.json").write_text("[]")), "expected a JSON object"),
+    ],
+)
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, make, line):
     make(tmp_path / "x")
     assert main([str(tmp_path / "x")]) == 2

@@ -50,10 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and write report.md, results.csv (a line a finished run) and PNG curves.",
     )
     parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
-    parser.add_argument("--output", metavar="DIR",
-                        help="where the files go (default: the folder if one is given, else the current folder)")
-    parser.add_argument("--into", metavar="DIR",
-                        help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="where the files go (default: the folder if one is given, else the current folder)",
+    )
+    parser.add_argument(
+        "--into",
+        metavar="DIR",
+        help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions",
+    )
     arguments = parser.parse_args(argv)
     try:
         if arguments.into:

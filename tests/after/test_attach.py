@@ -90,12 +90,15 @@ def test_dtype_device_and_a_head_of_ones_own():
 def test_what_cannot_be_attached():
     with pytest.raises(InputError, match="head already"):
         xmtc.attach_head(xmtc.attach_head(Shaped("tensor"), L), L)
-    for arguments, message in (({"num_labels": 0}, "num_labels"), ({}, "num_labels"),
-                               ({"num_labels": L, "head": "magic"}, "choose from lcenet, cornet"),
-                               ({"num_labels": L, "rnk": 3}, "unexpected keyword argument 'rnk'"),
-                               ({"num_labels": L, "residual": False}, "identity"),
-                               ({"num_labels": L, "weights": {"a": 1}}, "no correlation_head in the state dict"),
-                               ({"num_labels": L, "weights": "/nowhere"}, "has none of model.safetensors")):
+    for arguments, message in (
+        ({"num_labels": 0}, "num_labels"),
+        ({}, "num_labels"),
+        ({"num_labels": L, "head": "magic"}, "choose from lcenet, cornet"),
+        ({"num_labels": L, "rnk": 3}, "unexpected keyword argument 'rnk'"),
+        ({"num_labels": L, "residual": False}, "identity"),
+        ({"num_labels": L, "weights": {"a": 1}}, "no correlation_head in the state dict"),
+        ({"num_labels": L, "weights": "/nowhere"}, "has none of model.safetensors"),
+    ):
         with pytest.raises(InputError, match=message):
             xmtc.attach_head(Shaped("tensor"), **arguments)
     other = xmtc.attach_head(Shaped("tensor"), L, rank=2).state_dict()

@@ -51,8 +51,10 @@ def test_temperature_is_found_again():
     found = fit_temperature(logits_of(lists.scores).ravel(), hits_of(lists).ravel())
     assert found["temperature"] == pytest.approx(2.5, rel=0.05)
     z, hit = torch.from_numpy(logits_of(lists.scores)), torch.from_numpy(hits_of(lists).astype(float))
-    losses = [torch.nn.functional.binary_cross_entropy_with_logits(z / t, hit)
-              for t in (found["temperature"] * f for f in (0.98, 1, 1.02))]
+    losses = [
+        torch.nn.functional.binary_cross_entropy_with_logits(z / t, hit)
+        for t in (found["temperature"] * f for f in (0.98, 1, 1.02))
+    ]
     assert losses[1] < losses[0] and losses[1] < losses[2]
 
 

@@ -161,8 +161,14 @@ def test_what_cannot_be_explained(run, other_run, tmp_path, capsys):
     (tmp_path / "bad.jsonl").write_text("{")
     fused = shutil.copytree(run, tmp_path / "no")
     (fused / "checkpoints" / "best.ckpt").unlink()
-    for words in ([other_run, "--model"], [run, "--input", tmp_path / "bad.jsonl"], [run, "--text", "a", "-k", "0"],
-                  [fused, "--text", "a"], [run, "--model", "--count", "0"], [run, "--input", "/nowhere.txt"]):
+    for words in (
+        [other_run, "--model"],
+        [run, "--input", tmp_path / "bad.jsonl"],
+        [run, "--text", "a", "-k", "0"],
+        [fused, "--text", "a"],
+        [run, "--model", "--count", "0"],
+        [run, "--input", "/nowhere.txt"],
+    ):
         assert main([str(word) for word in words]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     with pytest.raises(InputError, match="ensemble"):

@@ -19,10 +19,22 @@ class Inner:
 
 
 class Head:
-    def __init__(self, num_labels: int, rank: int = 100, dropout: float = 0.1, zero_init: bool = False,
-                 activation: Literal["none", "elu", "gelu"] = "elu", name: str = "x", limit: int | None = None,
-                 widths: list[int] = [1], span: tuple[int, int] = (1, 2), inner: Inner | None = None,
-                 table: dict[str, float] | None = None, folder: Path | None = None, loose=None):
+    def __init__(
+        self,
+        num_labels: int,
+        rank: int = 100,
+        dropout: float = 0.1,
+        zero_init: bool = False,
+        activation: Literal["none", "elu", "gelu"] = "elu",
+        name: str = "x",
+        limit: int | None = None,
+        widths: list[int] = [1],
+        span: tuple[int, int] = (1, 2),
+        inner: Inner | None = None,
+        table: dict[str, float] | None = None,
+        folder: Path | None = None,
+        loose=None,
+    ):
         pass
 
 
@@ -42,46 +54,67 @@ def head(**keys):
     return {"_target_": "fake_heads.Head", **keys}
 
 
-@pytest.mark.parametrize("keys", [
-    {}, {"rank": 5}, {"dropout": 1}, {"zero_init": True}, {"activation": "gelu"}, {"limit": None}, {"limit": 3},
-    {"widths": [1, 2]}, {"span": [1, 2]}, {"inner": {"_target_": "fake_heads.Inner", "size": 4}}, {"_partial_": True},
-    {"table": {"a": 1}}, {"folder": "a/b"}, {"loose": object}, {"num_labels": 7},
-])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"rank": 5},
+        {"dropout": 1},
+        {"zero_init": True},
+        {"activation": "gelu"},
+        {"limit": None},
+        {"limit": 3},
+        {"widths": [1, 2]},
+        {"span": [1, 2]},
+        {"inner": {"_target_": "fake_heads.Inner", "size": 4}},
+        {"_partial_": True},
+        {"table": {"a": 1}},
+        {"folder": "a/b"},
+        {"loose": object},
+        {"num_labels": 7},
+    ],
+)
 def test_accepts(keys):
     check_node(head(**keys), "head")
 
 
-@pytest.mark.parametrize("keys, line", [
-    ({"rnk": 5}, "head.rnk: unknown key; Head takes rank, dropout, zero_init"),
-    ({"rnk": 5}, "did you mean rank?"),
-    ({"rank": "five"}, "head.rank: expected a whole number, got the text five"),
-    ({"rank": True}, "head.rank: expected a whole number, got true"),
-    ({"rank": 2.5}, "head.rank: expected a whole number, got the number 2.5"),
-    ({"rank": None}, "head.rank: expected a whole number, got null"),
-    ({"dropout": "a"}, "head.dropout: expected a number"),
-    ({"zero_init": 1}, "head.zero_init: expected true or false"),
-    ({"activation": "relu"}, "head.activation: expected one of none, elu, gelu, got the text relu"),
-    ({"name": 2024}, "head.name: expected text, got the number 2024; quote it"),
-    ({"limit": "x"}, "head.limit: expected a whole number or null"),
-    ({"widths": ["a"]}, "head.widths: expected a list of a whole number"),
-    ({"span": [1]}, "head.span: expected a list of a whole number"),
-    ({"table": {"a": "b"}}, "head.table: expected a mapping or null"),
-    ({"inner": 3}, "head.inner: expected a Inner"),
-    ({"inner": {"_target_": "fake_heads.Inner", "sise": 4}}, "head.inner.sise: unknown key; Inner takes size"),
-    ({"rank": "???"}, "head.rank: must be given"),
-])
+@pytest.mark.parametrize(
+    "keys, line",
+    [
+        ({"rnk": 5}, "head.rnk: unknown key; Head takes rank, dropout, zero_init"),
+        ({"rnk": 5}, "did you mean rank?"),
+        ({"rank": "five"}, "head.rank: expected a whole number, got the text five"),
+        ({"rank": True}, "head.rank: expected a whole number, got true"),
+        ({"rank": 2.5}, "head.rank: expected a whole number, got the number 2.5"),
+        ({"rank": None}, "head.rank: expected a whole number, got null"),
+        ({"dropout": "a"}, "head.dropout: expected a number"),
+        ({"zero_init": 1}, "head.zero_init: expected true or false"),
+        ({"activation": "relu"}, "head.activation: expected one of none, elu, gelu, got the text relu"),
+        ({"name": 2024}, "head.name: expected text, got the number 2024; quote it"),
+        ({"limit": "x"}, "head.limit: expected a whole number or null"),
+        ({"widths": ["a"]}, "head.widths: expected a list of a whole number"),
+        ({"span": [1]}, "head.span: expected a list of a whole number"),
+        ({"table": {"a": "b"}}, "head.table: expected a mapping or null"),
+        ({"inner": 3}, "head.inner: expected a Inner"),
+        ({"inner": {"_target_": "fake_heads.Inner", "sise": 4}}, "head.inner.sise: unknown key; Inner takes size"),
+        ({"rank": "???"}, "head.rank: must be given"),
+    ],
+)
 def test_refuses_in_one_line(keys, line):
     with pytest.raises(InputError) as error:
         check_node(head(**keys), "head")
     assert line in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("target, line", [
-    ("fake_heads.Haed", "head._target_: fake_heads has no Haed; did you mean Head?"),
-    ("no_such_package.Head", "head._target_: there is no module no_such_package"),
-    ("xmtc.heads.no_such.Head", "head._target_: xmtc.heads has no no_such"),
-    ("Head", "head._target_: expected package.module.Name"),
-])
+@pytest.mark.parametrize(
+    "target, line",
+    [
+        ("fake_heads.Haed", "head._target_: fake_heads has no Haed; did you mean Head?"),
+        ("no_such_package.Head", "head._target_: there is no module no_such_package"),
+        ("xmtc.heads.no_such.Head", "head._target_: xmtc.heads has no no_such"),
+        ("Head", "head._target_: expected package.module.Name"),
+    ],
+)
 def test_target_that_cannot_be_imported(target, line):
     with pytest.raises(InputError) as error:
         check_node({"_target_": target}, "head")

@@ -13,29 +13,32 @@ from xmtc.config import check_command_line, compose_checked, compose_jobs
 from xmtc.errors import InputError
 
 
-@pytest.mark.parametrize("overrides, expected", [
-    (["encoder=foo"], ["encoder=foo: unknown choice", "cnn, cnn_large, other"]),
-    (["encoder=cn_large"], ["did you mean cnn_large?"]),
-    (["encodr=cnn"], ["encodr: unknown key", "did you mean encoder?"]),
-    (["+encodr=cnn"], ["encodr: unknown key", "did you mean encoder?"]),
-    (["sed=3"], ["sed: unknown key", "did you mean seed?"]),
-    (["head=wide", "head.widht=3"], ["head.widht: unknown key", "choose from width; did you mean width?"]),
-    (["head.width=3"], ["head.width: unknown key; head has no keys"]),
-    (["encoder.denominator=3"], ["encoder.denominator: not in this configuration", "+encoder.denominator="]),
-    (["dataset=csv"], ["dataset.path: must be given"]),
-    (["dataset=csv", "dataset.path=a=b,c.csv"], ["dataset.path", "write 'dataset.path=\"a=b,c.csv\"'"]),
-    (["dataset=csv", "dataset.path=b,c.csv"], ["add -m", "'dataset.path=[b,c.csv]'", "'dataset.path=\"b,c.csv\"'"]),
-    (["seed=${nope}"], ["seed: refers to ${nope}, which does not exist"]),
-    (["encoder"], ["encoder: expected key=value"]),
-    (["experiment=nope"], ["experiment=nope: unknown choice", "bad, broken, grid, typo"]),
-    (["experiment=bad"], ["encoder=nope: unknown choice"]),
-    (["experiment=typo"], ["sead: unknown key", "did you mean seed?"]),
-    (["experiment=broken"], ["experiment/broken.yaml, line", "not valid YAML"]),
-    (["encoder.numerator=3", "+encoder._nomalize=3"], ["encoder._nomalize: unknown key", "_normalize?"]),
-    (["hydra.sweep.dri=x"], ["hydra.sweep.dri: unknown key", "did you mean dir?"]),
-    (["~sed"], ["'sed' does not exist"]),
-    (["+seed=3"], ["seed=3"]),
-])
+@pytest.mark.parametrize(
+    "overrides, expected",
+    [
+        (["encoder=foo"], ["encoder=foo: unknown choice", "cnn, cnn_large, other"]),
+        (["encoder=cn_large"], ["did you mean cnn_large?"]),
+        (["encodr=cnn"], ["encodr: unknown key", "did you mean encoder?"]),
+        (["+encodr=cnn"], ["encodr: unknown key", "did you mean encoder?"]),
+        (["sed=3"], ["sed: unknown key", "did you mean seed?"]),
+        (["head=wide", "head.widht=3"], ["head.widht: unknown key", "choose from width; did you mean width?"]),
+        (["head.width=3"], ["head.width: unknown key; head has no keys"]),
+        (["encoder.denominator=3"], ["encoder.denominator: not in this configuration", "+encoder.denominator="]),
+        (["dataset=csv"], ["dataset.path: must be given"]),
+        (["dataset=csv", "dataset.path=a=b,c.csv"], ["dataset.path", "write 'dataset.path=\"a=b,c.csv\"'"]),
+        (["dataset=csv", "dataset.path=b,c.csv"], ["add -m", "'dataset.path=[b,c.csv]'", "'dataset.path=\"b,c.csv\"'"]),
+        (["seed=${nope}"], ["seed: refers to ${nope}, which does not exist"]),
+        (["encoder"], ["encoder: expected key=value"]),
+        (["experiment=nope"], ["experiment=nope: unknown choice", "bad, broken, grid, typo"]),
+        (["experiment=bad"], ["encoder=nope: unknown choice"]),
+        (["experiment=typo"], ["sead: unknown key", "did you mean seed?"]),
+        (["experiment=broken"], ["experiment/broken.yaml, line", "not valid YAML"]),
+        (["encoder.numerator=3", "+encoder._nomalize=3"], ["encoder._nomalize: unknown key", "_normalize?"]),
+        (["hydra.sweep.dri=x"], ["hydra.sweep.dri: unknown key", "did you mean dir?"]),
+        (["~sed"], ["'sed' does not exist"]),
+        (["+seed=3"], ["seed=3"]),
+    ],
+)
 def test_one_line_that_names_key_and_choices(tree, overrides, expected):
     with pytest.raises(InputError) as error:
         compose_checked(overrides)
@@ -49,13 +52,16 @@ def test_the_quoting_it_suggests_works(tree):
     assert compose_checked(["dataset=csv", 'dataset.path="a=b,c.csv"']).dataset.path == "a=b,c.csv"
 
 
-@pytest.mark.parametrize("overrides, value", [
-    ([], 5),
-    (["encoder=cnn_large"], 5),
-    (["dataset=law"], 9),
-    (["dataset=law", "encoder=cnn_large"], 9),
-    (["encoder.numerator=1", "dataset=law"], 1),
-])
+@pytest.mark.parametrize(
+    "overrides, value",
+    [
+        ([], 5),
+        (["encoder=cnn_large"], 5),
+        (["dataset=law"], 9),
+        (["dataset=law", "encoder=cnn_large"], 9),
+        (["encoder.numerator=1", "dataset=law"], 1),
+    ],
+)
 def test_paper_gives_what_the_dataset_says_of_this_encoder(tree, overrides, value):
     assert compose_checked(overrides).encoder.numerator == value
 
@@ -91,7 +97,8 @@ def test_no_trace_is_left_behind(tree):
 def test_every_job_of_a_sweep(tree):
     jobs = compose_jobs(["head=none,wide", "seed=1,2,3"])
     assert [(list(c.head.keys()), c.seed) for _, c in jobs] == [([], 1), ([], 2), ([], 3)] + [
-        (["width"], s) for s in (1, 2, 3)]
+        (["width"], s) for s in (1, 2, 3)
+    ]
     assert jobs[0][0] == ["head=none", "seed=1"]
 
 
@@ -99,12 +106,15 @@ def test_a_sweep_written_in_an_experiment(tree):
     assert len(compose_jobs(["experiment=grid", "seed=1,2"])) == 4
 
 
-@pytest.mark.parametrize("overrides, line", [
-    (["head=none,wdie"], "head=wdie: unknown choice"),
-    (["head=none,wide", "head.width=3"], "head.width: unknown key"),
-    (["dataset=toy,csv"], "dataset.path: must be given"),
-    (["seed=range(0,2001)"], "2,001 runs"),
-])
+@pytest.mark.parametrize(
+    "overrides, line",
+    [
+        (["head=none,wdie"], "head=wdie: unknown choice"),
+        (["head=none,wide", "head.width=3"], "head.width: unknown key"),
+        (["dataset=toy,csv"], "dataset.path: must be given"),
+        (["seed=range(0,2001)"], "2,001 runs"),
+    ],
+)
 def test_a_sweep_with_one_bad_job_does_not_start(tree, overrides, line):
     with pytest.raises(InputError) as error:
         compose_jobs(overrides)
@@ -150,7 +160,12 @@ def main(cfg):
     print("RESULT", cfg.encoder.numerator, cfg.environment)
 main()
 """)
-    out = subprocess.run([sys.executable, str(script), "-m", "dataset=toy,law", "encoder=cnn_large"], cwd=tmp_path,
-                         capture_output=True, text=True, check=False,
-                         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    out = subprocess.run(
+        [sys.executable, str(script), "-m", "dataset=toy,law", "encoder=cnn_large"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     assert [x for x in out.stdout.splitlines() if "RESULT" in x] == ["RESULT 5 cnn_large", "RESULT 9 cnn_large"], out

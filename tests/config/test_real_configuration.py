@@ -63,17 +63,20 @@ def test_every_plain_setting_has_a_type():
     assert sorted(key for key in TYPES if not lookup(config, key)[0]) == []
 
 
-@pytest.mark.parametrize("override, line", [
-    ("seed=abc", "seed: expected a whole number, got the text abc"),
-    ("seed=-1", "seed: expected at least 0"),
-    ("dry_run=3", "dry_run: expected true or false"),
-    ("data.batch_size=0", "data.batch_size: expected at least 1"),
-    ("recipe.max_epochs=two", "recipe.max_epochs: expected a whole number"),
-    ("head.entry=foo", "head.entry: expected one of"),
-    ("head.rnk=3", "did you mean rank?"),
-    ("encoder=xmlcn", "did you mean xmlcnn?"),
-    ("trainer.max_epoch=3", "did you mean max_epochs?"),
-])
+@pytest.mark.parametrize(
+    "override, line",
+    [
+        ("seed=abc", "seed: expected a whole number, got the text abc"),
+        ("seed=-1", "seed: expected at least 0"),
+        ("dry_run=3", "dry_run: expected true or false"),
+        ("data.batch_size=0", "data.batch_size: expected at least 1"),
+        ("recipe.max_epochs=two", "recipe.max_epochs: expected a whole number"),
+        ("head.entry=foo", "head.entry: expected one of"),
+        ("head.rnk=3", "did you mean rank?"),
+        ("encoder=xmlcn", "did you mean xmlcnn?"),
+        ("trainer.max_epoch=3", "did you mean max_epochs?"),
+    ],
+)
 def test_what_cannot_be_used(override, line):
     with pytest.raises(InputError) as error:
         compose_checked([override])

@@ -45,16 +45,19 @@ def test_a_validation_part_is_used_as_it_is(official):
     assert made.validation.part is official.parts["validation"]
 
 
-@pytest.mark.parametrize("settings, line", [
-    ({"validation_size": 0}, "validation_size: expected 1 to 59 of 60 documents, got 0"),
-    ({"validation_size": 60}, "validation_size"),
-    ({"validation_size": -1}, "validation_size"),
-    ({"validation_size": 0.999}, "validation_size"),
-    ({"validation_size": 1.5}, "validation_size"),
-    ({"batch_size": 0}, "data.batch_size"),
-    ({"evaluation_batch_size": 0}, "data.evaluation_batch_size"),
-    ({"limit": 0}, "data.limit"),
-])
+@pytest.mark.parametrize(
+    "settings, line",
+    [
+        ({"validation_size": 0}, "validation_size: expected 1 to 59 of 60 documents, got 0"),
+        ({"validation_size": 60}, "validation_size"),
+        ({"validation_size": -1}, "validation_size"),
+        ({"validation_size": 0.999}, "validation_size"),
+        ({"validation_size": 1.5}, "validation_size"),
+        ({"batch_size": 0}, "data.batch_size"),
+        ({"evaluation_batch_size": 0}, "data.evaluation_batch_size"),
+        ({"limit": 0}, "data.limit"),
+    ],
+)
 def test_settings_that_cannot_be_used(store, settings, line):
     with pytest.raises(InputError, match=line):
         data(store, **settings)

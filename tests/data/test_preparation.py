@@ -179,11 +179,14 @@ def test_two_files_of_one_name_are_told_apart(tmp_path):
     assert prepare(source, "s", Words(), tmp_path / "cache", 1).folder != first
 
 
-@pytest.mark.parametrize("damage", [
-    lambda meta: meta.unlink(),
-    lambda meta: meta.write_text("{"),
-    lambda meta: meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 0})),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda meta: meta.unlink(),
+        lambda meta: meta.write_text("{"),
+        lambda meta: meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 0})),
+    ],
+)
 def test_an_incomplete_or_older_store_is_made_again(tmp_path, monkeypatch, caplog, damage):
     whole = content(small_store(tmp_path).folder)
     count = made(monkeypatch)
@@ -281,13 +284,16 @@ def test_a_corpus_that_breaks_off_leaves_nothing(tmp_path, workers):
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("train, line", [
-    ([], "train part of the corpus has no documents"),
-    ([("a", [])], "no document of the training part has a label"),
-    ([("a", ["x\ty"])], "holds a tab"),
-    ([("a", ["x\ny"])], "holds a tab"),
-    ([("a", ["x\ud800"])], "half a character"),
-])
+@pytest.mark.parametrize(
+    "train, line",
+    [
+        ([], "train part of the corpus has no documents"),
+        ([("a", [])], "no document of the training part has a label"),
+        ([("a", ["x\ty"])], "holds a tab"),
+        ([("a", ["x\ny"])], "holds a tab"),
+        ([("a", ["x\ud800"])], "half a character"),
+    ],
+)
 def test_corpora_that_cannot_be_used(tmp_path, train, line):
     source = Listed(train=train, test=[("a", [])])
     source.check = lambda: None

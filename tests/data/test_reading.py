@@ -59,8 +59,9 @@ def test_tokens_and_batches_are_those_of_a_store(tmp_path, spec, layout):
     else:
         assert batch.tokens.tolist() == theirs.tokens.tolist() and batch.lengths.tolist() == theirs.lengths.tolist()
     assert len(batch.labels) == len(TEST) and len(batch.labels.ids) == 0
-    assert len(reader.documents([])) == 0 and len(reader.words(texts[3])) == (7 if layout == "padded" else
-                                                                              int(np.diff(part.token_offsets)[3]))
+    assert len(reader.documents([])) == 0 and len(reader.words(texts[3])) == (
+        7 if layout == "padded" else int(np.diff(part.token_offsets)[3])
+    )
 
 
 def test_rows_are_as_wide_as_asked_and_wider_for_longer_texts(tmp_path):

@@ -63,6 +63,7 @@ def test_order_depends_on_seed_and_epoch_alone():
 
 def test_bucketing_brings_similar_lengths_together():
     lengths = bucketed(400)
+
     def padding(sampler):
         return sum(len(batch) * lengths[batch].max() - lengths[batch].sum() for batch in sampler)
 

@@ -6,15 +6,18 @@ from xmtc.data.text import HuggingFace, Text, Words
 from xmtc.errors import InputError
 
 
-@pytest.mark.parametrize("text, words", [
-    ("The Court, having regard", ["the", "court", "having", "regard"]),
-    ("Council's No 2081/92 of 14.7.1992", ["council's", "no", "2081/92", "of", "14.7.1992"]),
-    ("Title /SEP/ Body", ["title", "/SEP/", "body"]),
-    ("über-große ÉTÉ", ["über-große", "été"]),
-    ("snake_case ... -- ()", ["snake", "case"]),
-    ("", []),
-    (" \t ", []),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("The Court, having regard", ["the", "court", "having", "regard"]),
+        ("Council's No 2081/92 of 14.7.1992", ["council's", "no", "2081/92", "of", "14.7.1992"]),
+        ("Title /SEP/ Body", ["title", "/SEP/", "body"]),
+        ("über-große ÉTÉ", ["über-große", "été"]),
+        ("snake_case ... -- ()", ["snake", "case"]),
+        ("", []),
+        (" \t ", []),
+    ],
+)
 def test_fast_words(text, words):
     assert Words().tokenise(text) == words
 
@@ -41,13 +44,16 @@ def test_the_file_of_preferred_words_is_part_of_the_key(tmp_path):
         Words(prefer=str(tmp_path / "none.txt")).key()
 
 
-@pytest.mark.parametrize("make, line", [
-    (lambda: Text(length=0), "text.length"),
-    (lambda: Text(length=None, fixed=True), "text.fixed"),
-    (lambda: Words(vocabulary_size=2), "text.vocabulary_size"),
-    (lambda: Words(style="nice"), "text.style"),
-    (lambda: HuggingFace("/no/such/folder").key(), "text.name"),
-])
+@pytest.mark.parametrize(
+    "make, line",
+    [
+        (lambda: Text(length=0), "text.length"),
+        (lambda: Text(length=None, fixed=True), "text.fixed"),
+        (lambda: Words(vocabulary_size=2), "text.vocabulary_size"),
+        (lambda: Words(style="nice"), "text.style"),
+        (lambda: HuggingFace("/no/such/folder").key(), "text.name"),
+    ],
+)
 def test_settings_that_cannot_be_used(make, line):
     with pytest.raises(InputError, match=line):
         make()

@@ -82,17 +82,20 @@ def test_the_file_is_read_once_for_a_store(store, glove, monkeypatch):
         Glove(str(path), 3).table(store.vocabulary)
 
 
-@pytest.mark.parametrize("text, size, line", [
-    (LINES + "short 1 2\n", 3, r"glove.txt, line 9: expected a word and 3 numbers, found 2"),
-    (LINES.replace("-0.25", "a.25"), 3, r"glove.txt, line 4: expected 3 numbers"),
-    (LINES.replace("-0.25", ""), 3, r"glove.txt, line 4: expected 3 numbers"),
-    (LINES.replace("-0.25", "nan"), 3, r"glove.txt, line 4: a number that is not finite"),
-    (LINES + "\n", 3, r"glove.txt, line 9"),
-    (LINES, 2, r"vectors of 3 numbers, embedding.size is 2: set it to 3"),
-    (LINES, 300, r"vectors of 3 numbers, embedding.size is 300"),
-    ("words without numbers\n", 3, r"glove.txt, line 1: expected a word and its numbers"),
-    ("", 3, r"found no line"),
-])
+@pytest.mark.parametrize(
+    "text, size, line",
+    [
+        (LINES + "short 1 2\n", 3, r"glove.txt, line 9: expected a word and 3 numbers, found 2"),
+        (LINES.replace("-0.25", "a.25"), 3, r"glove.txt, line 4: expected 3 numbers"),
+        (LINES.replace("-0.25", ""), 3, r"glove.txt, line 4: expected 3 numbers"),
+        (LINES.replace("-0.25", "nan"), 3, r"glove.txt, line 4: a number that is not finite"),
+        (LINES + "\n", 3, r"glove.txt, line 9"),
+        (LINES, 2, r"vectors of 3 numbers, embedding.size is 2: set it to 3"),
+        (LINES, 300, r"vectors of 3 numbers, embedding.size is 300"),
+        ("words without numbers\n", 3, r"glove.txt, line 1: expected a word and its numbers"),
+        ("", 3, r"found no line"),
+    ],
+)
 def test_files_that_cannot_be_used(store, glove, text, size, line):
     with pytest.raises(InputError, match=line) as error:
         Glove(str(glove(text)), size).table(store.vocabulary)

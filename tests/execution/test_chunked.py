@@ -92,9 +92,7 @@ def test_frozen_rows_get_no_gradient_and_the_rest_is_the_same():
     decoder, head, encoded, labels = parts(11, 3, 1, False)
     expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
     decoder.weight.requires_grad_(False)
-    loss = Chunked(decoder, head, Objective(), chunk=4).loss(
-        Encoded(encoded.features.requires_grad_()), labels
-    )
+    loss = Chunked(decoder, head, Objective(), chunk=4).loss(Encoded(encoded.features.requires_grad_()), labels)
     loss.backward()
     assert decoder.weight.grad is None
     torch.testing.assert_close(encoded.features.grad, expected[1])

@@ -44,21 +44,20 @@ def together(num_labels, blocks, attention, split):
         if name not in names and world > 1:
             torch.distributed.all_reduce(grad)
             grad /= world
+    parameters = [*decoder.parameters(), *head.parameters()]
     whole = execution.whole_state(named)
     back = execution.own_state(whole) if rank == 0 else None
     return {
         "loss": loss, "features": features / world, "grads": whole, "found": found,
         "same": rank > 0 or all(torch.equal(back[name], named[name]) for name in named),
-        "norm": execution.squared_norm({p: named[n] for n, p in zip(ordered, [*decoder.parameters(), *head.parameters()], strict=True)}),
+        "norm": execution.squared_norm(dict(zip(parameters, named.values(), strict=True))),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("world, split", [(1, [5]), (2, [2, 5]), (3, [2, 2, 5])])
 @pytest.mark.parametrize("num_labels, blocks, attention", [(7, 2, False), (2, 1, False), (8, 1, True), (5, 0, False)])
 def test_any_number_of_processes_gives_dense_values_and_gradients(num_labels, blocks, attention, world, split):
-    decoder, head, encoded, labels = parts(
-        num_labels, DOCUMENTS, blocks, attention, seed=4, raw_loss_weight=0.2
-    )
+    decoder, head, encoded, labels = parts(num_labels, DOCUMENTS, blocks, attention, seed=4, raw_loss_weight=0.2)
     dense = Dense(decoder, head, Objective("mean"))
     loss, features, *grads = loss_and_gradients(dense, encoded, labels)
     scores, found = dense.topk(encoded, 4)

@@ -87,9 +87,7 @@ def test_sgd_in_float32_is_torchs_sgd():
     rows = plain.execution.side(1, "cpu").row_parameters()
     inside.train_steps(0, 1)
     torch.manual_seed(0)
-    loss = plain.execution.loss(
-        Encoded(plain.encoder(torch.randn(B, 6))), labels_of([[0], [], [0, 5, 12], [1, 3]])
-    )
+    loss = plain.execution.loss(Encoded(plain.encoder(torch.randn(B, 6))), labels_of([[0], [], [0, 5, 12], [1, 3]]))
     loss.backward()
     for mine, theirs in zip(inside.execution.side(1, "cpu").row_parameters(), rows, strict=True):
         expected = torch.optim.SGD([theirs], lr=0.04, weight_decay=0.1 if theirs.ndim > 1 else 0.0)

@@ -26,7 +26,7 @@ def score(rank: int, world_size: int) -> dict[str, float]:
     label_sets = LabelSetMetrics(L, 0.4)
     mine = np.arange(N)[rank::world_size]
     for step in range(5):
-        part = mine[step * 8:(step + 1) * 8]
+        part = mine[step * 8 : (step + 1) * 8]
         ids = np.concatenate([gold[i] for i in part] + [np.zeros(0, int)])
         offsets = np.cumsum([0] + [len(gold[i]) for i in part])
         labels = Labels(torch.from_numpy(ids), torch.from_numpy(offsets))

@@ -26,8 +26,12 @@ def predictions(draw, min_documents=0):
     topk = [draw(st.permutations(range(num_labels)))[:columns] for _ in range(documents)]
     scores = [[draw(st.integers(-3, 3)) / 7 for _ in range(columns)] for _ in range(documents)]
     gold = [draw(st.sets(st.integers(0, num_labels + 2), max_size=6)) for _ in range(documents)]
-    return (torch.tensor(topk, dtype=torch.int64).reshape(documents, columns),
-            torch.tensor(scores, dtype=torch.float32).reshape(documents, columns), gold, num_labels)
+    return (
+        torch.tensor(topk, dtype=torch.int64).reshape(documents, columns),
+        torch.tensor(scores, dtype=torch.float32).reshape(documents, columns),
+        gold,
+        num_labels,
+    )
 
 
 def measured(topk, scores, gold, num_labels, threshold) -> dict[str, float]:
@@ -106,8 +110,9 @@ def test_any_order_and_any_batches_give_the_same_bits():
     for part in np.split(order, [0, 13, 14, 40]):
         metric.update(topk[part], scores[part], csr([gold[i] for i in part]))
     assert metric.compute() == whole
-    assert best_threshold(scores[order], topk[order], csr([gold[i] for i in order])) == \
-        best_threshold(scores, topk, csr(gold))
+    assert best_threshold(scores[order], topk[order], csr([gold[i] for i in order])) == best_threshold(
+        scores, topk, csr(gold)
+    )
 
 
 def test_no_documents_score_zero():

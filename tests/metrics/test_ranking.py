@@ -35,15 +35,17 @@ def measured(rankings, gold_sets, frequency, documents=1000, columns=None, **opt
 def oracle(rankings, gold_sets, frequency, documents, ks=KS) -> dict[str, float]:
     """The definitions of xmtc/metrics/ranking.py and reference/systems.md 11.1, one document at a time."""
     num_labels, n = len(frequency), len(rankings)
-    c = (math.log(documents) - 1) * 2.5 ** 0.55
+    c = (math.log(documents) - 1) * 2.5**0.55
 
     def weight(label):
         return 1 + c * ((frequency[label] if label < num_labels else 0) + 1.5) ** -0.55
 
     order = sorted(range(num_labels), key=lambda label: (-frequency[label], label))
     head, torso = math.ceil(num_labels / 10), math.ceil(num_labels / 2)
-    bins = {"/head": {x for x in order[:head] if frequency[x]},
-            "/torso": {x for x in order[head:torso] if frequency[x]}}
+    bins = {
+        "/head": {x for x in order[:head] if frequency[x]},
+        "/torso": {x for x in order[head:torso] if frequency[x]},
+    }
     every = set(order) | {label for gold in gold_sets for label in gold}
     bins["/tail"] = every - bins["/head"] - bins["/torso"]
 
@@ -138,19 +140,25 @@ def test_any_order_and_any_batches_give_the_same_bits():
 
 def test_worked_by_hand():
     """L = 4, one label a bin except the tail; second document has an unseen gold label, third has none."""
-    values = measured([[0, 1, 2], [3, 0, 1], [2, 1, 0]], [{0, 2}, {0, 9}, set()], [8, 4, 2, 0], ks=(1, 3),
-                      bins={"head": 0.25, "torso": 0.25})
+    values = measured(
+        [[0, 1, 2], [3, 0, 1], [2, 1, 0]],
+        [{0, 2}, {0, 9}, set()],
+        [8, 4, 2, 0],
+        ks=(1, 3),
+        bins={"head": 0.25, "torso": 0.25},
+    )
     log3 = math.log2(3)
     assert values["P@1"] == pytest.approx(1 / 3)
     assert values["P@3"] == pytest.approx(3 / 9)
     assert values["R@3"] == pytest.approx((2 / 2 + 1 / 2 + 0) / 3)
     assert values["R-precision@1"] == pytest.approx(1 / 3)
     assert values["nDCG@3"] == pytest.approx(((1 + 1 / 2) / (1 + 1 / log3) + (1 / log3) / (1 + 1 / log3)) / 3)
-    w = {n: 1 + (math.log(1000) - 1) * 2.5 ** 0.55 * (n + 1.5) ** -0.55 for n in (8, 2, 0)}
+    w = {n: 1 + (math.log(1000) - 1) * 2.5**0.55 * (n + 1.5) ** -0.55 for n in (8, 2, 0)}
     assert values["PSP@1"] == pytest.approx(w[8] / (w[2] + w[0]))
     assert values["PSP@3"] == pytest.approx((w[8] + w[2] + w[8]) / (w[8] + w[2] + w[8] + w[0]))
     assert values["PSnDCG@3"] == pytest.approx(
-        (w[8] + w[2] / 2 + w[8] / log3) / (w[2] + w[8] / log3 + w[0] + w[8] / log3))
+        (w[8] + w[2] / 2 + w[8] / log3) / (w[2] + w[8] / log3 + w[0] + w[8] / log3)
+    )
     # Head is label 0: gold in documents 1 and 2, found at ranks 1 and 2.
     assert values["P@3/head"] == pytest.approx(2 / 9)
     assert values["nDCG@3/head"] == pytest.approx((1 + 1 / log3) / 2)

@@ -32,8 +32,10 @@ def test_missing_folder(small, tmp_path):
 
 
 def test_divergence_names_the_step_and_the_remedy(small):
-    refused([*small, "encoder=bow", "head=none", "recipe.optimizer.lr=1e30", "recipe.max_epochs=20"],
-            "step .*recipe.optimizer.lr")
+    refused(
+        [*small, "encoder=bow", "head=none", "recipe.optimizer.lr=1e30", "recipe.max_epochs=20"],
+        "step .*recipe.optimizer.lr",
+    )
 
 
 def test_absent_gpu(small):

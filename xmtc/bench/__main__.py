@@ -1,17 +1,24 @@
-"""`python -m xmtc.bench NAME [--json] [--only baseline|ours] [--repeats N]`; the last line is JSON."""
+"""`python -m xmtc.bench NAME [--json] [--only baseline|ours] [--repeats N] [--SHAPE N]`; the last line is JSON.
+
+SHAPE: a parameter of the bench's function, as in `classifier --labels 3000000`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+from collections.abc import Callable
 
+from xmtc.bench.classifier import classifier
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
 from xmtc.bench.loader import loader
-from xmtc.bench.prepare import prepare_bench
 from xmtc.bench.predict import predict
+from xmtc.bench.prepare import prepare_bench
 
 BENCHES = {
+    "classifier": classifier,
     "convolution": convolution,
     "loader": loader,
     "predict": predict,
@@ -25,8 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="nothing but the JSON line")
     parser.add_argument("--only", choices=["baseline", "ours"], help="run one way alone")
     parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args(argv)
-    bench = BENCHES[arguments.name]()
+    arguments, rest = parser.parse_known_args(argv)
+    bench = BENCHES[arguments.name](**shapes(BENCHES[arguments.name], rest))
     result = compare(arguments.name, bench, max(arguments.repeats, 1), arguments.only)
     if not arguments.json:
         for way in ("baseline", "ours"):
@@ -35,6 +42,15 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{way}: {value:,.0f} a second" if bench.per_call else f"{way}: {1000 * value:.1f} ms")
     print(json.dumps(result))
     return 0
+
+
+def shapes(function: Callable, arguments: list[str]) -> dict[str, int]:
+    """The numbers among the bench's own parameters that the command line sets."""
+    parser = argparse.ArgumentParser(prog="python -m xmtc.bench", usage="NAME [--SHAPE N]")
+    for name, parameter in inspect.signature(function).parameters.items():
+        if isinstance(parameter.default, int):
+            parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=parameter.default)
+    return vars(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

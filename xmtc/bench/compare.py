@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 @dataclass
 class Bench:
     """baseline, ours: one call is one repetition. facts: what else belongs in the result (shapes, errors).
+    baseline may be None where the size leaves no room for it.
     per_call: things that one call works through; the result then tells things a second instead of seconds."""
 
-    baseline: Callable[[], object]
+    baseline: Callable[[], object] | None
     ours: Callable[[], object]
     facts: dict = field(default_factory=dict)
     per_call: int | None = None
@@ -25,6 +26,7 @@ def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
     only: run one way alone, so that its peak memory can be measured from outside; the other's time is then null.
     """
     ways = {"baseline": bench.baseline, "ours": bench.ours}
+    ways = {way: function for way, function in ways.items() if function is not None}
     if only:
         ways = {only: ways[only]}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -37,7 +39,8 @@ def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
             seconds[way].append(time.perf_counter() - start)
     medians = {way: statistics.median(values) for way, values in seconds.items()}
     baseline, ours = medians.get("baseline"), medians.get("ours")
-    ratio = baseline / ours if baseline and ours else None
+    ratio, time_ratio = (baseline / ours, ours / baseline) if baseline and ours else (None, None)
     if bench.per_call:
         baseline, ours = (bench.per_call / seconds if seconds else None for seconds in (baseline, ours))
-    return {"bench": name, "baseline": baseline, "ours": ours, "ratio": ratio, "repeats": repeats, **bench.facts}
+    return {"bench": name, "baseline": baseline, "ours": ours, "ratio": ratio, "time_ratio": time_ratio,
+            "repeats": repeats, **bench.facts}  # fmt: skip

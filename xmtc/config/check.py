@@ -41,9 +41,7 @@ def _check_arguments(node: dict, where: str) -> None:
     target = import_target(node["_target_"], where)
     parameters = _parameters(target)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    named = {
-        name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+    named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     hints = _hints(target)
     for key, value in node.items():
         full = f"{where}.{key}" if where else str(key)

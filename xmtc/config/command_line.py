@@ -29,8 +29,10 @@ def check_command_line(
     unknown = [word for word in rest if word.startswith("-")]
     if unknown:
         bare = unknown[0].lstrip("-").replace("-", "_")
-        raise InputError(f"{unknown[0]}: unknown switch; settings are key=value, for example "
-                         f"{bare if '=' in bare else bare + '=true'}; --help lists them")
+        raise InputError(
+            f"{unknown[0]}: unknown switch; settings are key=value, for example "
+            f"{bare if '=' in bare else bare + '=true'}; --help lists them"
+        )
     # argparse gives up on settings after a switch (`a=1 -m b=2`); people write them
     overrides = [*known.overrides, *rest]
     arguments = [word for word in argv if word not in overrides] + overrides if rest else list(argv)

@@ -67,9 +67,7 @@ def compose_jobs(
         parser = OverridesParser.create(config_loader=hydra.config_loader)
         parsed = parser.parse_overrides([*params, *master.hydra.overrides.task])
         sweeps = {o.get_key_element(): o for o in parsed}  # the last one wins, as in the sweeper
-        count = math.prod(
-            sum(1 for _ in o.sweep_string_iterator()) for o in sweeps.values() if o.is_discrete_sweep()
-        )
+        count = math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in sweeps.values() if o.is_discrete_sweep())
         if count > MOST_JOBS:
             raise InputError(f"this sweep has {count:,} runs; at most {MOST_JOBS:,} in one command: split it")
         known = _top_level(hydra, config_name, config_dirs)

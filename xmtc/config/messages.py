@@ -47,8 +47,10 @@ def _other(chain: list[BaseException]) -> str:
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", lines[0])
     if ambiguous:
         key, value = ambiguous.groups()
-        return (f"{key}={value}: for one run per value add -m; for a list write '{key}=[{value}]'; "
-                f"for a text with a comma write {_quoted(key, value)}")
+        return (
+            f"{key}={value}: for one run per value add -m; for a list write '{key}=[{value}]'; "
+            f"for a text with a comma write {_quoted(key, value)}"
+        )
     mandatory = re.match(r"You must specify '([^']+)'", lines[0])
     if mandatory:
         options = [line for line in lines[2:] if not line.startswith(("Config search path", "provider="))]

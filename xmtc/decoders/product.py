@@ -15,6 +15,9 @@ def product(a: Tensor, b: Tensor, out: Tensor) -> None:
 
 
 def rows(parameter: Tensor, labels: slice, like: Tensor) -> Tensor:
-    """parameter[labels] in the type of `like`, where the rows are stored in a smaller one (bfloat16 weights)."""
-    chosen = parameter[labels]
+    """parameter[labels] in the type of `like`, where the rows are stored in a smaller one (bfloat16 weights).
+
+    All labels are the parameter itself: autograd's slice would fill a second gradient of its size with zeros.
+    """
+    chosen = parameter if labels == slice(None) else parameter[labels]
     return chosen.to(like.dtype) if chosen.dtype == torch.bfloat16 else chosen

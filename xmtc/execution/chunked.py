@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from xmtc.data.batch import Labels
@@ -17,8 +18,8 @@ from xmtc.execution.topk import best
 from xmtc.execution.updates import SGD, Adam, Norms, Update, corrected_eps
 from xmtc.heads.block import CorrelationHead, FullBlock
 
-# numbers of one (B, chunk) tensor: on a CPU half a mebibyte, so that the handful of tensors of a chunk stay in the cache
-# (measured, experiments/LOG.md); on a GPU 32 MiB, so that launches do not count (unmeasured)
+# numbers of one (B, chunk) tensor: on a CPU half a mebibyte, so that the handful of tensors of a chunk stay in the
+# cache (measured, experiments/LOG.md); on a GPU 32 MiB, so that launches do not count (unmeasured)
 CHUNK_NUMBERS = {"cpu": 2**17, "cuda": 2**23}
 SMALLEST, MULTIPLE = 512, 256
 
@@ -77,7 +78,7 @@ class Chunked(Execution):
         if torch.is_autocast_enabled(features.device.type) and (
             torch.get_autocast_dtype(features.device.type) is torch.float16
         ):
-            raise InputError("trainer.precision=16-mixed: not with chunked execution; use bf16-mixed or execution=dense")
+            raise InputError("trainer.precision=16-mixed: only with execution=dense; use bf16-mixed")
         return Sweeps(self.side(len(features), features.device.type), encoded, keep)
 
     def loss(self, encoded: Encoded, labels: Labels) -> Tensor:
@@ -196,7 +197,8 @@ class _Loss(torch.autograd.Function):
         rows = sweeps.side.row_parameters()
         grads: dict[Tensor, Tensor] = {}
         if execution.updater is None:
-            sink = FullGradients(rows)
+            alone = execution.collective or not (dist.is_available() and dist.is_initialized())
+            sink = FullGradients(rows, in_place=alone)
             features, shared = sweeps.backward(grad, sink)
             grads = sink.grads
         elif execution.clipping:
@@ -208,13 +210,29 @@ class _Loss(torch.autograd.Function):
 
 
 class FullGradients:
-    """Gradients of all rows, each chunk's written to its place."""
+    """Gradients of all rows, each chunk's written to its place.
 
-    def __init__(self, parameters: list[Tensor]):
-        self.grads = {p: torch.empty_like(p) for p in parameters if p.requires_grad}
+    in_place: where a parameter has a gradient already (accumulation), chunks are added to it directly, so that no second
+    gradient of its size exists; autograd then gets none for it. Not under DDP, whose hooks wait for it.
+    """
+
+    def __init__(self, parameters: list[Tensor], in_place: bool):
+        wanted = [p for p in parameters if p.requires_grad]
+        self.added = [p for p in wanted if in_place and p.grad is not None]
+        known = {id(p) for p in self.added}
+        self.grads = {p: torch.empty_like(p) for p in wanted if id(p) not in known}
+        self._scratch: dict[Tensor, Tensor] = {p: p.new_empty(0, *p.shape[1:]) for p in self.added}
 
     def __call__(self, parameter: Tensor, chunk: slice) -> Tensor | None:
-        return self.grads[parameter][chunk] if parameter in self.grads else None
+        if parameter in self.grads:
+            return self.grads[parameter][chunk]
+        if parameter not in self._scratch:
+            return None
+        size = chunk.stop - chunk.start
+        if len(self._scratch[parameter]) < size:
+            self._scratch[parameter] = parameter.new_empty(size, *parameter.shape[1:])
+        return self._scratch[parameter][:size]
 
     def finish(self, chunk: slice) -> None:
-        pass
+        for parameter in self.added:
+            parameter.grad[chunk].add_(self(parameter, chunk))

@@ -90,6 +90,16 @@ class Sweeps:
             self._kept[chunk.start] = logits
         return logits
 
+    def last(self, chunk: slice, blocks: int) -> Tensor:
+        """x_blocks of one chunk, when those before it are not needed. Not to be changed by the caller."""
+        if blocks == 0 or self._autocast["enabled"]:
+            return self.inputs(chunk, blocks)[-1]
+        values = self.raw(chunk)
+        values = values.clone() if self.keep else values
+        for block, context in zip(self.side.blocks[:blocks], self.contexts, strict=False):
+            block.spread_(values, context.detach(), chunk)
+        return values
+
     def inputs(self, chunk: slice, blocks: int) -> list[Tensor]:
         """x_0 .. x_blocks of one chunk."""
         values = [self.raw(chunk)]
@@ -103,7 +113,7 @@ class Sweeps:
             for i, block in enumerate(self.side.blocks):
                 total = self._zeros(block.gather_weight.shape[1])
                 for chunk in self.side.chunks():
-                    total += block.gather(self.inputs(chunk, i)[-1], chunk)
+                    total += block.gather(self.last(chunk, i), chunk)
                 self._context(block, self.side.reduce(total))
 
     def _zeros(self, columns: int) -> Tensor:
@@ -125,12 +135,13 @@ class Sweeps:
         grad_context = self._zeros(side.blocks[-1].gather_weight.shape[1]) if n else None
         with torch.no_grad(), self.autocast():
             for chunk in side.chunks():
-                values = self.inputs(chunk, n)
-                total += self._chunk_loss(values[-1], chunk)
                 if side.raw_loss_weight:
-                    total += side.raw_loss_weight * self._chunk_loss(values[0], chunk)
+                    total += side.raw_loss_weight * self._chunk_loss(self.raw(chunk), chunk)
+                logits = self.last(chunk, n)
+                total += self._chunk_loss(logits, chunk)
                 if n:
-                    grad_context += self._derivative(values[-1], chunk, 1.0) @ self._rows(side.blocks[-1].spread_weight, chunk)
+                    spread = self._rows(side.blocks[-1].spread_weight, chunk)
+                    grad_context += self._derivative(logits, chunk, 1.0) @ spread
         self.grad_contexts: list[Tensor | None] = [None] * n
         if n:
             self.grad_contexts[-1] = side.reduce(grad_context)

@@ -124,8 +124,10 @@ class SGD(Update):
 
 
 def stochastic_bfloat16(values: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """float32 -> one of the two bfloat16 neighbours, the nearer one with the higher chance: right on average. The low 16
-    bits are what bfloat16 lacks; a random number of 16 bits carries into the rest in proportion to them."""
+    """float32 -> one of the two bfloat16 neighbours, the nearer one with the higher chance: right on average.
+
+    The low 16 bits are what bfloat16 lacks; a random number of 16 bits carries into the rest in proportion to them.
+    """
     bits = values.contiguous().view(torch.int32)
     noise = torch.empty_like(bits).random_(0, 2**16, generator=generator)
     return (bits + noise).bitwise_and_(-(2**16)).view(torch.float32).bfloat16()

@@ -76,8 +76,15 @@ class CorrelationBlock(nn.Module):
     def spread(self, logits_Bl: Tensor, context_BR: Tensor, labels: slice = slice(None)) -> Tensor:
         """(B, l): the block's output for a slice of labels."""
         weight, bias = rows(self.spread_weight, labels, context_BR), rows(self.spread_bias, labels, context_BR)
-        spread = F.linear(context_BR, weight, bias)
-        return logits_Bl + spread if self.residual else spread
+        if self.residual:  # the sum starts the product, so no tensor is made for the product alone
+            return torch.addmm(logits_Bl, context_BR, weight.t()) + bias
+        return F.linear(context_BR, weight, bias)
+
+    @torch.no_grad()
+    def spread_(self, logits_Bl: Tensor, context_BR: Tensor, labels: slice) -> Tensor:
+        """`spread` in the place of its input, without autograd or autocast."""
+        weight, bias = rows(self.spread_weight, labels, context_BR), rows(self.spread_bias, labels, context_BR)
+        return logits_Bl.addmm_(context_BR, weight.t(), beta=float(self.residual)).add_(bias)
 
     def forward(self, logits_BL: Tensor) -> Tensor:
         return self.spread(logits_BL, self.context(self.gather(logits_BL)))

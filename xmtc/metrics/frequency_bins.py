@@ -11,8 +11,9 @@ from torch import Tensor
 HEAD_TORSO = {"head": 0.1, "torso": 0.4}
 
 
-def frequency_bins(label_frequency: Tensor, fractions: Mapping[str, float] = HEAD_TORSO,
-                   rest: str = "tail") -> tuple[list[str], Tensor]:
+def frequency_bins(
+    label_frequency: Tensor, fractions: Mapping[str, float] = HEAD_TORSO, rest: str = "tail"
+) -> tuple[list[str], Tensor]:
     """Names of the bins, most frequent first, and the bin of every label, (L + 1,) int64.
 
     Labels are ordered by descending training frequency, ties by lower id. Each entry of `fractions` takes the next
@@ -24,8 +25,9 @@ def frequency_bins(label_frequency: Tensor, fractions: Mapping[str, float] = HEA
     remaining half. The share is of labels, not of occurrences: the head holds most of the occurrences.
     """
     if rest in fractions or min(fractions.values(), default=0.0) < 0 or sum(fractions.values()) > 1 + 1e-9:
-        raise ValueError(f"label bins need shares >= 0 that sum to at most 1 and no bin called {rest!r}, "
-                         f"got {dict(fractions)}")
+        raise ValueError(
+            f"label bins need shares >= 0 that sum to at most 1 and no bin called {rest!r}, got {dict(fractions)}"
+        )
     names = [*fractions, rest]
     num_labels = len(label_frequency)
     order = torch.sort(label_frequency, descending=True, stable=True).indices

@@ -20,8 +20,10 @@ def hits(topk_BK: Tensor, labels: Labels) -> Tensor:
     Cost: O((P + B K) log P) time, O(P + B K) memory; nothing of size L, no wait for the device.
     """
     if topk_BK.ndim != 2 or len(topk_BK) != len(labels):
-        raise ValueError(f"expected ({len(labels)}, K) predicted labels for {len(labels)} gold sets, "
-                         f"got shape {tuple(topk_BK.shape)}")
+        raise ValueError(
+            f"expected ({len(labels)}, K) predicted labels for {len(labels)} gold sets, "
+            f"got shape {tuple(topk_BK.shape)}"
+        )
     if len(labels) >= MAX_DOCUMENTS:
         raise ValueError(f"at most {MAX_DOCUMENTS - 1} documents an update, got {len(labels)}")
     documents = torch.arange(len(labels), device=topk_BK.device)

@@ -85,8 +85,9 @@ class LabelSetMetrics(Metric):
 
     def compute(self) -> dict[str, float]:
         """Every metric as a fraction in [0, 1]."""
-        tp, fp, fn = (state.cpu().numpy() for state in
-                      (self.true_positives, self.false_positives, self.false_negatives))
+        tp, fp, fn = (
+            state.cpu().numpy() for state in (self.true_positives, self.false_positives, self.false_negatives)
+        )
         hit, predicted = int(tp.sum()), int(tp.sum() + fp.sum())
         gold = int(tp.sum() + fn.sum() + self.unknown_false_negatives.cpu())
         f1 = 2.0 * tp / (2 * tp + fp + fn).clip(min=1)

@@ -59,9 +59,17 @@ class RankingMetrics(Metric):
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, num_labels: int, label_frequency: Tensor, num_train_documents: int,
-                 ks: Sequence[int] = (1, 3, 5), propensity_a: float = 0.55, propensity_b: float = 1.5,
-                 bins: Mapping[str, float] = HEAD_TORSO, **metric_options) -> None:
+    def __init__(
+        self,
+        num_labels: int,
+        label_frequency: Tensor,
+        num_train_documents: int,
+        ks: Sequence[int] = (1, 3, 5),
+        propensity_a: float = 0.55,
+        propensity_b: float = 1.5,
+        bins: Mapping[str, float] = HEAD_TORSO,
+        **metric_options,
+    ) -> None:
         super().__init__(**metric_options)
         label_frequency = torch.as_tensor(label_frequency, dtype=torch.int64)
         if label_frequency.shape != (num_labels,):
@@ -72,8 +80,9 @@ class RankingMetrics(Metric):
 
         # Entry L of both tables stands for all labels unknown to the model.
         names, bin_of_label = frequency_bins(label_frequency, bins)
-        frequencies, class_of_label = torch.unique(torch.cat([label_frequency, label_frequency.new_zeros(1)]),
-                                                   sorted=True, return_inverse=True)
+        frequencies, class_of_label = torch.unique(
+            torch.cat([label_frequency, label_frequency.new_zeros(1)]), sorted=True, return_inverse=True
+        )
         self.register_buffer("group_of_label", bin_of_label + 1, persistent=False)
         self.register_buffer("class_of_label", class_of_label, persistent=False)
         self.class_weight = inverse_propensities(frequencies.cpu(), num_train_documents, propensity_a, propensity_b)
@@ -81,11 +90,11 @@ class RankingMetrics(Metric):
 
         groups, k, classes = len(self.groups), self.max_k, len(frequencies)
         for name, shape in {
-            "documents": (groups,),          # N, then documents with a gold label in the bin
+            "documents": (groups,),  # N, then documents with a gold label in the bin
             "group_hits": (groups, k, k + 1),  # by rank and min(gold labels in the group, k)
-            "group_recall": (groups, k),     # by rank, in 1 / RECALL_UNIT
-            "class_hits": (classes, k),      # by class of label frequency and rank
-            "class_ideal": (classes, k),     # the same for gold labels, rarest first
+            "group_recall": (groups, k),  # by rank, in 1 / RECALL_UNIT
+            "class_hits": (classes, k),  # by class of label frequency and rank
+            "class_ideal": (classes, k),  # the same for gold labels, rarest first
         }.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -94,7 +103,7 @@ class RankingMetrics(Metric):
 
         Negative ids are padding. Only ids matter, never scores.
         """
-        topk_BK = topk_BK[:, :self.max_k]
+        topk_BK = topk_BK[:, : self.max_k]
         hit_BK = hits(topk_BK, labels).long()
         rows, gold = labels.rows(), labels.ids.clamp(max=self.num_labels)
         predicted_BK = topk_BK.clamp(0, self.num_labels)
@@ -132,8 +141,9 @@ class RankingMetrics(Metric):
     def compute(self) -> dict[str, float]:
         """Every metric as a fraction in [0, 1], named `nDCG@3`, `R@5/tail`; over no documents all are 0."""
         documents, group_hits, group_recall, class_hits, class_ideal = (
-            state.cpu().numpy() for state in
-            (self.documents, self.group_hits, self.group_recall, self.class_hits, self.class_ideal))
+            state.cpu().numpy()
+            for state in (self.documents, self.group_hits, self.group_recall, self.class_hits, self.class_ideal)
+        )
         discount = 1.0 / np.log2(np.arange(self.max_k) + 2.0)
         ideal_dcg = np.maximum(discount.cumsum(), 1.0)
         values: dict[str, float] = {}

@@ -45,8 +45,10 @@ class Run:
         if not path.is_file():
             return []
         with path.open(encoding="utf-8", newline="") as file:
-            return [{k: v for k, cell in row.items() if k and (v := _number(cell)) is not None}
-                    for row in csv.DictReader(file)]
+            return [
+                {k: v for k, cell in row.items() if k and (v := _number(cell)) is not None}
+                for row in csv.DictReader(file)
+            ]
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:

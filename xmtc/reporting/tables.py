@@ -52,8 +52,14 @@ def _row(run: Run) -> list[str]:
     else:
         scores = [_percent(run.test.get(metric)) for metric in SHOWN]
     seconds = run.facts.get("train_seconds")
-    return [run.dataset, run.encoder, run.head, *scores, f"{seconds:,.0f}" if _is_number(seconds) else "",
-            str(run.folder)]
+    return [
+        run.dataset,
+        run.encoder,
+        run.head,
+        *scores,
+        f"{seconds:,.0f}" if _is_number(seconds) else "",
+        str(run.folder),
+    ]
 
 
 def _percent(value: float | None) -> str:
@@ -86,11 +92,13 @@ def results_csv(runs: Iterable[Run]) -> str:
     writer.writerow([*BEFORE, *metrics, *AFTER])
     for run in runs:
         facts = {**run.facts, "dataset_sha256": run.dataset_sha256}
-        writer.writerow([
-            *(_cell(getattr(run, key)) for key in BEFORE),
-            *(_cell(run.test.get(metric)) for metric in metrics),
-            *(_cell(facts.get(key)) for key in AFTER),
-        ])
+        writer.writerow(
+            [
+                *(_cell(getattr(run, key)) for key in BEFORE),
+                *(_cell(run.test.get(metric)) for metric in metrics),
+                *(_cell(facts.get(key)) for key in AFTER),
+            ]
+        )
     return text.getvalue()
 
 

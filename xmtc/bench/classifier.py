@@ -1,0 +1,109 @@
+"""The label side of a training step: chunked against dense, in time, memory and gradients."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+
+import torch
+
+from xmtc.bench.compare import Bench
+from xmtc.bench.memory import peak_beyond
+from xmtc.data.batch import Labels
+from xmtc.decoders.linear import LinearDecoder
+from xmtc.encoders.base import Encoded
+from xmtc.execution.chunked import Chunked
+from xmtc.execution.dense import Dense
+from xmtc.heads.block import CorrelationBlock, CorrelationHead
+from xmtc.training.objectives import Objective
+from xmtc.training.optimizers import AdamW
+
+LARGE = 1_000_000  # labels from which dense is not tried and rows are bfloat16, updated within the sweep
+
+
+class Case:
+    """Wiki-500K's shapes unless told otherwise: linear decoder, two blocks, five labels a document."""
+
+    def __init__(self, labels, features, rank, blocks, documents):
+        torch.manual_seed(0)
+        self.large = labels >= LARGE
+        dtype = torch.bfloat16 if self.large else torch.float32
+        # one part after the other in its final type: 3,000,000 labels in float32 would not fit beside each other
+        self.decoder = LinearDecoder(features, labels).to(dtype)
+        self.head = CorrelationHead([CorrelationBlock(labels, rank).to(dtype) for _ in range(blocks)])
+        for block in self.head.blocks:
+            block.gather_bias.data = block.gather_bias.data.float()
+        self.features = torch.randn(documents, features).requires_grad_()
+        ids = torch.stack([torch.randperm(labels)[:5].sort().values for _ in range(documents)]).flatten()
+        self.labels = Labels(ids, torch.arange(0, 5 * documents + 1, 5))
+        self.parameters = [*self.decoder.parameters(), *self.head.parameters()]
+
+    def gradients(self) -> None:
+        """Sets aside the memory of all gradients, zero, as between the steps of a training that keeps them."""
+        for parameter in [*self.parameters, self.features]:
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+
+    def execution(self, way: str):
+        if way == "baseline":
+            return Dense(self.decoder, self.head, Objective())
+        if not self.large:
+            return Chunked(self.decoder, self.head, Objective())
+        execution = Chunked(self.decoder, self.head, Objective(), keep_raw=False, update="sgd", weights="bf16")
+        execution.start()
+        execution.follow(AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3))
+        return execution
+
+    def step(self, execution):
+        """Loss and gradients, added to those on the parameters."""
+        loss = execution.loss(Encoded(self.features), self.labels)
+        loss.backward()
+        return loss
+
+
+def classifier(
+    labels: int = 501_008, features: int = 512, rank: int = 100, blocks: int = 2, documents: int = 64
+) -> Bench:
+    """memory_ratio: bytes beyond parameters and gradients, ours over dense, each in a process of its own. time_ratio:
+    seconds of ours over dense. gradient_error: largest relative error of a gradient (norms)."""
+    shape = [labels, features, rank, blocks, documents]
+    facts = dict(zip(("labels", "features", "rank", "blocks", "documents"), shape, strict=True))
+    memory = {way: _memory(way, shape) for way in (["ours"] if labels >= LARGE else ["baseline", "ours"])}
+    facts["memory_bytes"] = memory
+    case = Case(*shape)
+    ours = case.execution("ours")
+    if case.large:
+        return Bench(None, lambda: case.step(ours), facts)
+    facts["memory_ratio"] = memory["ours"] / memory["baseline"]
+    dense = case.execution("baseline")
+    facts["gradient_error"] = _gradient_error(case, dense, ours)
+    return Bench(lambda: case.step(dense), lambda: case.step(ours), facts)
+
+
+def _gradient_error(case: Case, dense, ours) -> float:
+    sought = [*case.parameters, case.features]
+    case.gradients()
+    case.step(dense)
+    truth = [p.grad for p in sought]
+    case.gradients()
+    case.step(ours)
+    return max(float((p.grad - grad).norm() / grad.norm()) for p, grad in zip(sought, truth, strict=True))
+
+
+def _memory(way: str, shape: list[int]) -> int:
+    code = "from xmtc.bench.classifier import measure; import sys, json; measure(*json.loads(sys.argv[1]))"
+    command = [sys.executable, "-c", code, json.dumps([way, shape])]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def measure(way: str, shape: list[int]) -> None:
+    """Prints the bytes that one step needs beyond parameters and gradients, in a process that does nothing else."""
+    small = Case(1000, 8, 4, 1, 4)
+    small.step(small.execution(way))  # libraries are loaded
+    del small
+    case = Case(*shape)
+    execution = case.execution(way)
+    case.gradients()
+    gc.collect()
+    print(peak_beyond(lambda: case.step(execution)))
