@@ -2,8 +2,8 @@
 
     python experiments/serving/load.py [--labels 4271] [--seconds 10] [--connections 64] [--threads 2]
 
-XML-CNN with a head in EURLEX57K's shapes, random weights, texts of 500 words by Zipf's law, one a request, k=5. Both ways
-run in turn on one machine. Prints a table and one JSON line. Needs wrk (Debian: apt-get install wrk).
+XML-CNN with a head in EURLEX57K's shapes, random weights, texts of 500 words by Zipf's law, one a request, k=5. Both
+ways run in turn on one machine. Prints a table and one JSON line. Needs wrk (Debian: apt-get install wrk).
 """
 
 from __future__ import annotations
