@@ -103,3 +103,15 @@ def test_processes(store):
     made.trainer = SimpleNamespace(global_rank=0, world_size=3, accelerator=None)
     with pytest.raises(InputError, match="3 processes for 2 training documents"):
         made.train_dataloader()
+
+
+def test_evaluation_of_an_encoder_that_reads_padding_has_one_width(official):
+    """The longest training text, cut at the length, whatever batch a document is in; training batches stay short."""
+    longest = int(np.diff(official.parts["train"].token_offsets).max())
+    for length, width in ((None, longest), (5, 5), (1000, longest)):
+        made = XMTCData(official, Words(length=length), "padded", 0, reads_padding=True, limit=3)
+        assert made.width == width
+        for documents in (made.validation, made.test):
+            assert {documents[[i]].tokens.shape[1] for i in range(3)} == {width}
+        assert made.train[[0]].tokens.shape[1] == made.train.lengths()[0]
+    assert {data(official).test[[i]].tokens.shape[1] for i in range(9)} == set(data(official).test.lengths().tolist())

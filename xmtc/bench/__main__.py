@@ -7,8 +7,9 @@ import json
 
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
+from xmtc.bench.predict import predict
 
-BENCHES = {"convolution": convolution}
+BENCHES = {"convolution": convolution, "predict": predict}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Offline prediction, XML-CNN with a head: tokens to the five best labels, against the textbook module in eager PyTorch.
+"""Offline prediction, XML-CNN with a head: tokens to the five best labels, against the textbook eager module.
 
 baseline: nn.Embedding, nn.Conv2d, nn.AdaptiveMaxPool1d, nn.Linear and the head's two products, float32, as the papers'
 code writes them. ours: what `xmtc.load(RUN)` runs. Same weights, same documents, same machine in the same minute.

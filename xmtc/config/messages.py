@@ -93,7 +93,8 @@ def _unknown_key(error: OmegaConfBaseException, folders: Iterable[Path]) -> str:
     if isinstance(parent, DictConfig):
         choices = [str(k) for k in parent if k not in ("hydra", "_target_", "_partial_")]
     if "." not in full:  # at the top a group that has no default is a choice too
-        choices += [p.name for folder in folders for p in folder.iterdir() if p.is_dir() and p.name != "hydra"]
+        groups = [p.name for folder in folders for p in folder.iterdir() if p.is_dir() and p.name != "hydra"]
+        choices += groups if set(groups) & set(choices) else []  # predict and enhance have none
     elif isinstance(parent, DictConfig) and "_target_" in parent:
         accepted = choices_of(OmegaConf.select(parent, "_target_"))
         if key in accepted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,18 +17,15 @@ from xmtc.data.tokenising import Block, hugging_face_size, tokenise_hugging_face
 from xmtc.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 from xmtc.errors import InputError
 
+log = logging.getLogger(__name__)
+
 
 def read_vocabulary(folder: Path) -> tuple[Vocabulary, int | None]:
     """The vocabulary of a run's `text/` folder and the width of its evaluation batches (None: not recorded).
 
     A run made before `text/meta.json` was written has no number of documents: it is then 0.
     """
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        meta = {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'meta.json'}: not readable ({str(error).splitlines()[0]})") from None
+    meta = _meta(folder)
     try:
         frequency = np.load(folder / "document_frequency.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -51,8 +49,15 @@ class TextReader:
             self._definition = _read(vocabulary.folder / "tokenizer.json")
             hugging_face_size(self._definition)  # once, before several threads ask
         else:
+            self._warn_of_another_splitter()
             words = _read(vocabulary.folder / "vocabulary.txt").split("\n")[:-1]
             self._words = {word: i for i, word in enumerate(words) if i not in (PADDING, UNKNOWN)}
+
+    def _warn_of_another_splitter(self) -> None:
+        """The papers' words depend on data of NLTK's that may be installed here and not there."""
+        trained, here = _meta(self.vocabulary.folder).get("splitter"), self.text.splitter()
+        if trained is not None and trained != here:
+            log.warning("words were split by %s in training and are by %s here (NLTK's data punkt_tab)", trained, here)
 
     def tokens(self, texts: Sequence[str]) -> Part:
         """The texts as documents without labels."""
@@ -90,6 +95,16 @@ class TextReader:
                 return Block(None, np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
             return tokenise_hugging_face(self._definition, texts)
         return tokenise_words(self.text, texts)
+
+
+def _meta(folder: Path) -> dict:
+    """text/meta.json; empty where there is none."""
+    try:
+        return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'meta.json'}: not readable ({str(error).splitlines()[0]})") from None
 
 
 def _read(path: Path) -> str:

@@ -61,13 +61,17 @@ class Words(Text):
         self.prefer = Path(prefer).expanduser() if prefer else None
 
     def key(self) -> dict:
-        splitter = _sentence_splitter()[0] if self.style == "papers" else None
-        key = {"kind": "words", "style": self.style, "vocabulary_size": self.vocabulary_size, "splitter": splitter}
+        key = {"kind": "words", "style": self.style, "vocabulary_size": self.vocabulary_size}
+        key["splitter"] = self.splitter()
         if self.prefer is not None:
             from xmtc.data.word_rows import identity
 
             key["prefer"] = identity(self.prefer)
         return key
+
+    def splitter(self) -> str | None:
+        """The sentence splitter that is installed here, for the style that uses one."""
+        return _sentence_splitter()[0] if self.style == "papers" else None
 
     def tokenise(self, text: str) -> list[str]:
         """The words of one document; empty for a document without any."""

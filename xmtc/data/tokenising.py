@@ -64,7 +64,7 @@ def _whole(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)
 def _tokenizer(definition: str):
     from tokenizers import Tokenizer
 
@@ -74,7 +74,7 @@ def _tokenizer(definition: str):
     return tokenizer
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)
 def hugging_face_size(definition: str) -> int:
     """Rows a table needs for its ids: one more than the highest, which may exceed their number."""
     return max(_tokenizer(definition).get_vocab(with_added_tokens=True).values()) + 1

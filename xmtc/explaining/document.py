@@ -126,10 +126,8 @@ def markdown(explanation: dict[str, Any]) -> str:
     lines += [f"| {i} | {names[raw]} | {names[enhanced]} |" for i, (raw, enhanced) in enumerate(pairs, start=1)]
     for entry in explanation["labels"]:
         ranks = f"rank {entry['raw_rank']} to {entry['enhanced_rank']}, {entry['moved']}"
-        lines += [
-            "",
-            f"**{names[entry['id']]}** ({ranks}): logit {entry['raw_logit']:.2f} to {entry['enhanced_logit']:.2f}",
-        ]
+        logits = f"logit {entry['raw_logit']:.2f} to {entry['enhanced_logit']:.2f}"
+        lines += ["", f"**{names[entry['id']]}** ({ranks}): {logits}"]
         for i, block in enumerate(entry["blocks"], start=1):
             parts = [f"{amount:+.2f} {_shown(label, name)}" for label, name, amount in block["evidence"]]
             parts += [f"{block['other']:+.2f} all other labels", f"{block['base']:+.2f} of any document"]

@@ -74,9 +74,8 @@ def write_csv(model: Model, influences: Sequence[Influence], path: Path) -> None
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["source", "source_name", "source_frequency", "target", "target_name", "target_frequency", "logits"]
-        )
+        sides = [f"{side}{what}" for side in ("source", "target") for what in ("", "_name", "_frequency")]
+        writer.writerow([*sides, "logits"])
         for one in influences:
             source, target = model.labels[one.source], model.labels[one.target]
             writer.writerow([source.id, source.name, source.frequency, target.id, target.name, target.frequency,

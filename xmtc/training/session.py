@@ -179,7 +179,8 @@ def write_inputs(folder: Path, built: Built) -> None:
     shutil.copytree(built.store.folder / "text", folder / "text", dirs_exist_ok=True)
     vocabulary = built.store.vocabulary
     facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
-    _write_json(folder / "text" / "meta.json", {"format": 1} | facts | {"width": built.data.width})
+    facts |= {"width": built.data.width, "splitter": built.store.meta["text"].get("splitter")}
+    _write_json(folder / "text" / "meta.json", {"format": 1} | facts)
 
 
 @rank_zero_only
