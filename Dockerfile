@@ -5,18 +5,20 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY xmtc ./xmtc
 COPY conf ./conf
-# The CPU build: a third of the size. For a GPU take torch from PyPI and start from an image with CUDA.
-RUN pip install --no-cache-dir -c constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu \
-      "torch==2.13.0" '.[serve]' \
-    && rm -rf /app \
+# The plain package brings CUDA along. --build-arg PIP_EXTRA_INDEX_URL=... with PyTorch's index of CPU builds and
+# TORCH=2.13.0+cpu make the image a third of the size.
+ARG PIP_EXTRA_INDEX_URL=
+ARG TORCH=2.13.0
+RUN pip install --no-cache-dir "torch==${TORCH}" \
+    && pip install --no-cache-dir -c constraints.txt '.[serve]' \
     && useradd --system --create-home xmtc
+
 WORKDIR /home/xmtc
 USER xmtc
 EXPOSE 8000
-# A stop may take as long as the slowest answer: docker stop --time 45
-STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health')"]
+# SIGTERM answers everything that was sent, which may take the slowest answer: docker stop --time 45
 ENTRYPOINT ["python", "-m", "xmtc.serve"]
 # Inside a container only the published port is reachable; set XMTC_TOKEN where others can reach that
 CMD ["/run-dir", "host=0.0.0.0"]

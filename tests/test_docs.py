@@ -1,7 +1,9 @@
 """Every command and every program in docs/ runs, page by page, in the order in which a reader would type them."""
 
+import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -46,12 +48,21 @@ def test_everything_on_a_page_runs(page, tmp_path):
         "XMTC_CACHE": str(tmp_path / "cache"),
         "WANDB_MODE": "disabled",
     }
-    done = subprocess.run(
-        ["bash", "-c", script(page.read_text(encoding="utf-8"), port)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=850,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    assert "Traceback" not in done.stderr
+    command = ["bash", "-c", script(page.read_text(encoding="utf-8"), port)]
+    with open(tmp_path / "log", "w+") as log:
+        # a session of its own: a page that hangs leaves no server behind
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout=850)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    said = (tmp_path / "log").read_text(errors="replace")
+    assert code == 0, said[-5000:]
+    assert "Traceback" not in said
 
 
 def test_the_pages_are_all_in_the_list():

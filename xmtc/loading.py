@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xmtc.config.check import import_target
+from xmtc.config.check import check_node, import_target
 from xmtc.config.make import make
 from xmtc.config.paths import config_dir
 from xmtc.data.embedding import WordVectors
@@ -121,6 +121,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 def _fill(config: dict, vocabulary, num_labels: int, state: dict[str, Tensor], folder: Path) -> nn.ModuleDict:
     """Encoder, decoder and head with the weights in `state`."""
+    for group in ("encoder", "head", "execution"):
+        check_node(config[group], group)  # of another version: keys that no longer exist
     if not vocabulary.num_documents and import_target(config["encoder"]["_target_"], "encoder").layout == "bag":
         # the weight of a word depends on it, and an older run has not recorded it
         raise InputError('text/meta.json is missing; write {"num_documents": N} there, N being its training documents')

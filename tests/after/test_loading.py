@@ -144,9 +144,11 @@ def test_checkpoint_of_another_version_or_model(copy):
     refused(copy, "does not fit the configuration.*decoder.bias")
 
 
-def test_damaged_text_files(copy):
+def test_configurations_that_are_damaged_or_of_another_version(run, copy):
     (copy / "config.yaml").write_text("just: [half")
     refused(copy, "config.yaml: not readable")
+    (copy / "config.yaml").write_text((run / "config.yaml").read_text().replace("word_dropout:", "word_noise:"))
+    refused(copy, "encoder.word_noise: unknown key")
     (copy / "config.yaml").write_text("seed: 3")
     refused(copy, "not the configuration of a run")
 

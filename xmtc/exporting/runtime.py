@@ -15,7 +15,7 @@ from xmtc.errors import InputError
 from xmtc.exporting.folder import FACTS
 from xmtc.exporting.inputs import graph_inputs
 from xmtc.labels import LabelTable
-from xmtc.tagger import Tagger
+from xmtc.tagger import Tagger, check_k, check_texts
 
 
 def session(path: Path, threads: int = 0):
@@ -61,7 +61,7 @@ class OnnxTagger(Tagger):
         neighbours' padding would change a score."""
         if raw:
             raise InputError("raw: the graph holds the enhanced ranking alone")
-        k = min(k, self.k)
+        texts, k = check_texts(texts), min(check_k(k), self.k)
         scores, labels = np.zeros((len(texts), k), np.float32), np.zeros((len(texts), k), np.int64)
         for rows in self._batches(texts, batch_size or self.batch_size):
             found = self.session.run(None, graph_inputs(self.reader, [texts[i] for i in rows]))

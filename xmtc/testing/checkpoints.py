@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from safetensors.torch import save_file
 
 from xmtc.config import compose_checked
@@ -25,7 +25,10 @@ def synthetic_run(folder: Path, overrides: Sequence[str], labels: int, words: in
     folder = Path(folder)
     text = folder / "text"
     text.mkdir(parents=True)
-    config = OmegaConf.to_container(compose_checked(list(overrides)), resolve=True)
+    composed = compose_checked(list(overrides))
+    with open_dict(composed):
+        composed.logger = None  # its folder would be that of a run under way
+    config = OmegaConf.to_container(composed, resolve=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), encoding="utf-8")
     names = ["<pad>", "<unk>", *(f"w{i}" for i in range(2, words))]
     (text / "vocabulary.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
