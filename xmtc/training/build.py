@@ -34,7 +34,7 @@ def open_store(config: dict, text) -> Store:
     paths, dataset = config["paths"], config["dataset"]
     source = make(dataset["source"])
     if (corpus := corpus_of(source)) and (card := card_of(dataset)):
-        acquire(corpus, card, bool(config["offline"]))
+        acquire(corpus, card, bool(config.get("offline")))
     return prepare(source, dataset["name"], text, Path(paths["cache_dir"]), config["prepare_workers"])
 
 
