@@ -13,7 +13,7 @@ from xmtc.data.batch import Batch
 from xmtc.data.collate import Documents, Layout
 from xmtc.data.store import Part
 from xmtc.data.text import HuggingFace, Text
-from xmtc.data.tokenising import Block, hugging_face_size, tokenise_hugging_face, tokenise_words
+from xmtc.data.tokenising import Tokenised, hugging_face_size, pieces, tokenise
 from xmtc.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 from xmtc.errors import InputError
 
@@ -82,19 +82,13 @@ class TextReader:
     def words(self, text: str) -> list[str]:
         """The tokens of one text as the model reads them, cut at its length (a bag's are not cut)."""
         if self._words is None:
-            from xmtc.data.tokenising import _tokenizer, _whole
-
-            words = _tokenizer(self._definition).encode(_whole(text), add_special_tokens=False).tokens
+            words = pieces(self._definition, text)
         else:
             words = self.text.tokenise(text)
         return words if self.layout == "bag" else words[: self.text.length]
 
-    def _tokenise(self, texts: list[str]) -> Block:
-        if self._words is None:
-            if not texts:
-                return Block(None, np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
-            return tokenise_hugging_face(self._definition, texts)
-        return tokenise_words(self.text, texts)
+    def _tokenise(self, texts: list[str]) -> Tokenised:
+        return tokenise(self._definition if self._words is None else self.text, [(text, []) for text in texts])
 
 
 def _meta(folder: Path) -> dict:

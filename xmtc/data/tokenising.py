@@ -52,23 +52,32 @@ def tokenise(spec: Text | str, documents: Documents) -> Tokenised:
 
 def _words(spec, texts: list[str]):
     local, frequency = Numbered(), Counter()
-    pieces, lengths = [], np.zeros(len(texts), np.int64)
+    encoded, lengths = [], np.zeros(len(texts), np.int64)
     for number, text in enumerate(texts):
         mine = list(map(local.__getitem__, spec.tokenise(text)))
         frequency.update(set(mine))
-        pieces.append(np.array(mine, np.int32))
+        encoded.append(np.array(mine, np.int32))
         lengths[number] = len(mine)
     counts = np.array([frequency[i] for i in range(len(local))], np.int64)
-    return list(local), np.concatenate(pieces), lengths, counts
+    return list(local), _joined(encoded), lengths, counts
 
 
 def _hugging_face(definition: str, texts: list[str]):
     encodings = _tokenizer(definition).encode_batch_fast(texts, add_special_tokens=False)
     encoded = [np.array(encoding.ids, np.int32) for encoding in encodings]
     lengths = np.array([len(e) for e in encoded], np.int64)
-    distinct = np.concatenate([np.unique(e) for e in encoded])
+    distinct = _joined([np.unique(e) for e in encoded])
     frequency = np.bincount(distinct, minlength=hugging_face_size(definition))
-    return None, np.concatenate(encoded), lengths, frequency.astype(np.int64)
+    return None, _joined(encoded), lengths, frequency.astype(np.int64)
+
+
+def pieces(definition: str, text: str) -> list[str]:
+    """The pieces of one text, as a Hugging Face tokenizer spells them."""
+    return _tokenizer(definition).encode(_whole(text), add_special_tokens=False).tokens
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int32), *arrays])
 
 
 def _labels(lists: Iterable[list[str]]):

@@ -212,8 +212,8 @@ class _Loss(torch.autograd.Function):
 class FullGradients:
     """Gradients of all rows, each chunk's written to its place.
 
-    in_place: where a parameter has a gradient already (accumulation), chunks are added to it directly, so that no second
-    gradient of its size exists; autograd then gets none for it. Not under DDP, whose hooks wait for it.
+    in_place: where a parameter has a gradient already (accumulation), chunks are added to it directly, so that no
+    second gradient of its size exists; autograd then gets none for it. Not under DDP, whose hooks wait for it.
     """
 
     def __init__(self, parameters: list[Tensor], in_place: bool):
