@@ -12,7 +12,15 @@ import torch
 import xmtc
 from xmtc.errors import InputError
 
-OPTIONS = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "data.batch_size=32")
+OPTIONS = (
+    "encoder=bow",
+    "head=lcenet",
+    "encoder.embedding.size=16",
+    "encoder.dropout=0",
+    "encoder.word_dropout=0",
+    "head.rank=4",
+    "data.batch_size=32",
+)
 CHUNKED = ("execution=chunked", "execution.chunk=30")
 PARTS = {
     "chunked": CHUNKED,
@@ -91,7 +99,7 @@ def test_an_update_in_several_processes_wants_shards():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("update", ["null", "adam"])
-def test_two_processes_with_shards_train_what_one_trains(small, tmp_path, dense, update):
+def test_two_processes_with_shards_train_what_one_trains(train, small, tmp_path, dense, update):
     """160 documents in batches of 2 x 16: the steps of one process with batches of 32."""
     folder = tmp_path / "run"
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
@@ -109,5 +117,5 @@ def test_two_processes_with_shards_train_what_one_trains(small, tmp_path, dense,
     for name, value in state(dense[1]).items():
         torch.testing.assert_close(state(folder)[name], value, rtol=1e-3, atol=1e-5)
     assert set(state(folder, "last")) == set(state(dense[1], "last"))
-    again = xmtc.run([f"resume={folder}", "trainer=cpu", "recipe.max_epochs=2"])
+    again, _ = train(*OPTIONS, f"init_from={folder}", "recipe.optimizer.lr=1e-12")
     assert again["test"] == pytest.approx(result["test"], abs=1e-6)
