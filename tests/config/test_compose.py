@@ -85,6 +85,7 @@ def test_paper_without_default_names_the_key(tree):
 
 
 def test_no_trace_is_left_behind(tree):
+    HydraConfig.instance().cfg = None  # another test may have run a whole command in this process
     compose_checked([])
     with pytest.raises(InputError):
         compose_checked(["encoder=foo"])

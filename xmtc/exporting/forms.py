@@ -36,7 +36,7 @@ def xmlcnn(encoder: XMLCNN, tokens_BT: Tensor, lengths_B: Tensor) -> Encoded:
         convolved_BFT = F.conv1d(embedded_BET, weight_FWE.transpose(1, 2), bias, padding=width - 1)
         branches.append(_max_over_bins(F.relu(convolved_BFT), tokens_BT.shape[1] + width - 1, encoder.bins))
     pooled = torch.cat(branches, dim=1).flatten(1)
-    return Encoded(F.relu(encoder.bottleneck(pooled)))
+    return Encoded(encoder.norm(F.relu(encoder.bottleneck(pooled))))
 
 
 def _max_over_bins(x_BFT: Tensor, length: int, count: int) -> Tensor:
