@@ -1,8 +1,7 @@
 """The choice follows from sizes and the memory in all, and says why."""
 
 import logging
-
-import pytest
+from pathlib import Path
 
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.execution.auto import auto, total_memory
@@ -46,4 +45,5 @@ def test_a_full_head_stays_dense():
 
 
 def test_this_machine_has_memory():
-    assert total_memory("cpu") == pytest.approx(total_memory("cpu")) and total_memory("cpu") > 2**28
+    line = next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemTotal"))
+    assert total_memory("cpu") == int(line.split()[1]) * 1024

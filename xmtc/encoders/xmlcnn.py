@@ -8,8 +8,8 @@ Design
   cuts to the longest text of the batch in training instead, which changes the bins (so: not for `recipe=paper`);
   evaluation and prediction pad to the longest text of the training part (at most `text.length`).
 * `normalise` (not in the papers, `recipe=modern` has it): layer normalisation of the features. Features behind a ReLU
-  are all positive, so a step of Adam moves every label's logit the same way; with their mean taken out, three times the
-  learning rate is stable and one epoch reaches what took several (experiments/LOG.md).
+  are all positive, so a step of Adam moves every label's logit the same way; with their mean taken out, two to four
+  times the learning rate is stable and one epoch passes what two reached (experiments/LOG.md).
 
 The convolution is computed by distinct word. A convolution over word vectors is, position by position, a sum of `width`
 products "weight slice x vector of one word", and a batch of 64 x 500 tokens holds only some thousand distinct words. So

@@ -11,6 +11,7 @@ from xmtc.data.batch import Labels
 from xmtc.decoders.base import LabelDecoder
 from xmtc.encoders.base import Encoded
 from xmtc.heads.block import CorrelationHead, FullBlock
+from xmtc.training.optimizers import squared_norm
 
 
 def row_names(decoder: LabelDecoder, head: CorrelationHead) -> set[str]:
@@ -57,8 +58,6 @@ class Execution:
 
     def squared_norm(self, grads: dict[nn.Parameter, Tensor]) -> Tensor:
         """Sum of squares of all gradients of the step: `grads` and what an update in the sweep holds back."""
-        from xmtc.training.optimizers import squared_norm
-
         return torch.stack([squared_norm(grad) for grad in grads.values()]).sum()
 
     def finish_step(self, factor: float) -> None:
