@@ -79,6 +79,16 @@ def test_modern_reads_the_recipe(tree):
     assert (checked.seed, checked.output) == (2, 1)
 
 
+def test_modern_reads_the_recipe_of_a_head_on_an_encoder(tree):
+    (tree / "recipe").mkdir()
+    pair = "+recipe.encoders.fractions={rate: 2, depth: 5, heads: {fractions: {rate: 3}}}"
+    config = [pair, "seed=${modern:rate,1}", "output=${modern:depth,1}"]
+    checked = compose_checked(config)
+    assert (checked.seed, checked.output) == (2, 5)
+    checked = compose_checked([*config, "+head._target_=fractions.Fraction", "+head.numerator=1", "+head.denominator=2"])
+    assert (checked.seed, checked.output) == (3, 5)
+
+
 def test_paper_without_default_names_the_key(tree):
     with pytest.raises(InputError, match="depth: expected at dataset.paper.encoders.fractions.depth or"):
         compose_checked(["seed=${paper:depth}"])

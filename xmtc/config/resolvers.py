@@ -9,7 +9,8 @@ The facts stand once, in the dataset's file:
 
 and components interpolate them, so no file exists per pair and a misspelt pair cannot vanish silently.
 
-`${modern:KEY,DEFAULT}`: what the recipe says of this encoder, in `recipe.encoders.<encoder>.KEY`.
+`${modern:KEY,DEFAULT}`: what the recipe says of this encoder, in `recipe.encoders.<encoder>.KEY`, or of this head on
+it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ _ABSENT = object()
 
 
 def encoder_name(root: DictConfig) -> str | None:
-    """The name of the encoder's file: `xmtc.encoders.xmlcnn.XMLCNN` is `xmlcnn`, whatever its YAML is called.
+    """The name of the encoder's file: `xmtc.encoders.xmlcnn.XMLCNN` is `xmlcnn`, whatever its YAML is called."""
+    return _file_name(root, "encoder")
 
-    Reads only `encoder._target_`: asking for the whole encoder would ask this resolver again.
-    """
-    target = OmegaConf.select(root, "encoder._target_", default=None)
+
+def _file_name(root: DictConfig, group: str) -> str | None:
+    """Reads only `_target_`: asking for the whole group would ask this resolver again."""
+    target = OmegaConf.select(root, f"{group}._target_", default=None)
     return target.rsplit(".", 2)[-2] if isinstance(target, str) and "." in target else None
 
 
@@ -39,9 +42,11 @@ def paper(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
 
 
 def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
-    """First of `dataset.modern.KEY`, `recipe.encoders.<encoder>.KEY`, DEFAULT: what was measured to suit this corpus or
-    this encoder."""
-    return _first(_root_, (f"dataset.modern.{key}", f"recipe.encoders.{encoder_name(_root_)}.{key}"), key, default)
+    """First of `dataset.modern.KEY`, `recipe.encoders.<encoder>.heads.<head>.KEY`, `recipe.encoders.<encoder>.KEY`,
+    DEFAULT: what was measured to suit this corpus, this head on this encoder, or this encoder."""
+    encoder = f"recipe.encoders.{encoder_name(_root_)}"
+    places = (f"dataset.modern.{key}", f"{encoder}.heads.{_file_name(_root_, 'head')}.{key}", f"{encoder}.{key}")
+    return _first(_root_, places, key, default)
 
 
 def _first(root: DictConfig, places: tuple[str, ...], key: str, default: Any) -> Any:
