@@ -1,6 +1,8 @@
 """What best.ckpt and last.ckpt hold, and that a run goes on from the latter as if it had not stopped."""
 
 import signal
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -134,3 +136,13 @@ def test_a_disabled_checkpoint_writes_nothing(make_module, fit, tmp_path):
     checkpoints.enabled = False
     checkpoints.on_validation_end(None, None)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_two_processes_the_first_alone_renames(tmp_path, rank):
+    """The second may leave Lightning's barrier while the file still has its temporary name."""
+    trainer = SimpleNamespace(
+        global_step=3, is_global_zero=rank == 0, save_checkpoint=lambda path: Path(path).write_text("whole")
+    )
+    Checkpoints(tmp_path).save_last(trainer)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt" if rank == 0 else ".last.ckpt.tmp"]

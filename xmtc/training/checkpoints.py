@@ -68,16 +68,17 @@ class Checkpoints(Checkpoint):
 
     def save_last(self, trainer) -> None:
         if trainer.global_step != self._saved_step:
-            write(self.folder / "last.ckpt", trainer.save_checkpoint)
+            write(self.folder / "last.ckpt", trainer.save_checkpoint, trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
 
-def write(path: Path, save) -> None:
-    """Lets `save` write a temporary file and renames it."""
+def write(path: Path, save, writes: bool = True) -> None:
+    """Lets `save` write a temporary file and renames it. Where every process calls `save`, one `writes`: the others must
+    not touch the file, which they may see before it has its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     save(str(temporary))
-    if temporary.exists():  # under DDP only rank 0 writes
+    if writes:
         os.replace(temporary, path)
 
 
