@@ -18,7 +18,7 @@ run: $(STAMP) ## train on the built-in corpus with and without a correlation hea
 	$(BIN)/python -m xmtc.report $(SWEEP)
 
 test: $(STAMP) ## run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP) ## check style
 	$(BIN)/python -m ruff check .

@@ -12,6 +12,11 @@ from xmtc.data.vocabulary import Vocabulary
 os.environ["XMTC_OFFLINE"] = "true"  # a test that wants to download says so
 
 
+def pytest_collection_modifyitems(items):
+    """The long ones first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)

@@ -108,7 +108,7 @@ def test_nul_and_a_text_of_ten_megabytes(run, tmp_path):
     ("a.csv", b"text\n1\n", {"delimiter": "ab"}, "delimiter"),
     ("a.pdf", b"%PDF", {}, "cannot tell its format"),
     ("a.txt.gz", b"not gzip", {}, "cannot be read"),
-    ("a.txt.gz", gzip.compress(b"line\n" * 100)[:-12], {}, "cut short"),
+    ("a.txt.gz", gzip.compress(b"line\n" * 100, mtime=0)[:-12], {}, "cut short"),
     ("a.parquet", b"PAR1 but no", {}, "expected a whole Parquet file"),
     ("a.txt", b"x\n", {"k": 0}, "k: expected at least 1"),
     ("a.txt", b"x\n", {"k": None}, "or a threshold"),
