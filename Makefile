@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SWEEP := runs/first-light/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint clean
+.PHONY: help run test faults lint clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -19,6 +19,10 @@ run: $(STAMP) ## train on the built-in corpus with and without a correlation hea
 
 test: $(STAMP) ## run the test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+faults: $(STAMP) ## kill training runs a thousand times and compare what they end with (hours)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where anywhere --log runs/faults.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
 
 lint: $(STAMP) ## check style
 	$(BIN)/python -m ruff check .

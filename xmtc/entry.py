@@ -1,6 +1,6 @@
 """How every Hydra command of xmtc starts and ends: overrides checked first, errors in one line, exit codes kept.
 
-0: done. 2: input or configuration that cannot be used. 130: Ctrl-C.
+0: done. 2: input or configuration that cannot be used. 75: SIGTERM, saved, start it again. 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from xmtc.config import check_command_line, config_dir, register_resolvers
-from xmtc.errors import InputError
+from xmtc.errors import InputError, Preempted
+
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
 
 
 def start(
@@ -40,6 +42,9 @@ def start(
         hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")(task)()
     except InputError as error:
         raise bad_input(program, error) from None
+    except Preempted:
+        print(f"{program}: stopped by SIGTERM; {hint}", file=sys.stderr)
+        raise SystemExit(PREEMPTED) from None
     except KeyboardInterrupt:
         print(f"{program}: interrupted; {hint}", file=sys.stderr)
         raise SystemExit(130) from None
@@ -69,6 +74,7 @@ def quiet_lightning() -> None:
         r".*You have overridden `.*` .* dataloader",
         r"Checkpoint directory .* exists and is not empty",
         r"It is recommended to use `self.log\('(val|test)/.*sync_dist=True",  # our sums are already those of all
+        r"You're resuming from a checkpoint that ended before the epoch ended",  # the sampler goes on where it was
         r"The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

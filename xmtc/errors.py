@@ -6,3 +6,7 @@ class InputError(Exception):
 
     Entry points print that line without a traceback and exit with code 2.
     """
+
+
+class Preempted(Exception):
+    """SIGTERM: a scheduler wants the machine. What was trained is saved; the command ends with exit code 75."""

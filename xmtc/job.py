@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config import compose_checked
+from xmtc.data.files import locked
 from xmtc.errors import InputError
 
 log = logging.getLogger("xmtc")
 # what may be changed when a run is continued; anything else would be another run
 RESUMABLE = (
-    "trainer.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
+    "trainer.", "checkpoints.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
     "data.workers", "prepare_workers", "offline=", "test=",
 )  # fmt: skip
 
@@ -58,16 +61,29 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
         from xmtc.training.session import session
 
         folder.mkdir(parents=True, exist_ok=True)
-        if not plain["resume"] and rank_zero_only.rank == 0:
-            _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
-            _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
-        result = session(plain, folder, names)
+        first = rank_zero_only.rank == 0
+        with alone(folder) if first else nullcontext():
+            if first and not plain["resume"]:
+                _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+                _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
+            result = session(plain, folder, names)
         part = "test" if plain["test"] else "validation"
         log.info("%s: %s", part, " ".join(f"{k} {100 * result[part][k]:.2f}" for k in ("P@1", "P@3", "P@5", "nDCG@5")))
         log.info("run directory: %s", folder)
         return result
     print(OmegaConf.to_yaml(config, resolve=True))
     return None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Two runs in one directory would write each other's checkpoints."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / ".lock", waits=False))
+        except BlockingIOError:
+            raise InputError(f"{folder}: another run is at work in this directory; wait for it, or stop it") from None
+        yield
 
 
 def run(overrides: list[str] = ()) -> dict:

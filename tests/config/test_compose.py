@@ -85,7 +85,7 @@ def test_modern_reads_the_recipe_of_a_head_on_an_encoder(tree):
     config = [pair, "seed=${modern:rate,1}", "output=${modern:depth,1}"]
     checked = compose_checked(config)
     assert (checked.seed, checked.output) == (2, 5)
-    checked = compose_checked([*config, "+head._target_=fractions.Fraction", "+head.numerator=1", "+head.denominator=2"])
+    checked = compose_checked([*config, "+head={_target_: fractions.Fraction, numerator: 1, denominator: 2}"])
     assert (checked.seed, checked.output) == (3, 5)
 
 

@@ -62,17 +62,21 @@ def test_command_line_error_is_one_line_and_exit_code_2(small):
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_a_resumable_checkpoint(small, tmp_path):
-    process = command(*small, "encoder=bow", "head=none", "encoder.embedding.size=16", "recipe.max_epochs=100000")
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_leaves_a_resumable_checkpoint(small, tmp_path, number, code):
+    endless = ("recipe.max_epochs=100000", "recipe.validation.patience=null")
+    process = command(*small, "encoder=bow", "head=none", "encoder.embedding.size=16", *endless)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/*/*/curves.csv")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
-    assert process.returncode == 130
     (folder,) = tmp_path.glob("runs/*/*/*")
-    assert (folder / "checkpoints" / "last.ckpt").exists()
+    with pytest.raises(InputError, match="another run is at work"):
+        xmtc.run([f"resume={folder}"])
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "resume=RUN_DIR" in errors and "Traceback" not in errors
     import torch
 
     step = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]

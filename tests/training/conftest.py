@@ -66,6 +66,33 @@ def batches(bag_batch):
     return made
 
 
+class Batches(pl.LightningDataModule):
+    """Goes on in the middle of an epoch, as XMTCData does."""
+
+    def __init__(self, train, validation):
+        super().__init__()
+        self.train, self.validation, self.done = train, validation, 0
+
+    def train_dataloader(self):
+        return DataLoader(self.train, batch_size=None, sampler=self)
+
+    def __iter__(self):
+        done, self.done = self.done, 0
+        yield from range(done, len(self.train))
+
+    def __len__(self):
+        return len(self.train)
+
+    def val_dataloader(self):
+        return DataLoader(self.validation, batch_size=None) if self.validation else []
+
+    def state_dict(self):
+        return {"done": self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % len(self.train)}
+
+    def load_state_dict(self, state):
+        self.done = state["done"]
+
+
 @pytest.fixture
 def fit(batches, tmp_path):
     """`fit(module, *callbacks, max_epochs=2)`: trains on `batches` and validates on the first two."""
@@ -78,8 +105,8 @@ def fit(batches, tmp_path):
             enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks), num_sanity_val_steps=0,
             default_root_dir=tmp_path, callbacks=[*callbacks],
         )  # fmt: skip
-        train, validation = DataLoader(batches, batch_size=None), DataLoader(batches[:2], batch_size=None)
-        trainer.fit(module, train, validation if validate else None, ckpt_path=ckpt_path, weights_only=True)
+        data = Batches(batches, batches[:2] if validate else [])
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
     return run

@@ -1,5 +1,6 @@
 """What best.ckpt and last.ckpt hold, and that a run goes on from the latter as if it had not stopped."""
 
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,9 +9,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from xmtc.errors import Preempted
 from xmtc.training.averaging import RunningMean
-from xmtc.training.checkpoints import Checkpoints, load_best, write
+from xmtc.training.checkpoints import Checkpoints, load_best
 from xmtc.training.clipping import AdaptiveClipping
+from xmtc.training.kept import write
 from xmtc.training.module import XMTCModule
 
 
@@ -86,7 +89,7 @@ def test_a_resumed_run_still_knows_its_best_score(make_module, fit, tmp_path):
 
 def test_nothing_temporary_is_left_and_a_failed_write_keeps_the_old_file(make_module, fit, tmp_path):
     fit(make_module(), Checkpoints(tmp_path / "kept"))
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"best.ckpt", "last.ckpt", "hashes"}
 
     def fails(path):
         with open(path, "w") as file:
@@ -100,22 +103,28 @@ def test_nothing_temporary_is_left_and_a_failed_write_keeps_the_old_file(make_mo
     assert file.read_text() == "whole"
 
 
-def test_interrupted_within_an_evaluation_last_holds_the_raw_weights(make_module, fit, steps, tmp_path, monkeypatch):
-    """Ctrl-C; Lightning ends the process and ignores further signals, which later tests should not inherit."""
+@pytest.fixture
+def handlers():
+    """Lightning ends the process and ignores further signals, which later tests should not inherit."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_interrupted_within_an_evaluation_last_holds_the_raw_weights(
+    make_module, fit, steps, tmp_path, monkeypatch, handlers
+):
     validate = XMTCModule.validation_step
-    handler = signal.getsignal(signal.SIGINT)
 
     def interrupted(self, batch, number):
         if 4 in steps.weights:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         validate(self, batch, number)
 
     monkeypatch.setattr(XMTCModule, "validation_step", interrupted)
-    try:
-        with pytest.raises(SystemExit):
-            fit(make_module(), steps, RunningMean(0, 1), Checkpoints(tmp_path))
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with pytest.raises(SystemExit):
+        fit(make_module(), steps, RunningMean(0, 1), Checkpoints(tmp_path))
     content = load(tmp_path / "last.ckpt")
     assert content["global_step"] == 4
     for name, weight in steps.weights[4].items():
@@ -124,11 +133,60 @@ def test_interrupted_within_an_evaluation_last_holds_the_raw_weights(make_module
     torch.testing.assert_close(average, sum(steps.weights[s]["decoder.weight"] for s in range(5)) / 5)
 
 
+class Signal(pl.Callback):
+    """Sends a signal within a step or an evaluation, `times` times."""
+
+    def __init__(self, number, hook, step, times=1):
+        self.number, self.step, self.left = number, step, times
+        setattr(self, hook, self.send)
+
+    def send(self, trainer, *_):
+        while trainer.global_step == self.step and self.left:
+            self.left -= 1
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number, error", [(signal.SIGINT, SystemExit), (signal.SIGTERM, Preempted)])
+@pytest.mark.parametrize(
+    "hook, step", [("on_before_optimizer_step", 2), ("on_validation_batch_start", 2), ("on_validation_batch_end", 4)]
+)
+def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bits(
+    make_module, fit, steps, tmp_path, handlers, number, error, hook, step
+):
+    """An evaluation that was cut is made again, whole."""
+    whole = Checkpoints(tmp_path / "whole")
+    straight = make_module()
+    fit(straight, steps, whole)
+    with pytest.raises(error):
+        fit(make_module(), Signal(number, hook, step), Checkpoints(tmp_path / "cut"))
+    saved = load(tmp_path / "cut" / "last.ckpt")["global_step"]
+    assert saved == (step + 1 if "optimizer" in hook else step)
+    resumed, again, seen = make_module(), Checkpoints(tmp_path / "cut"), type(steps)()
+    fit(resumed, again, seen, ckpt_path=tmp_path / "cut" / "last.ckpt")
+    torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
+    assert (again.best_step, again.best_score) == (whole.best_step, whole.best_score)
+    assert set(seen.evaluated) == {at for at in steps.evaluated if at >= (step if "validation" in hook else step + 1)}
+
+
+def test_a_second_ctrl_c_stops_at_once_and_saves_nothing(make_module, fit, tmp_path, handlers):
+    with pytest.raises(SystemExit):
+        fit(make_module(), Signal(signal.SIGINT, "on_before_optimizer_step", 2, times=2), Checkpoints(tmp_path))
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 def test_time_alone_saves_between_evaluations(make_module, fit, tmp_path):
     checkpoints, seen = Checkpoints(tmp_path, minutes=0), []
     checkpoints.save_last = lambda trainer: seen.append(trainer.global_step)
     fit(make_module(), checkpoints, validate=False, max_epochs=1)
-    assert seen == [1, 2, 3, 4, 5, 5]
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def test_steps_bound_the_age_too(make_module, fit, tmp_path):
+    checkpoints, seen = Checkpoints(tmp_path, minutes=None, steps=2), []
+    save = checkpoints.save_last
+    checkpoints.save_last = lambda trainer: (seen.append(trainer.global_step), save(trainer))
+    fit(make_module(), checkpoints)
+    assert seen == [2, 4, 6, 8, 10]
 
 
 def test_a_disabled_checkpoint_writes_nothing(make_module, fit, tmp_path):
@@ -145,4 +203,5 @@ def test_of_two_processes_the_first_alone_renames(tmp_path, rank):
         global_step=3, is_global_zero=rank == 0, save_checkpoint=lambda path: Path(path).write_text("whole")
     )
     Checkpoints(tmp_path).save_last(trainer)
-    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt" if rank == 0 else ".last.ckpt.tmp"]
+    files = {file.name for file in tmp_path.iterdir()}
+    assert files == ({"last.ckpt", "hashes"} if rank == 0 else {".last.ckpt.tmp"})

@@ -28,6 +28,8 @@ TYPES: dict[str, Any] = {
     "data.bucketing": bool,
     "data.workers": int,
     "data.limit": int | None,
+    "checkpoints.minutes": int | float | None,
+    "checkpoints.steps": int | None,
     "dataset.name": str,
     "dataset.validation_size": int | float,
     "dataset.length": int | None,
@@ -50,8 +52,15 @@ TYPES: dict[str, Any] = {
     "recipe.lcenet.zero_init": bool,
 }
 
-AT_LEAST_ONE = ("data.batch_size", "data.evaluation_batch_size", "data.limit", "prepare_workers", "recipe.max_epochs")
-NOT_NEGATIVE = ("seed", "data.workers", "data.validation_size")
+AT_LEAST_ONE = (
+    "checkpoints.steps",
+    "data.batch_size",
+    "data.evaluation_batch_size",
+    "data.limit",
+    "prepare_workers",
+    "recipe.max_epochs",
+)
+NOT_NEGATIVE = ("seed", "checkpoints.minutes", "data.workers", "data.validation_size")
 
 
 def check_plain(config: dict) -> None:

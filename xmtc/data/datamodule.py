@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader
 
 from xmtc.data.collate import Documents, Layout
+from xmtc.data.loader import Loader
 from xmtc.data.sampler import EvaluationSampler, TrainingSampler
 from xmtc.data.store import Store
 from xmtc.data.text import Text
@@ -52,6 +52,7 @@ class XMTCData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.evaluation_batch_size = evaluation_batch_size or batch_size
         self.bucketing, self.workers = bucketing, workers
+        self._resumed: dict | None = None  # where in which epoch a checkpoint was written
         train, validation = self._split(validation_size)
         parts = store.parts
         held = parts["validation"] if "validation" in parts else parts["train"]
@@ -84,27 +85,37 @@ class XMTCData(pl.LightningDataModule):
         """(L,) int64: training documents of each label, validation documents left out."""
         return np.bincount(self.train.gold().ids.numpy(), minlength=self.store.num_labels)
 
-    def _loader(self, documents: Documents, sampler) -> DataLoader:
+    def _loader(self, documents: Documents, sampler) -> Loader:
         pin = self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator"
-        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
-        return DataLoader(documents, batch_size=None, sampler=sampler, pin_memory=pin, **workers)
+        return Loader(documents, sampler, self.workers, pin)
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Loader:
         lengths = self.train.lengths() if self.bucketing else None
         rank, processes = self._place()
         if len(self.train) < processes:
             raise InputError(f"trainer.devices: {processes} processes for {len(self.train)} training documents")
-        sampler = TrainingSampler(len(self.train), self.batch_size, self.seed, rank, processes, lengths)
-        return self._loader(self.train, sampler)
+        self._order = TrainingSampler(len(self.train), self.batch_size, self.seed, rank, processes, lengths)
+        if self._resumed:
+            self._order.begin(**self._resumed)
+            self._resumed = None
+        return self._loader(self.train, self._order)
 
-    def _evaluation(self, documents: Documents) -> DataLoader:
+    def state_dict(self) -> dict:
+        """Lightning saves it with the checkpoint. Steps that the loop has done: those fetched ahead do not count."""
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        return {"epoch": self._order.epoch, "steps": done}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._resumed = state
+
+    def _evaluation(self, documents: Documents) -> Loader:
         return self._loader(documents, EvaluationSampler(len(documents), self.evaluation_batch_size, *self._place()))
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> Loader:
         return self._evaluation(self.validation)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> Loader:
         return self._evaluation(self.test)

@@ -49,11 +49,12 @@ def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[Non
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time, the others wait. The lock's file is gone afterwards."""
+def locked(path: Path, waits: bool = True) -> Iterator[None]:
+    """One process at a time, the others wait, or get a BlockingIOError. The file is gone afterwards, and the lock
+    of a process that died is free."""
     while True:
         file = open(path, "w")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         if _is_still(file, path):
             break
         file.close()  # who had the lock before has removed its file: others may lock a new one

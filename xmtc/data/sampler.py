@@ -19,7 +19,11 @@ class TrainingSampler(Sampler):
     def __init__(self, size, batch_size, seed, rank=0, world_size=1, lengths: np.ndarray | None = None, window=50):
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.rank, self.world_size, self.lengths, self.window = rank, world_size, lengths, window
-        self.epoch = 0
+        self.epoch = self.done = 0
+
+    def begin(self, epoch: int, steps: int) -> None:
+        """The next round goes on behind the first `steps` steps of that epoch; behind its last, with the next epoch."""
+        self.epoch, self.done = (epoch, steps) if steps < len(self) else (epoch + 1, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch."""
@@ -41,7 +45,8 @@ class TrainingSampler(Sampler):
                 piece = order[start : start + window]
                 order[start : start + window] = piece[np.argsort(self.lengths[piece], kind="stable")]
             random.shuffle(steps)
-        for step in steps[steps < len(self)]:
+        done, self.done = self.done, 0
+        for step in steps[steps < len(self)][done:]:
             batch = order[step * together : (step + 1) * together]
             yield np.array_split(batch, self.world_size)[self.rank]
 

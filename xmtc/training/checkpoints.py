@@ -1,34 +1,40 @@
 """`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights that scored best on validation.
 
-Both are written to a temporary name and renamed. `best.ckpt` holds the weights that were evaluated (the average, if
-there is one) and nothing else; both load with `weights_only=True`.
+`best.ckpt` holds the weights that were evaluated (the average, if there is one) and nothing else; both load with
+`weights_only=True`. `last.ckpt` is written at the start of a step or at the end of training only, where everything that
+a run consists of is between two steps: what goes on from it is what would have gone on.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.states import TrainerFn
 
+from xmtc.errors import InputError
 from xmtc.training.averaging import Averaging
+from xmtc.training.kept import BEST, LAST, is_whole, write
+from xmtc.training.stopping import Stopping, error
 
 
 class Checkpoints(Checkpoint):
-    """monitor: validation metric, larger is better. minutes: how old `last.ckpt` may get (with Adam's state it is three
-    times the model, too much for every evaluation of a large one). Several processes, whose clocks may disagree, write
-    it at every evaluation."""
+    """monitor: validation metric, larger is better. minutes, steps: how old `last.ckpt` may get (with Adam's state
+    it is three times the model, too much for every step); null for no bound."""
 
-    def __init__(self, folder: Path, monitor: str = "val/nDCG@5", minutes: float = 5):
-        self.folder, self.monitor, self.minutes = Path(folder), monitor, minutes
+    def __init__(self, folder: Path, monitor: str = "val/nDCG@5", minutes: float | None = 5, steps: int | None = None):
+        self.folder, self.monitor, self.minutes, self.steps = Path(folder), monitor, minutes, steps
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.enabled = True
+        self.stopping = Stopping()
         self._saved_at, self._saved_step = time.monotonic(), None
-        self._stepped = False
+        self._stepped_at = 0  # the step after the last batch that was one: between the others gradients are collected
+        self._evaluating = self._stopped = False
+        self._resumed: dict | None = None
 
     def state_dict(self) -> dict:
         return {"best_score": self.best_score, "best_step": self.best_step}
@@ -37,6 +43,7 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_step = state["best_score"], state["best_step"]
 
     def on_validation_end(self, trainer, module) -> None:
+        self._evaluating = False
         if not self.enabled or trainer.sanity_checking:
             return
         score = float(trainer.callback_metrics[self.monitor])
@@ -47,43 +54,77 @@ class Checkpoints(Checkpoint):
             weights = module.execution.whole_state(weights)
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
-                write(self.folder / "best.ckpt", lambda path: torch.save(content, path))
-        if trainer.state.fn == pl.trainer.states.TrainerFn.FITTING and (trainer.world_size > 1 or self._due()):
+                write(self.folder / BEST, lambda path: torch.save(content, path))
+
+    def on_train_start(self, trainer, module) -> None:
+        self.stopping.listen()
+        self._stepped_at = self._saved_step = trainer.global_step
+        if self._resumed:
+            # the step that was about to begin counts as ready: it will be counted again
+            progress = trainer.fit_loop.epoch_loop.batch_progress
+            progress.total.ready = progress.total.completed
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+        if self._resumed:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = self._resumed["batches_that_stepped"]
+            self._resumed = None
+        if not self.enabled or trainer.global_step != self._stepped_at:
+            return
+        save, number = self.stopping.agreed(trainer, self._due(trainer))
+        self._stop_if(number)
+        if save:
             self.save_last(trainer)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        self._stepped = True
-        if trainer.world_size == 1 and self._due():
-            self.save_last(trainer)
+        accumulated = trainer.fit_loop.epoch_loop._should_accumulate()
+        self._stepped_at = None if accumulated else trainer.global_step
 
-    def _due(self) -> bool:
-        return time.monotonic() - self._saved_at > 60 * self.minutes
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self.enabled:
+            return
+        self._evaluating = True
+        self._stop_if(self.stopping.agreed(trainer, False)[1])
+
+    def _stop_if(self, number: int) -> None:
+        if number:
+            self._stopped = True
+            raise error(number)
+
+    def _due(self, trainer) -> bool:
+        old = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
+        far = self.steps is not None and trainer.global_step - (self._saved_step or 0) >= self.steps
+        return old or far
 
     def on_train_end(self, trainer, module) -> None:
         self.save_last(trainer)
 
     def on_exception(self, trainer, module, exception) -> None:
-        if isinstance(exception, KeyboardInterrupt) and self._stepped and self.enabled:
+        """Behind averaging's, which has put the raw weights back by now."""
+        if self._stopped:
             self.save_last(trainer)
+
+    def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
+        loops = checkpoint["loops"]["fit_loop"]
+        checkpoint["batches_that_stepped"] = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+        if self._evaluating:
+            # Lightning would go on with the evaluation's next batch, without the sums of those before
+            progress = loops["epoch_loop.val_loop.batch_progress"]
+            for part in ("total", "current"):
+                progress[part] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+    def on_load_checkpoint(self, trainer, module, checkpoint: dict) -> None:
+        self._resumed = checkpoint
 
     def save_last(self, trainer) -> None:
         if trainer.global_step != self._saved_step:
-            write(self.folder / "last.ckpt", trainer.save_checkpoint, trainer.is_global_zero)
+            write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-
-
-def write(path: Path, save, writes: bool = True) -> None:
-    """Lets `save` write a temporary file and renames it. Where every process calls `save`, one `writes`: the others must
-    not touch the file, which they may see before it has its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save(str(temporary))
-    if writes:
-        os.replace(temporary, path)
 
 
 def load_best(folder: Path, module: pl.LightningModule) -> dict:
     """Loads the best weights into the module; returns {step, score, monitor}."""
-    content = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    if not is_whole(folder / BEST):
+        raise InputError(f"{folder / BEST}: missing or damaged (its SHA-256 is not listed in {folder / 'hashes'})")
+    content = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(module.execution.own_state(content.pop("state_dict")))
     return content

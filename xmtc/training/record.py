@@ -37,17 +37,19 @@ class Record(pl.Callback):
     def __init__(self, path: Path):
         self.path = Path(path)
         self.seconds = self.training_seconds = 0.0
+        self._fit_from = self._mark = time.monotonic()
         self.documents = 0
         self._loss, self._steps = 0.0, 0
         self._rows: list[dict] = []
 
     def state_dict(self) -> dict:
-        names = ("seconds", "training_seconds", "documents")
+        names = ("seconds", "training_seconds", "documents", "_loss", "_steps")
         return {name: getattr(self, name) for name in names} | {"rows": self._rows}
 
     def load_state_dict(self, state: dict) -> None:
         self._rows = state.pop("rows")
         self.__dict__.update(state)
+        self._fit_from = time.monotonic() - self.seconds
 
     @property
     def documents_per_second(self) -> float:
@@ -65,7 +67,7 @@ class Record(pl.Callback):
                 f"the loss is {float(loss)} at step {trainer.global_step}: lower recipe.optimizer.lr, set"
                 " recipe.clipping, or use trainer.precision=32-true"
             )
-        self._loss = self._loss + loss
+        self._loss = loss + self._loss  # after a resume on another device too
         self._steps += 1
         self.documents += len(batch) * trainer.world_size
         now = time.monotonic()

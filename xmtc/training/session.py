@@ -20,9 +20,11 @@ from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, load_best
+from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
 from xmtc.training.provenance import provenance
+from xmtc.training.random_state import RandomState
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.start_from import start_from
 
@@ -41,11 +43,10 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     built = build(config)
     if config["init_from"]:
         start_from(Path(config["init_from"]), built)
-    resumed = folder / "checkpoints" / "last.ckpt" if config["resume"] else None
-    if resumed is not None and not resumed.exists():
-        raise InputError(f"resume: {folder} has no checkpoints/last.ckpt to go on from")
+    resumed = newest(folder / "checkpoints") if config["resume"] else None
     parameters = sum(p.numel() for p in built.module.parameters())
-    record, checkpoints = Record(folder / "curves.csv"), Checkpoints(folder / "checkpoints", MONITOR)
+    record = Record(folder / "curves.csv")
+    checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
     trainer = _trainer(config, folder, record, checkpoints)
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
@@ -55,7 +56,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     before = _resumed_steps(folder) if resumed else []
     started = _step_of(resumed) if resumed else None
     try:
-        trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
+        with checkpoints.stopping.listening():
+            trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
         steps = trainer.global_step
         if not _validated_at(record, steps):
             trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
@@ -107,7 +109,7 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
 def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints) -> pl.Trainer:
     recipe = config["recipe"]
     patience = recipe["validation"]["patience"]
-    callbacks = [record, checkpoints]
+    callbacks = [record, checkpoints, RandomState()]
     for part in ("clipping", "averaging"):
         if recipe[part]:
             callbacks.append(make(recipe[part]))

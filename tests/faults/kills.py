@@ -1,0 +1,150 @@
+"""Kills training runs with SIGKILL until they end all the same, and compares them with a run that was left alone.
+
+    python -m tests.faults.kills --kills 200 --seed 0 [--where anywhere|writing] [--log FILE]
+
+Children are forked behind the imports, so that a life is short and most kills hit the run itself. `anywhere` kills
+after a random time; `writing` within the writing of a checkpoint: before, between or behind its renames and syncs, or
+with half of the file written. The last line is JSON; each finished run is a line of FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import xmtc
+from tests.system.contents import contents, difference
+from xmtc.training import (
+    kept,
+    session,  # noqa: F401  here, not in every child
+)
+
+TRAINING = (
+    "dataset=toy", "dataset.source.train=160", "dataset.source.validation=40", "dataset.source.test=41", "logger=csv",
+    "embedding.size=16", "prepare_workers=1", "encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4",
+    "data.batch_size=16", "recipe.max_epochs=3", "recipe.validation.interval=7", "recipe.validation.epochs=null",
+    "checkpoints.steps=1",
+    "+recipe.averaging={_target_: xmtc.training.averaging.RunningMean, start_epoch: 1, every: 2}",
+    "+recipe.clipping={_target_: xmtc.training.clipping.AdaptiveClipping}",
+)  # fmt: skip
+
+
+def live(folder: Path, cache: Path, die_at: int | None, half: bool) -> int:
+    """One life of the run in `folder`, in a child process; its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        errors = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(quiet, 1), os.dup2(errors, 2)
+        if die_at is not None:
+            die_while_writing(die_at, half)
+        checkpoints = folder / "checkpoints"
+        if any((checkpoints / name).exists() for name in (kept.LAST, kept.PREVIOUS)):
+            xmtc.run([f"resume={folder}"])
+        else:
+            xmtc.run([*TRAINING, f"paths.cache_dir={cache}", f"hydra.run.dir={folder}"])
+        status = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def die_while_writing(at: int, half: bool) -> None:
+    """The `at`-th boundary within kept.write is this process's last."""
+    left = [at]
+
+    def boundary(function, before):
+        def wrapped(*arguments):
+            left[0] -= 1
+            if before and left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = function(*arguments)
+            if left[0] <= 0:
+                if half and function is kept.sha256:
+                    os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        return wrapped
+
+    before = at % 2 == 0
+    kept._sync = boundary(kept._sync, before)
+    kept._write_list = boundary(kept._write_list, before)
+    kept.os = type("os", (), {**vars(os), "replace": staticmethod(boundary(os.replace, before))})
+
+
+def lives(folder: Path, cache: Path, choose: random.Random, where: str, longest: float) -> int:
+    """Runs and kills until the run has ended; how often it was killed."""
+    kills = 0
+    while True:
+        die_at = choose.randrange(1, 60) if where == "writing" else None
+        pid = live(folder, cache, die_at, choose.random() < 0.3)
+        if where == "anywhere":
+            end = time.monotonic() + choose.uniform(0.05, 1.1) * longest
+            while time.monotonic() < end and os.waitpid(pid, os.WNOHANG) == (0, 0):
+                time.sleep(0.005)
+            else:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    return kills
+        _, status = os.waitpid(pid, 0)
+        if not os.WIFSIGNALED(status):
+            if os.waitstatus_to_exitcode(status):
+                raise SystemExit(f"a life ended with an error:\n{folder.with_suffix('.log').read_text()[-3000:]}")
+            return kills
+        kills += 1
+
+
+def alone(folder: Path, cache: Path) -> None:
+    _, status = os.waitpid(live(folder, cache, None, False), 0)
+    if status:
+        raise SystemExit(f"the run that nobody killed failed:\n{folder.with_suffix('.log').read_text()[-3000:]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--where", choices=("anywhere", "writing"), default="anywhere")
+    parser.add_argument("--log", type=Path)
+    options = parser.parse_args()
+    choose, total, runs, different = random.Random(options.seed), 0, 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        alone(base / "first", base / "cache")  # makes the store
+        started = time.monotonic()
+        alone(base / "whole", base / "cache")
+        longest, wanted = time.monotonic() - started, contents(base / "whole")
+        while total < options.kills:
+            folder = base / f"run{runs}"
+            kills = lives(folder, base / "cache", choose, options.where, longest)
+            found = difference(contents(folder), wanted)
+            total, runs, different = total + kills, runs + 1, different + bool(found)
+            line = json.dumps({"seed": options.seed, "where": options.where, "kills": kills, "difference": found})
+            print(line, flush=True)
+            if options.log:
+                with open(options.log, "a") as file:
+                    file.write(line + "\n")
+            shutil.rmtree(folder)
+    print(json.dumps({"where": options.where, "kills": total, "runs": runs, "different": different}))
+    raise SystemExit(bool(different))
+
+
+if __name__ == "__main__":
+    main()

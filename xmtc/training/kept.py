@@ -1,0 +1,96 @@
+"""Checkpoint files that survive a kill at any moment and tell when they are damaged.
+
+A checkpoint is written to a temporary name and synced; its SHA-256 joins the list `hashes`; the one before becomes
+`previous.ckpt`; then it gets its name. Whichever of these steps was the last, a file whose hash is listed is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from xmtc.errors import InputError
+
+log = logging.getLogger(__name__)
+LAST, PREVIOUS, BEST, HASHES = "last.ckpt", "previous.ckpt", "best.ckpt", "hashes"
+
+
+def temporary_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
+    """Lets `save` write a temporary file and gives it its name. Where every process calls `save`, one `writes`: the
+    others must not touch the file, which they may see before it has its name. A `last.ckpt` leaves its forerunner as
+    `previous.ckpt`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_of(path)
+    save(str(temporary))
+    if not writes:
+        return
+    _sync(temporary)
+    listed = _listed(path.parent)  # several: a kill before the rename leaves an older file under this name
+    _write_list(path.parent, {**listed, path.name: [sha256(temporary), *listed.get(path.name, [])[:7]]})
+    if path.name == LAST and path.exists():
+        os.replace(path, path.with_name(PREVIOUS))
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the file is as it was written. One of a run without a list counts as whole."""
+    listed = _listed(path.parent)
+    if not path.exists() or not listed:
+        return path.exists()
+    return sha256(path) in listed.get(LAST if path.name == PREVIOUS else path.name, [])
+
+
+def newest(folder: Path) -> Path:
+    """`last.ckpt`, or, loudly, `previous.ckpt` where that is missing or damaged."""
+    last, previous = folder / LAST, folder / PREVIOUS
+    if is_whole(last):
+        return last
+    if not last.exists() and not previous.exists():
+        raise InputError(f"resume: {folder.parent} has no checkpoints/{LAST} to go on from")
+    why = "is damaged" if last.exists() else "is missing"
+    if not is_whole(previous):
+        raise InputError(
+            f"resume: {last} {why} and there is no whole {PREVIOUS}; init_from={folder.parent} may still work"
+        )
+    log.warning("%s %s: going on from %s, which is older", last, why, PREVIOUS)
+    return previous
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listed(folder: Path) -> dict[str, list[str]]:
+    """Name -> the hashes it may have, newest first."""
+    listed: dict[str, list[str]] = {}
+    path = folder / HASHES
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        digest, _, name = line.partition("  ")
+        listed.setdefault(name, []).append(digest)
+    return listed
+
+
+def _write_list(folder: Path, listed: dict[str, list[str]]) -> None:
+    temporary = temporary_of(folder / HASHES)
+    lines = [f"{digest}  {name}\n" for name, digests in sorted(listed.items()) for digest in digests]
+    temporary.write_text("".join(lines))
+    _sync(temporary)
+    os.replace(temporary, folder / HASHES)
+
+
+def _sync(path: Path) -> None:
+    """On the disk, not only in the system's memory: a rename must not overtake what it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
