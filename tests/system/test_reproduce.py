@@ -1,0 +1,51 @@
+"""A run made again from its own directory, and what is said where something changed."""
+
+import json
+
+import pytest
+
+import xmtc
+from xmtc.errors import InputError
+from xmtc.reproduce import compare, describe, main, reproduce
+
+
+@pytest.mark.slow
+def test_the_same_bits_again(finished, tmp_path, capfd):
+    _, folder = finished
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--output", str(tmp_path / "again")])
+    assert ended.value.code == 0
+    assert "the same predictions and scores, to the bit" in capfd.readouterr().out
+    assert (tmp_path / "again" / "metrics.json").exists()
+    with pytest.raises(InputError, match="--output.*exists already"):
+        reproduce(folder, tmp_path / "again")
+
+
+def test_another_seed_and_a_changed_circumstance_are_named(finished, train, tmp_path):
+    _, folder = finished
+    _, other = train("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "recipe.max_epochs=3")
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["provenance"]["torch"] = "0.1"
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    found = compare(folder, other)
+    assert not found["same"] and found["circumstances"]["torch"][1] == "0.1"
+    assert found["first_row"] is not None and 0 <= found["documents"] < 1
+    said = describe(found)
+    assert "torch: " in said and "0.1 now" in said and "differs first at step" in said and "%" in said
+
+
+def test_a_folder_that_is_no_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path)])
+    assert ended.value.code == 2 and "no finished run" in capsys.readouterr().err
+
+
+def test_one_and_no_loader_process_give_the_same_bytes(train):
+    """Nothing of a run depends on who loads its batches, nor on the second time it is run."""
+    options = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4")
+    files = []
+    for workers in (0, 0, 1):
+        _, folder = train(*options, f"data.workers={workers}")
+        files.append((folder / "predictions.npz").read_bytes())
+    assert files[0] == files[1] == files[2]
+    assert xmtc.load(folder)

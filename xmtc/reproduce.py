@@ -1,0 +1,115 @@
+"""`python -m xmtc.reproduce RUN_DIR`: makes a finished run again from what it wrote down, and says what differs.
+
+The same command, seed, data and number of threads on the same kind of machine give the same bits on a CPU. Where code,
+versions, device or data have changed since, that is named beside the difference of the scores. Exit code 0: same
+predictions to the bit; 1: something differs; 2: input that cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from xmtc.data.lists import read_lists
+from xmtc.entry import bad_input
+from xmtc.errors import InputError
+
+CIRCUMSTANCES = (
+    "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "resumed_from_step",
+)  # fmt: skip
+
+
+def reproduce(run: str | Path, output: str | Path | None = None) -> dict:
+    """Runs it again in `output` (RUN_DIR-again by default) and returns `compare`'s answer. InputError: no finished run,
+    an output that exists, or a second run that failed."""
+    run = Path(run)
+    output = Path(output) if output else run.with_name(f"{run.name}-again")
+    if not (run / "metrics.json").exists() or not (run / "overrides.yaml").exists():
+        raise InputError(f"{run}: no finished run (metrics.json and overrides.yaml)")
+    if output.exists():
+        raise InputError(f"--output: {output} exists already")
+    overrides = [str(word) for word in OmegaConf.load(run / "overrides.yaml")]
+    kept = [word for word in overrides if not word.startswith(("hydra.run.dir=", "logger"))]
+    command = [sys.executable, "-m", "xmtc.run", *kept, "logger=csv", f"hydra.run.dir='{output.absolute()}'"]
+    if subprocess.run(command).returncode:
+        raise InputError(f"the second run failed; {output} holds what it left")
+    return compare(run, output)
+
+
+def compare(run: Path, again: Path) -> dict:
+    """{same: bool, circumstances: {name: [then, now]}, scores: {name: [then, now]}, documents: share whose five best
+    labels are the same, first_row: step of the first differing row of curves.csv or None}."""
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (run, again))
+    part = "test" if first["test"] else "validation"
+    scores = {
+        name: [value, second[part].get(name)] for name, value in first[part].items() if value != second[part].get(name)
+    }
+    born = {
+        name: [first["provenance"].get(name), second["provenance"].get(name)]
+        for name in CIRCUMSTANCES
+        if first["provenance"].get(name) != second["provenance"].get(name)
+    }
+    file = "predictions.npz" if first["test"] else "predictions_validation.npz"
+    ours, theirs = (read_lists(folder / file) for folder in (run, again))
+    shape = ours.labels.shape == theirs.labels.shape
+    same = shape and np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.scores, theirs.scores)
+    alike = float((ours.labels[:, :5] == theirs.labels[:, :5]).all(1).mean()) if shape and len(ours.labels) else 0.0
+    return {
+        "same": same and not scores,
+        "circumstances": born,
+        "scores": scores,
+        "documents": 1.0 if same else alike,
+        "first_row": _first_row(run / "curves.csv", again / "curves.csv"),
+    }
+
+
+def _first_row(ours: Path, theirs: Path) -> int | None:
+    """Step of the first row that differs in more than its seconds."""
+    import csv
+
+    rows = [list(csv.DictReader(open(path, newline=""))) for path in (ours, theirs)]
+    for mine, other in zip(*rows, strict=False):
+        if {**mine, "seconds": ""} != {**other, "seconds": ""}:
+            return int(mine["step"])
+    shorter = min(map(len, rows))
+    longer = max(rows, key=len)
+    return int(longer[shorter]["step"]) if len(longer) > shorter else None
+
+
+def describe(found: dict) -> str:
+    lines = [f"{name}: {then} then, {now} now" for name, (then, now) in found["circumstances"].items()]
+    if found["same"]:
+        return "\n".join([*lines, "the same predictions and scores, to the bit"])
+    for name in ("P@1", "P@5", "nDCG@5"):
+        if name in found["scores"]:
+            then, now = found["scores"][name]
+            lines.append(f"{name}: {100 * then:.4f} then, {100 * now:.4f} now")
+    if found["first_row"] is not None:
+        lines.append(f"curves.csv differs first at step {found['first_row']}")
+    lines.append(f"{100 * found['documents']:.2f} % of the documents have the same five best labels")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    description = "Makes a finished run again from what it wrote down, and says what differs."
+    parser = argparse.ArgumentParser(prog="python -m xmtc.reproduce", description=description)
+    parser.add_argument("run", help="a finished run's directory")
+    parser.add_argument("--output", help="where the second run goes (default: RUN_DIR-again)")
+    options = parser.parse_args(argv)
+    try:
+        found = reproduce(options.run, options.output)
+    except InputError as error:
+        raise bad_input("xmtc.reproduce", error) from None
+    print(describe(found))
+    raise SystemExit(0 if found["same"] else 1)
+
+
+if __name__ == "__main__":
+    main()
