@@ -26,6 +26,7 @@ from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.model import Model
+from xmtc.training.kept import is_whole
 
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"  # of an exported folder
@@ -108,6 +109,8 @@ def _weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: damaged or no safetensors ({str(error)[:120]})") from None
+    if not is_whole(path):  # flipped bits in a tensor would load as other weights
+        raise InputError(f"{path}: damaged or no checkpoint of xmtc (its SHA-256 is not in {path.with_name('hashes')})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:

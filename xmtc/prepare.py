@@ -12,9 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from xmtc.entry import start
 
 
+# Hydra would leave a log file in the folder that the command is given in
+NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line; exit code 2 for a corpus or configuration that cannot be used, with nothing left half-written."""
-    start("xmtc.prepare", _job, sys.argv[1:] if argv is None else argv, ["hydra.run.dir=.", "hydra.output_subdir=null"])
+    start("xmtc.prepare", _job, sys.argv[1:] if argv is None else argv, NO_FOLDER)
 
 
 def _job(config: DictConfig) -> None:

@@ -131,9 +131,18 @@ def test_truncated_checkpoint(copy, kept):
     refused(copy, "best.ckpt: damaged")
 
 
+def test_a_flipped_bit_in_a_weight(copy):
+    path = copy / "checkpoints" / "best.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    refused(copy, "best.ckpt: damaged.*SHA-256")
+
+
 def test_checkpoint_of_another_version_or_model(copy):
     path = copy / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
+    (path.parent / "hashes").unlink()
     torch.save({"weights": 1}, path)
     refused(copy, "holds no state_dict")
     renamed = {name.replace("gather", "collect"): value for name, value in content["state_dict"].items()}

@@ -12,6 +12,7 @@ from xmtc.data.vocabulary import PADDING
 from xmtc.errors import InputError
 from xmtc.execution.base import row_names
 from xmtc.heads.block import FullBlock
+from xmtc.training.kept import is_whole
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ def start_from(run: Path, built) -> None:
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.exists():
         raise InputError(f"init_from: {run} has no checkpoints/best.ckpt")
+    if not is_whole(checkpoint):
+        raise InputError(f"init_from: {checkpoint} is damaged (its SHA-256 is not in {checkpoint.with_name('hashes')})")
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module, store = built.module, built.store
     labels = _matches([line.split("\t")[1] for line in _lines(run / "labels.tsv")], store.labels)
