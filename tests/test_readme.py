@@ -1,7 +1,11 @@
 """What the README tells people to type is accepted, and what it tells of the configuration is there."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,29 @@ def test_every_choice_of_every_group_is_named():
         (row,) = (line for line in table.splitlines() if line.startswith(f"| `{group}` |"))
         for choice in (config_dir() / group).glob("*.yaml"):
             assert f"`{choice.stem}`" in row, f"{group}={choice.stem} is missing from the README"
+
+
+@pytest.mark.slow
+def test_the_tutorial_of_your_own_corpus_runs(tmp_path):
+    (script,) = re.findall(r"^```bash\n(.*?)^```$", README, re.M | re.S)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "XMTC_CACHE": str(tmp_path / "cache"),
+        "WANDB_MODE": "disabled",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = {
+        kind: json.loads((tmp_path / "runs" / kind / "metrics.json").read_text())["test"]
+        for kind in ("folder", "csv", "jsonl")
+    }
+    assert scores["folder"] == scores["csv"] == scores["jsonl"]  # one corpus in three shapes
+    assert scores["csv"]["P@1"] > 0.9
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert set(answer["labels"]) <= {"energy", "trade", "fishery"}
 
 
 @pytest.mark.parametrize("target", ["run", "test"])
