@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 @dataclass
 class Bench:
     """baseline, ours: one call is one repetition. facts: what else belongs in the result (shapes, errors).
-    baseline may be None where the size leaves no room for it.
+    baseline may be None where the size leaves no room for it, both where `facts` say all.
     per_call: things that one call works through; the result then tells things a second instead of seconds."""
 
     baseline: Callable[[], object] | None
-    ours: Callable[[], object]
+    ours: Callable[[], object] | None
     facts: dict = field(default_factory=dict)
     per_call: int | None = None
 
@@ -28,7 +28,7 @@ def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
     ways = {"baseline": bench.baseline, "ours": bench.ours}
     ways = {way: function for way, function in ways.items() if function is not None}
     if only:
-        ways = {only: ways[only]}
+        ways = {way: function for way, function in ways.items() if way == only}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for function in ways.values():
         function()

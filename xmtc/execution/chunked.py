@@ -19,9 +19,10 @@ from xmtc.execution.topk import best
 from xmtc.execution.updates import SGD, Adam, Norms, Update, corrected_eps
 from xmtc.heads.block import CorrelationHead, FullBlock
 
-# numbers of one (B, chunk) tensor: on a CPU half a mebibyte, so that the handful of tensors of a chunk stay in the
-# cache (measured, experiments/LOG.md); on a GPU 32 MiB, so that launches do not count (unmeasured)
-CHUNK_NUMBERS = {"cpu": 2**17, "cuda": 2**23}
+# numbers of one (B, chunk) tensor: on a CPU one mebibyte, measured best of 1/4, 1/2 and 1 (experiments/LOG.md): few
+# operators, and the handful of tensors of a chunk stay in a cache; on a GPU 32 MiB, so that launches do not count
+# (unmeasured)
+CHUNK_NUMBERS = {"cpu": 2**18, "cuda": 2**23}
 SMALLEST, MULTIPLE = 512, 256
 
 

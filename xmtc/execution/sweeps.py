@@ -12,7 +12,8 @@ and their gradients couple the labels. Given all of them, a chunk of labels is c
 numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward). What is
 kept moves with the sweeps where it can: sweep i leaves x_{i-1} in the place of x_{i-2}, so that later sweeps start from
 there, and the last one walks back by taking the spreads away again (16 block products in place of 18 with two blocks,
-dense has 12). Gathered sums, gradients of features and the loss are accumulated in at least float32; chunks go in a fixed order.
+dense has 12). Gathered sums, gradients of features and the loss are accumulated in at least float32; chunks go in a
+fixed order.
 
 `reduce` sums a tensor over processes that hold other labels (execution=sharded); alone it is the identity.
 """
@@ -196,9 +197,7 @@ class Sweeps:
         correction = objective.positive(true, labels) - objective.negative(true)
         return objective.negative(z).sum().double() + torch.where(inside, correction, 0).sum().double()
 
-    def _derivative(
-        self, logits: Tensor, positives: tuple[Tensor, Tensor, Tensor], scale: Tensor | float
-    ) -> Tensor:
+    def _derivative(self, logits: Tensor, positives: tuple[Tensor, Tensor, Tensor], scale: Tensor | float) -> Tensor:
         """(B, l) derivative of the loss by one chunk's logits, times `scale`."""
         objective, z = self.side.objective, logits.to(self.dtype)
         places, labels, inside = positives

@@ -51,6 +51,11 @@ class XMTCModule(pl.LightningModule):
             self.log(f"train/{name}", auxiliary.detach(), batch_size=len(batch))
         return loss
 
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        # Lightning would keep them through the next forward pass and every evaluation
+        self.zero_grad()
+
     def _evaluate(self, batch: Batch) -> None:
         if len(batch) == 0:  # another process still has documents
             if self.execution.collective:
