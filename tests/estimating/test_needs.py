@@ -115,19 +115,16 @@ def test_a_real_failed_allocation_is_recognised():
 
 
 def test_a_run_out_of_memory_ends_in_one_line_with_settings(folder, tmp_path, monkeypatch, caplog):
-    from xmtc.execution.dense import Dense
+    from xmtc.training.module import XMTCModule
 
     caplog.set_level(logging.INFO)
     asked = []
 
-    def too_much(self, encoded, labels):
-        if len(encoded.features) and self.decoder.num_labels > 100:  # the probes are smaller
-            asked.append(1)
-            torch.empty(2**55)
-        return original(self, encoded, labels)
+    def too_much(self, batch, number):
+        asked.append(number)
+        return torch.empty(2**55)
 
-    original = Dense.loss
-    monkeypatch.setattr(Dense, "loss", too_much)
+    monkeypatch.setattr(XMTCModule, "training_step", too_much)
     config = [*SMALL, *BOW, f"paths.cache_dir={folder}", f"paths.runs={tmp_path}"]
     with pytest.raises(InputError, match=r"^out of memory \(.*\): (these would fit: |lower data.batch_size)") as raised:
         xmtc.run(config)

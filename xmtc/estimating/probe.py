@@ -23,6 +23,7 @@ from xmtc.execution.base import Execution
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.heads.block import FullBlock
+from xmtc.training.micro_batches import encode
 
 SMALL = 64  # labels of the smallest probe
 
@@ -55,8 +56,17 @@ class Probe:
     """encoder: the real one, on the device of `batch`. make_side: labels -> (decoder, head), small ones. like: the
     execution whose kind and switches are tried. autocast: a function that makes its context."""
 
-    def __init__(self, encoder: Encoder, batch: Batch, make_side: Callable, like: Execution, autocast: Callable):
+    def __init__(
+        self,
+        encoder: Encoder,
+        batch: Batch,
+        make_side: Callable,
+        like: Execution,
+        autocast: Callable,
+        micro_batch: int | None = None,
+    ):
         self.encoder, self.batch, self.make_side, self.like, self.autocast = encoder, batch, make_side, like, autocast
+        self.micro_batch = micro_batch
         self.chunked = isinstance(like, Chunked)
         self.full = any(isinstance(block, FullBlock) for block in like.head.blocks)
         # the same number of positives whatever the labels, or their count would look like a growth with L
@@ -129,7 +139,7 @@ class Probe:
 
     def loss(self, execution: Execution, processes: int = 1, tracker: Tracker | None = None) -> Tensor:
         """As in a training step. What the encoder made is let go at its end, before the backward pass."""
-        encoded = self.encoder(self.batch)
+        encoded = encode(self.encoder, self.batch, self.micro_batch)
         if tracker and encoded.features.requires_grad:
             encoded.features.register_hook(lambda _: tracker.phase("encoder backward"))
         if tracker:

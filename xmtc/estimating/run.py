@@ -92,7 +92,8 @@ def probe_of(built: Built, config: dict, processes: int) -> tuple[Probe, Sizes]:
 
     batch = typical_batch(built.data.train, documents)
     device = next(module.parameters()).device
-    return Probe(module.encoder, batch.to(device), make_side, execution, autocast_of(config, device.type)), sizes
+    autocast = autocast_of(config, device.type)
+    return Probe(module.encoder, batch.to(device), make_side, execution, autocast, module.micro_batch), sizes
 
 
 def typical_batch(documents, count: int):

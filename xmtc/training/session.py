@@ -108,7 +108,7 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
     if config["trainer"]["accumulate_grad_batches"] != 1:
         raise InputError(
             f"execution.update={update}: every backward pass is a step, so trainer.accumulate_grad_batches must be 1;"
-            " use a larger data.batch_size"
+            " use a larger data.batch_size, with data.micro_batch to encode a part of it at a time"
         )
     if world_size > 1 and not execution.collective:
         raise InputError(f"execution.update={update}: with {world_size} processes use execution=sharded")
