@@ -91,7 +91,10 @@ def probe_of(built: Built, config: dict, processes: int) -> tuple[Probe, Sizes]:
         return module.encoder.make_decoder(labels), make(config["head"], num_labels=labels)
 
     batch = typical_batch(built.data.train, documents)
-    device = next(module.parameters()).device
+    # on the GPU it trains on, if there is one: a large encoder would take minutes on the CPU
+    on_gpu = _device_type(config) == "cuda" and torch.cuda.is_available()
+    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else next(module.parameters()).device
+    module.encoder.to(device)
     autocast = autocast_of(config, device.type)
     return Probe(module.encoder, batch.to(device), make_side, execution, autocast, module.micro_batch), sizes
 
@@ -167,6 +170,7 @@ def modelled_seconds(built: Built, config: dict, processes: int = 1) -> dict[str
 def timed_seconds(built: Built, config: dict, processes: int = 1, steps: int = 3) -> dict[str, float]:
     """Seconds of a step and an epoch from steps of the whole model, its optimiser included. Changes the weights."""
     probe, sizes = probe_of(built, config, 1)
+    built.module.to(probe.batch.documents.device)
     execution = built.module.execution
     execution.start()
     optimizer = built.module.make_optimizer(parameter_groups(built.module))
