@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SWEEP := runs/first-light/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults lint clean
+.PHONY: help run test faults bench bench-gpu lint clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 run: $(STAMP) ## train on the built-in corpus with and without a correlation head and print the table (minutes)
 	$(BIN)/python -m xmtc.run -m head=none,lcenet hydra.sweep.dir=$(SWEEP)
@@ -23,6 +23,16 @@ test: $(STAMP) ## run the test suite
 faults: $(STAMP) ## kill training runs a thousand times and compare what they end with (hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where anywhere --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
+
+# those with sizes are run smaller than on a GPU
+BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded \
+  step "wiki500k-step --documents 16 --words 20000 --labels 20000"
+
+bench: $(STAMP) ## measure everything that needs no GPU; a JSON line each
+	@for name in $(BENCHES); do $(BIN)/python -m xmtc.bench $$name --json || exit 1; done
+
+bench-gpu: $(STAMP) ## measure on a GPU: the whole step, and at Wiki-500K's shape
+	@for name in step wiki500k-step; do $(BIN)/python -m xmtc.bench $$name --json || exit 1; done
 
 lint: $(STAMP) ## check style
 	$(BIN)/python -m ruff check .

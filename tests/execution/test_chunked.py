@@ -122,7 +122,7 @@ def test_no_tensor_of_documents_by_labels_is_made():
 
 
 def test_chunk_follows_from_batch_and_device():
-    assert chunk_size(64, 501_008, "cpu") == 2048
+    assert chunk_size(64, 501_008, "cpu") == 4096
     assert chunk_size(64, 100, "cpu") == 100
     assert chunk_size(10_000, 501_008, "cpu") == 512
     assert chunk_size(64, 501_008, "cuda") == 2**17

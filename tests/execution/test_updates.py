@@ -103,7 +103,7 @@ def test_small_steps_are_not_lost_in_bfloat16(rounding):
     nearest = torch.ones(1).bfloat16()
     for _ in range(400):
         rule.begin({"lr": 1e-4, "weight_decay": 0.0})
-        rule(weight, slice(0, 5000)).fill_(1.0)
+        rule(weight, slice(0, 5000)).tensor.fill_(1.0)
         rule.finish(slice(0, 5000))
         nearest = (nearest.float() - 1e-4).bfloat16()
     assert weight.dtype == torch.bfloat16 and nearest == 1

@@ -13,16 +13,28 @@ from collections.abc import Callable
 from xmtc.bench.classifier import classifier
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
+from xmtc.bench.estimate import estimate_bench
+from xmtc.bench.evaluation import evaluation
 from xmtc.bench.loader import loader
 from xmtc.bench.predict import predict
 from xmtc.bench.prepare import prepare_bench
+from xmtc.bench.scaling import scaling
+from xmtc.bench.sharded import sharded
+from xmtc.bench.step import step
+from xmtc.bench.wiki500k_step import wiki500k_step
 
 BENCHES = {
     "classifier": classifier,
     "convolution": convolution,
+    "estimate": estimate_bench,
+    "evaluation": evaluation,
     "loader": loader,
     "predict": predict,
     "prepare": prepare_bench,
+    "scaling": scaling,
+    "sharded": sharded,
+    "step": step,
+    "wiki500k-step": wiki500k_step,
 }
 
 

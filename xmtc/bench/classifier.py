@@ -24,11 +24,11 @@ LARGE = 1_000_000  # labels from which dense is not tried and rows are bfloat16,
 
 
 class Case:
-    """Wiki-500K's shapes unless told otherwise: linear decoder, two blocks, five labels a document."""
+    """Linear decoder, blocks, five labels a document. large: bfloat16 rows, updated within the sweep; null: by size."""
 
-    def __init__(self, labels, features, rank, blocks, documents):
+    def __init__(self, labels, features, rank, blocks, documents, large: bool | None = None):
         torch.manual_seed(0)
-        self.large = labels >= LARGE
+        self.large = labels >= LARGE if large is None else large
         dtype = torch.bfloat16 if self.large else torch.float32
         # one part after the other in its final type: 3,000,000 labels in float32 would not fit beside each other
         self.decoder = LinearDecoder(features, labels).to(dtype)

@@ -28,6 +28,7 @@ TYPES: dict[str, Any] = {
     "data.bucketing": bool,
     "data.workers": int,
     "data.limit": int | None,
+    "data.micro_batch": int | None,
     "checkpoints.minutes": int | float | None,
     "checkpoints.steps": int | None,
     "dataset.name": str,
@@ -57,6 +58,7 @@ AT_LEAST_ONE = (
     "data.batch_size",
     "data.evaluation_batch_size",
     "data.limit",
+    "data.micro_batch",
     "prepare_workers",
     "recipe.max_epochs",
 )

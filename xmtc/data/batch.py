@@ -46,6 +46,11 @@ class Labels(_Movable):
         documents = torch.arange(len(self), device=self.ids.device)
         return torch.repeat_interleave(documents, counts, output_size=len(self.ids))
 
+    def part(self, start: int, stop: int) -> Labels:
+        """Of documents start to stop. Reads two numbers, for which a GPU stops."""
+        offsets = self.offsets[start : stop + 1]
+        return Labels(self.ids[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
+
     def inside(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Positives with start <= label < stop: their documents (p,) and their columns in the slice (p,)."""
         rows = self.rows()
@@ -86,6 +91,17 @@ class Batch(_Movable):
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Documents start to stop, at the width that the whole batch has."""
+        made = Batch(self.documents[start:stop], self.labels.part(start, stop))
+        if self.tokens is not None:
+            made.tokens, made.lengths = self.tokens[start:stop], self.lengths[start:stop]
+        if self.bags is not None:
+            offsets = self.bags.offsets[start : stop + 1]
+            words = slice(int(offsets[0]), int(offsets[-1]))
+            made.bags = Bags(self.bags.word_ids[words], self.bags.counts[words], offsets - offsets[0])
+        return made
 
 
 def placeholder(device: torch.device | str = "cpu") -> Batch:

@@ -24,6 +24,7 @@ class XMTCData(pl.LightningDataModule):
 
     batch_size, evaluation_batch_size: documents a process. validation_size: documents (or, below 1, the share) taken
     from train when the corpus has no validation part, always the same ones. bucketing: batches of similar length.
+    micro_batch: documents that the encoder takes at a time in training (training/micro_batches.py), null for all.
     workers: loader processes a process. limit: documents kept of each part, null for all (`debug=fast`).
     reads_padding: of the encoder; evaluation then pads every batch to `width`, so that neither the size of a batch nor
     the number of processes changes a score.
@@ -42,14 +43,20 @@ class XMTCData(pl.LightningDataModule):
         workers: int = 0,
         limit: int | None = None,
         reads_padding: bool = False,
+        micro_batch: int | None = None,
     ):
         super().__init__()
-        sizes = {"batch_size": batch_size, "evaluation_batch_size": evaluation_batch_size, "limit": limit}
+        sizes = {
+            "batch_size": batch_size,
+            "evaluation_batch_size": evaluation_batch_size,
+            "limit": limit,
+            "micro_batch": micro_batch,
+        }
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InputError(f"data.{name}: expected at least 1, got {value}")
         self.store, self.text, self.seed = store, text, seed
-        self.batch_size = batch_size
+        self.batch_size, self.micro_batch = batch_size, micro_batch
         self.evaluation_batch_size = evaluation_batch_size or batch_size
         self.bucketing, self.workers = bucketing, workers
         self._resumed: dict | None = None  # where in which epoch a checkpoint was written

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from xmtc.decoders.product import Place
+
 if TYPE_CHECKING:
     from xmtc.encoders.base import Encoded
 
@@ -32,7 +34,7 @@ class LabelDecoder(nn.Module):
         return {name: p for name, p in self.named_parameters() if id(p) not in mine}
 
     def slice_gradients(
-        self, encoded: Encoded, labels: slice, grad_Bl: Tensor, out: dict[str, Tensor]
+        self, encoded: Encoded, labels: slice, grad_Bl: Tensor, out: dict[str, Place]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Gradients of sum(grad_Bl * logits) for one slice of labels.
 
@@ -51,7 +53,7 @@ class LabelDecoder(nn.Module):
         sought = [features, *wanted.values(), *wanted_shared.values()]
         grad_features, *grads = torch.autograd.grad(logits, sought, grad_Bl.to(logits.dtype))
         for name, grad in zip(out, grads, strict=False):
-            out[name].copy_(grad)
+            out[name].put(grad)
         return grad_features, dict(zip(wanted_shared, grads[len(out) :], strict=True))
 
     def set_prior(self, log_odds: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmtc.decoders.base import LabelDecoder
-from xmtc.decoders.product import product, rows
+from xmtc.decoders.product import rows
 
 
 class LinearDecoder(LabelDecoder):
@@ -35,9 +35,9 @@ class LinearDecoder(LabelDecoder):
     def slice_gradients(self, encoded, labels, grad_Bl, out):
         features = encoded.features
         if "weight" in out:
-            product(grad_Bl.t(), features, out["weight"])
+            out["weight"].product(grad_Bl.t(), features)
         if "bias" in out:
-            torch.sum(grad_Bl, dim=0, out=out["bias"])
+            out["bias"].put(grad_Bl.sum(dim=0))
         return grad_Bl @ rows(self.weight, labels, grad_Bl), {}
 
     def label_parameters(self) -> dict[str, nn.Parameter]:

@@ -1,17 +1,34 @@
-"""Products with label rows: into a given place, and with rows that may be stored in a smaller type."""
+"""Products with label rows: into or onto a given tensor, and with rows that may be stored in a smaller type."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-def product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out = a b. Autocast leaves `mm(out=)` alone, so under it the product is made first and copied."""
+def product(a: Tensor, b: Tensor, out: Tensor, add: bool = False) -> Tensor:
+    """out = a b, or out += a b. Autocast leaves products in place alone, so under it the product is made first."""
     if torch.is_autocast_enabled(out.device.type) or out.dtype != a.dtype or a.dtype != b.dtype:
-        out.copy_(a @ b)
-    else:
-        torch.mm(a, b, out=out)
+        return out.add_(a @ b) if add else out.copy_(a @ b)
+    return out.addmm_(a, b, beta=float(add))
+
+
+class Place(NamedTuple):
+    """Where a gradient goes: `add` to what is there (accumulation, without a second gradient) or in its place."""
+
+    tensor: Tensor
+    add: bool = False
+
+    def product(self, a: Tensor, b: Tensor) -> None:
+        product(a, b, self.tensor, self.add)
+
+    def put(self, value: Tensor) -> None:
+        if self.add:
+            self.tensor.add_(value)
+        else:
+            self.tensor.copy_(value)
 
 
 def rows(parameter: Tensor, labels: slice, like: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ class Execution:
         """Raw and enhanced logits (B, l) of a slice of labels. Without a head both are the same tensor."""
         raise NotImplementedError
 
+    def parameters(self) -> list[nn.Parameter]:
+        return [*self.decoder.parameters(), *self.head.parameters()]
+
     def describe(self) -> str:
         return type(self).__name__.lower()
 

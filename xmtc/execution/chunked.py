@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xmtc.data.batch import Labels
 from xmtc.decoders.base import LabelDecoder
+from xmtc.decoders.product import Place
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.base import Execution
@@ -18,9 +19,10 @@ from xmtc.execution.topk import best
 from xmtc.execution.updates import SGD, Adam, Norms, Update, corrected_eps
 from xmtc.heads.block import CorrelationHead, FullBlock
 
-# numbers of one (B, chunk) tensor: on a CPU half a mebibyte, so that the handful of tensors of a chunk stay in the
-# cache (measured, experiments/LOG.md); on a GPU 32 MiB, so that launches do not count (unmeasured)
-CHUNK_NUMBERS = {"cpu": 2**17, "cuda": 2**23}
+# numbers of one (B, chunk) tensor: on a CPU one mebibyte, measured best of 1/4, 1/2 and 1 (experiments/LOG.md): few
+# operators, and the handful of tensors of a chunk stay in a cache; on a GPU 32 MiB, so that launches do not count
+# (unmeasured)
+CHUNK_NUMBERS = {"cpu": 2**18, "cuda": 2**23}
 SMALLEST, MULTIPLE = 512, 256
 
 
@@ -159,7 +161,7 @@ class Chunked(Execution):
         labels = torch.empty(documents, 0, dtype=torch.int64, device=device)
         with sweeps.autocast():
             for chunk in sweeps.side.chunks():
-                logits = sweeps.inputs(chunk, len(self.head.blocks))[-1]
+                logits = sweeps.last(chunk, len(self.head.blocks))
                 found, places = best(logits, k)
                 # the ones so far have lower numbers and come first: equal scores stay in the order of labels
                 scores, order = best(torch.cat([scores, found.float()], dim=1), k)
@@ -218,21 +220,12 @@ class FullGradients:
 
     def __init__(self, parameters: list[Tensor], in_place: bool):
         wanted = [p for p in parameters if p.requires_grad]
-        self.added = [p for p in wanted if in_place and p.grad is not None]
-        known = {id(p) for p in self.added}
-        self.grads = {p: torch.empty_like(p) for p in wanted if id(p) not in known}
-        self._scratch: dict[Tensor, Tensor] = {p: p.new_empty(0, *p.shape[1:]) for p in self.added}
+        self.grads = {p: torch.empty_like(p) for p in wanted if not in_place or p.grad is None}
 
-    def __call__(self, parameter: Tensor, chunk: slice) -> Tensor | None:
+    def __call__(self, parameter: Tensor, chunk: slice) -> Place | None:
         if parameter in self.grads:
-            return self.grads[parameter][chunk]
-        if parameter not in self._scratch:
-            return None
-        size = chunk.stop - chunk.start
-        if len(self._scratch[parameter]) < size:
-            self._scratch[parameter] = parameter.new_empty(size, *parameter.shape[1:])
-        return self._scratch[parameter][:size]
+            return Place(self.grads[parameter][chunk])
+        return Place(parameter.grad[chunk], add=True) if parameter.requires_grad else None
 
     def finish(self, chunk: slice) -> None:
-        for parameter in self.added:
-            parameter.grad[chunk].add_(self(parameter, chunk))
+        pass

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from xmtc.decoders.product import Place
+
 
 class Update:
     """Base. A sink for `Sweeps.backward`: gradients of a chunk go to scratch memory and are used at its end.
@@ -36,7 +38,11 @@ class Update:
         self.group, self._factor = group, factor
         self.steps += 1
 
-    def __call__(self, parameter: nn.Parameter, chunk: slice) -> Tensor:
+    def __call__(self, parameter: nn.Parameter, chunk: slice) -> Place:
+        return Place(self.scratch(parameter, chunk))
+
+    def scratch(self, parameter: nn.Parameter, chunk: slice) -> Tensor:
+        """(l, ...) memory for the gradient of one chunk's rows, used again by the next."""
         size = chunk.stop - chunk.start
         held = self._scratch.get(parameter)
         if held is None or len(held) < size:
@@ -48,7 +54,7 @@ class Update:
 
     def finish(self, chunk: slice) -> None:
         for parameter in self.parameters:
-            grad = self(parameter, chunk)
+            grad = self.scratch(parameter, chunk)
             if self._factor != 1.0:
                 grad.mul_(self._factor)
             decay = self.group["weight_decay"] if parameter.ndim > 1 else 0.0
@@ -142,7 +148,7 @@ class Norms(Update):
 
     def finish(self, chunk):
         for parameter in self.parameters:
-            self.total = self.total + self(parameter, chunk).pow(2).sum(dtype=torch.float64)
+            self.total = self.total + self.scratch(parameter, chunk).pow(2).sum(dtype=torch.float64)
 
 
 def corrected_eps(optimizer: torch.optim.Optimizer, group: dict, step: int) -> dict:

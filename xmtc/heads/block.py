@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmtc.decoders.product import rows
+from xmtc.decoders.product import product, rows
 from xmtc.errors import InputError
 
 ENTRY = {
@@ -26,7 +26,7 @@ ENTRY = {
 MIDDLE = {"elu": F.elu, "identity": lambda x: x}
 # derivative of an entry by its argument x, given x and y = entry(x): for executions that write gradients themselves
 ENTRY_DERIVATIVE = {
-    "sigmoid": lambda x, y: y * (1 - y),
+    "sigmoid": lambda x, y: torch.addcmul(y, y, y, value=-1),
     "relu": lambda x, y: (x > 0).to(x.dtype),
     "tanh": lambda x, y: 1 - y * y,
     "elu": lambda x, y: torch.where(x > 0, 1.0, y + 1),
@@ -81,10 +81,13 @@ class CorrelationBlock(nn.Module):
         return F.linear(context_BR, weight, bias)
 
     @torch.no_grad()
-    def spread_(self, logits_Bl: Tensor, context_BR: Tensor, labels: slice) -> Tensor:
-        """`spread` in the place of its input, without autograd or autocast."""
+    def spread_(self, logits_Bl: Tensor, context_BR: Tensor, labels: slice, undo: bool = False) -> Tensor:
+        """`spread` in the place of its input, without autograd. undo: from its output back to its input, which only a
+        block with a residual allows."""
         weight, bias = rows(self.spread_weight, labels, context_BR), rows(self.spread_bias, labels, context_BR)
-        return logits_Bl.addmm_(context_BR, weight.t(), beta=float(self.residual)).add_(bias)
+        if undo:
+            return product(-context_BR, weight.t(), logits_Bl, add=True).sub_(bias)
+        return product(context_BR, weight.t(), logits_Bl, add=self.residual).add_(bias)
 
     def forward(self, logits_BL: Tensor) -> Tensor:
         return self.spread(logits_BL, self.context(self.gather(logits_BL)))

@@ -70,6 +70,7 @@ def build(config: dict) -> Built:
         instantiate(config["recipe"]["optimizer"], _convert_="object", _partial_=True),
         make(config["recipe"]["schedule"]),
     )
+    module.micro_batch = data.micro_batch
     return Built(store, data, module)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
 from xmtc.errors import InputError
@@ -119,6 +120,14 @@ class Checkpoints(Checkpoint):
         if trainer.global_step != self._saved_step:
             write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+
+class DirectIO(TorchCheckpointIO):
+    """Writes a checkpoint straight to its file. Lightning's own way builds it in memory first, twice: with Adam's state
+    that is six times the weights. `write` renames the file, so nothing half-written gets its name."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
+        torch.save(checkpoint, path)
 
 
 def load_best(folder: Path, module: pl.LightningModule) -> dict:

@@ -15,6 +15,7 @@ from xmtc.encoders.base import Encoded, Encoder
 from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.label_state import own_checkpoint, whole_checkpoint
+from xmtc.training.micro_batches import encode
 from xmtc.training.optimizers import parameter_groups
 
 
@@ -41,15 +42,21 @@ class XMTCModule(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.k = max(metrics.ks)
         self.collector = None
+        self.micro_batch: int | None = None  # documents that are encoded at a time in training; null: all
         self.scores: dict[str, float] = {}  # of the last evaluation
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        encoded = self.encoder(batch)
+        encoded = encode(self.encoder, batch, self.micro_batch)
         loss = encoded.main_weight * self.execution.loss(encoded, batch.labels)
         for name, auxiliary in encoded.auxiliary.items():
             loss = loss + auxiliary
             self.log(f"train/{name}", auxiliary.detach(), batch_size=len(batch))
         return loss
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        # Lightning would keep them through the next forward pass and every evaluation
+        self.zero_grad()
 
     def _evaluate(self, batch: Batch) -> None:
         if len(batch) == 0:  # another process still has documents

@@ -14,12 +14,14 @@ from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.errors import InputError
+from xmtc.estimating.run import Needs, needs
+from xmtc.estimating.shortage import answer, is_shortage
 from xmtc.execution.base import Execution
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
-from xmtc.training.checkpoints import Checkpoints, load_best
+from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
@@ -52,6 +54,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     if trainer.world_size > 1:
         dense_tables(built.module)
     _describe(built, config)
+    expected = _estimated(built, config, trainer)
     write_inputs(folder, built)
     before = _resumed_steps(folder) if resumed else []
     started = _step_of(resumed) if resumed else None
@@ -66,6 +69,10 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from None
         raise
+    except (RuntimeError, MemoryError) as error:
+        if is_shortage(error):
+            raise answer(error, expected, built, config, trainer.world_size) from error
+        raise
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
@@ -74,6 +81,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         "train_seconds": round(record.seconds, 2),
         "documents_per_second": round(record.documents_per_second, 1),
         "peak_memory_bytes": peak_memory_bytes(),
+        "estimated_memory_bytes": expected and expected.peak,
         "parameters": parameters,
         "steps": steps,
     }
@@ -100,7 +108,7 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
     if config["trainer"]["accumulate_grad_batches"] != 1:
         raise InputError(
             f"execution.update={update}: every backward pass is a step, so trainer.accumulate_grad_batches must be 1;"
-            " use a larger data.batch_size"
+            " use a larger data.batch_size, with data.micro_batch to encode a part of it at a time"
         )
     if world_size > 1 and not execution.collective:
         raise InputError(f"execution.update={update}: with {world_size} processes use execution=sharded")
@@ -120,7 +128,8 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
     if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
         callbacks.append(Progress())
     logger = make(config["logger"]) if config["logger"] else False
-    options = dict(config["trainer"])
+    options = {"plugins": []} | config["trainer"]
+    options["plugins"] = [*options["plugins"], DirectIO()]
     options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
     if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(f"trainer.accelerator={options['accelerator']}: no GPU is visible here; use trainer=cpu")
@@ -192,6 +201,21 @@ def _describe(built: Built, config: dict) -> None:
         config["dataset"]["name"], len(built.data.train), len(built.data.validation), len(built.data.test),
         built.store.num_labels, f"{total:,}", built.module.execution.describe(),
     )  # fmt: skip
+
+
+def _estimated(built: Built, config: dict, trainer) -> Needs | None:
+    """What the run will need, in one line, on the first process. None elsewhere."""
+    if not trainer.is_global_zero:
+        return None
+    try:
+        found = needs(built, config, trainer.world_size)
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        log.warning("no estimate: not even a step with a few labels fits into the memory")
+        return None
+    log.info("%s", found.line())
+    return found
 
 
 @rank_zero_only

@@ -1,0 +1,64 @@
+"""The benches of the label side and of whole steps, on tiny sizes: both ways do the same work."""
+
+import json
+
+import pytest
+
+from xmtc.bench import __main__ as command
+from xmtc.bench import estimate
+from xmtc.bench.compare import compare
+from xmtc.bench.evaluation import evaluation
+from xmtc.bench.scaling import scaling
+from xmtc.bench.sharded import sharded
+from xmtc.bench.step import step
+from xmtc.bench.wiki500k_step import wiki500k_step
+
+
+def test_scaling_finds_the_exponents():
+    facts = scaling(labels=20_000, features=4, rank=2, documents=512, repeats=1).facts
+    assert [point["labels"] for point in facts["points"]] == [4096, 16384, 20_000]
+    assert 0.2 < facts["exponent"] < 2 and abs(facts["memory_exponent"]) < 0.2
+
+
+def test_evaluation_agrees_with_one_document_after_the_other(monkeypatch, capsys):
+    monkeypatch.setitem(command.BENCHES, "evaluation", lambda: evaluation(documents=300, labels=150))
+    assert command.main(["evaluation", "--repeats", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["difference"] < 1e-12 and result["compared"] == 18 and result["ratio"] > 1
+
+
+def test_the_plain_step_and_ours_both_learn():
+    bench = step(documents=4, tokens=20, words=50, labels=30, rank=4)
+    for way in (bench.baseline, bench.ours):
+        losses = [way() for _ in range(12)]
+        assert losses[-1] < losses[0]
+    assert bench.facts["device"] in ("cpu", "cuda")
+
+
+def test_wiki500k_step_measures_both_encoders():
+    facts = wiki500k_step(documents=2, tokens=12, words=40, labels=600, rank=4, steps=1).facts
+    for name in ("xmlcnn", "meshprobenet"):
+        assert facts[name]["documents_per_second"] > 0 and facts[name]["peak_bytes"] > 10_000
+        assert facts[name]["hours"] == pytest.approx(1_776_000 * 15 / facts[name]["documents_per_second"] / 3600)
+
+
+def test_shards_give_dense_values(capsys):
+    facts = sharded(labels=100, features=4, rank=3, documents=5).facts
+    assert [world["processes"] for world in facts["worlds"]] == [1, 2, 4]
+    for world in facts["worlds"]:
+        assert world["loss_error"] < 1e-5 and world["gradient_error"] < 1e-5
+        assert world["share"] == pytest.approx(1 / world["processes"], rel=0.05)
+
+
+def test_estimates_are_compared_with_a_real_run(monkeypatch):
+    monkeypatch.setattr(estimate, "RUNS", ("encoder=bow head=cornet execution=chunked embedding.size=8",))
+    facts = estimate.estimate_bench(labels=400, documents=16, words=20, steps=1).facts
+    (row,) = facts["rows"]
+    assert row["ratio"] == row["estimated"] / row["measured"] and facts["largest_error"] == abs(row["ratio"] - 1) < 0.5
+
+
+def test_a_bench_of_facts_alone_has_no_times(capsys):
+    result = compare(
+        "sharded", type("B", (), {"baseline": None, "ours": None, "per_call": None, "facts": {"a": 1}}), 3, None
+    )
+    assert result["baseline"] is None and result["ours"] is None and result["ratio"] is None and result["a"] == 1

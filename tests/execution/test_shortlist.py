@@ -1,0 +1,79 @@
+"""Training on drawn labels: exact where all are drawn, right on average where not, and exact in evaluation."""
+
+import pytest
+import torch
+
+from tests.execution.cases import labels_of, loss_and_gradients, parts
+from xmtc.encoders.base import Encoded
+from xmtc.errors import InputError
+from xmtc.execution.dense import Dense
+from xmtc.execution.shortlist import Shortlist
+from xmtc.heads.lcenet import LCENet
+from xmtc.training.objectives import Asymmetric, Focal, Objective
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("blocks", [0, 2])
+@pytest.mark.parametrize("kind", [Objective, Focal, Asymmetric])
+def test_with_all_labels_drawn_it_is_dense(attention, blocks, kind):
+    decoder, head, encoded, labels = parts(9, 4, blocks, attention, seed=1, raw_loss_weight=0.3 if blocks else 0.0)
+    expected = loss_and_gradients(Dense(decoder, head, kind()), encoded, labels)
+    torch.testing.assert_close(loss_and_gradients(Shortlist(decoder, head, kind(), 9), encoded, labels), expected)
+
+
+def test_without_a_head_loss_and_gradients_are_right_on_average():
+    decoder, head, encoded, labels = parts(12, 3, 0, False, seed=1)
+    expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
+    shortlist = Shortlist(decoder, head, Objective(), negatives=3)
+    draws = [loss_and_gradients(shortlist, encoded, labels, seed=i) for i in range(1500)]
+    for truth, found in zip(expected, zip(*draws, strict=True), strict=True):
+        found = torch.stack(found)
+        error = found.std(0) / len(draws) ** 0.5
+        assert ((found.mean(0) - truth).abs() <= 5 * error + 1e-9).all()
+    assert torch.stack([draw[0] for draw in draws]).std() > 0  # it is not exact
+
+
+def test_what_is_gathered_is_right_on_average():
+    decoder, head, encoded, labels = parts(12, 3, 1, False, seed=1)
+    (block,) = head.blocks
+    truth = block.gather(decoder(encoded))
+    shortlist, sums = Shortlist(decoder, head, Objective(), negatives=3), []
+    for seed in range(1500):
+        torch.manual_seed(seed)
+        ids, weights = shortlist.draw(labels)
+        gate = torch.sigmoid(decoder(encoded)[:, ids])
+        sums.append((gate * weights.double()) @ block.gather_weight[ids])
+    sums = torch.stack(sums)
+    assert ((sums.mean(0) - truth).abs() <= 5 * sums.std(0) / 1500**0.5).all()
+
+
+def test_a_draw_holds_the_batchs_labels_and_stands_for_all():
+    decoder, head, _, _ = parts(50, 1, 0, False)
+    labels = labels_of([[3, 7], [7, 49, 50], []])  # 50 is unknown to the model
+    ids, weights = Shortlist(decoder, head, Objective(), negatives=10).draw(labels)
+    assert len(ids) == 13 == len(ids.unique()) and {3, 7, 49} <= set(ids.tolist()) and ids.max() < 50
+    assert float(weights.sum()) == pytest.approx(50)
+    assert [float(w) for i, w in zip(ids, weights, strict=True) if int(i) in (3, 7, 49)] == [1, 1, 1]
+    nothing, _ = Shortlist(decoder, head, Objective(), negatives=10).draw(labels_of([[], []]))
+    assert len(nothing) == 10
+
+
+def test_evaluation_is_exact():
+    decoder, head, encoded, _ = parts(40, 4, 2, False, dtype=torch.float32)
+    shortlist, dense = Shortlist(decoder, head, Objective(), 2, chunk=7), Dense(decoder, head, Objective())
+    torch.testing.assert_close(shortlist.topk(encoded, 5), dense.topk(encoded, 5))
+
+
+def test_what_cannot_be_is_refused():
+    decoder, _, _, _ = parts(5, 1, 0, False)
+    with pytest.raises(InputError, match="execution.negatives: expected at least 1"):
+        Shortlist(decoder, LCENet(5), Objective(), 0)
+    with pytest.raises(InputError, match="head.bottleneck=false"):
+        Shortlist(decoder, LCENet(5, bottleneck=False), Objective())
+
+
+def test_gradients_reach_drawn_rows_alone():
+    decoder, head, encoded, _ = parts(30, 2, 0, False, dtype=torch.float32)
+    shortlist = Shortlist(decoder, head, Objective(), negatives=4)
+    shortlist.loss(Encoded(encoded.features), labels_of([[1], [2, 9]])).backward()
+    assert int(decoder.weight.grad.ne(0).any(dim=1).sum()) == 7
