@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from xmtc.entry import bad_input, start
 from xmtc.errors import InputError
 
-NOWHERE = ["hydra.run.dir=.", "hydra.output_subdir=null"]
+NOWHERE = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]  # no directory, no log file
 
 
 def main(argv: list[str] | None = None) -> None:
