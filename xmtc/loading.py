@@ -23,6 +23,7 @@ from xmtc.config.make import make
 from xmtc.config.paths import config_dir
 from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
+from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.model import Model
@@ -151,7 +152,7 @@ def _empty(config: dict, vocabulary, num_labels: int, device: str) -> nn.ModuleD
             vectors[key] = made = make(value)
             made.table = lambda vocabulary, size=made.size: torch.empty(vocabulary.size, size)
     with _NothingAtRandom():
-        encoder = make(node, vocabulary=vocabulary, **vectors)
+        encoder = make_encoder(node, vocabulary, num_labels, **vectors)
         with torch.device(device):
             decoder = encoder.make_decoder(num_labels)
             head = make(config["head"], num_labels=num_labels)

@@ -16,6 +16,7 @@ from xmtc.data.cards import card_of
 from xmtc.data.datamodule import XMTCData
 from xmtc.data.preparation import prepare
 from xmtc.data.store import Store
+from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.module import XMTCModule
@@ -48,8 +49,9 @@ def build(config: dict) -> Built:
     """Everything but the trainer. Prepares the store if it is missing. Seeds must be set before."""
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
-    encoder = make(config["encoder"], vocabulary=store.vocabulary)
+    encoder = make_encoder(config["encoder"], store.vocabulary, store.num_labels)
     data = make_data(config, store, encoder)
+    encoder.prepare(data.train.gold(), store.label_names)
     decoder = encoder.make_decoder(store.num_labels)
     counts = torch.from_numpy(data.train_label_counts())
     if config["recipe"]["prior_bias"]:

@@ -228,6 +228,7 @@ def write_inputs(folder: Path, built: Built) -> None:
     facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
     facts |= {"width": built.data.width, "splitter": built.store.meta["text"].get("splitter")}
     _write_json(folder / "text" / "meta.json", {"format": 1} | facts)
+    built.module.encoder.keep(folder / "text")
 
 
 @rank_zero_only
