@@ -25,6 +25,8 @@ from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
+from xmtc.fitted.base import FittedModel
+from xmtc.fitted.tagger import FittedTagger
 from xmtc.labels import LabelTable
 from xmtc.model import Model
 from xmtc.training.kept import is_whole
@@ -50,6 +52,9 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     vocabulary, width = read_vocabulary(folder / "text")
     labels = LabelTable(folder / "labels.tsv")
     state = _weights(checkpoint)
+    target = import_target(config["encoder"].get("_target_"), "encoder")
+    if isinstance(target, type) and issubclass(target, FittedModel):
+        return _fitted(folder, config, labels, vocabulary, state)
     try:
         parts = _fill(config, vocabulary, len(labels), state, folder)
     except InputError as error:
@@ -61,6 +66,16 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     width = width if width is not None else encoder.text.length or 1
     reader = TextReader(encoder.text, vocabulary, encoder.layout, width if encoder.reads_padding else 1)
     return Model(folder, config, labels, reader, parts, chosen)
+
+
+def _fitted(folder: Path, config: dict, labels: LabelTable, vocabulary, state: dict[str, Tensor]) -> FittedTagger:
+    check_node(config["encoder"], "encoder")
+    model = make(config["encoder"])
+    try:
+        model.load(state)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{folder}: the checkpoint does not fit the configuration: {error}") from None
+    return FittedTagger(folder, config, labels, TextReader(model.text, vocabulary, "bag"), model)
 
 
 def _places(given: Path) -> tuple[Path, Path]:

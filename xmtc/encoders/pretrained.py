@@ -78,8 +78,13 @@ class Backbone(nn.Module):
             start({"use_reentrant": False})
         self.train()  # weights that were loaded come in evaluation mode
 
-    def forward(self, ids_NW: Tensor, mask_NW: Tensor, **more: Tensor) -> tuple[Tensor, Tensor | None]:
-        answer = self.model(input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True, **more)
+    def forward(self, ids_NW: Tensor, mask_NW: Tensor) -> tuple[Tensor, Tensor | None]:
+        answer = self.model(input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True)
+        return answer.last_hidden_state, getattr(answer, "pooler_output", None)
+
+    def embedded(self, vectors_NWD: Tensor, mask_NW: Tensor, **more: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, from word vectors in place of ids."""
+        answer = self.model(inputs_embeds=vectors_NWD, attention_mask=mask_NW.long(), return_dict=True, **more)
         return answer.last_hidden_state, getattr(answer, "pooler_output", None)
 
     def train(self, mode: bool = True) -> Backbone:

@@ -4,8 +4,8 @@
 
 Decisions
 * `name` is `minilm` (weights from a package, no network), a local folder or a name on the hub; the tokenizer is that
-  name's too. Only safetensors are read. A run directory keeps the architecture and its weights: prediction needs neither
-  network nor the folder the weights came from.
+  name's too. Only safetensors are read. A run directory keeps the architecture and its weights: prediction needs
+  neither network nor the folder the weights came from.
 * Pooling: `cls` the first position; `mean` over all positions that are not padding, special tokens included, as
   sentence-transformers does; `pooler` the model's own tanh layer over the first position (LabelCoRank's classifier). A
   pooler that is not used is left out, so that every parameter that may move does.

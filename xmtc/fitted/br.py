@@ -1,0 +1,155 @@
+"""Binary relevance: TF-IDF and one linear SVM a label (LIBLINEAR through scikit-learn): the strong cheap baseline.
+
+Squared hinge, L2; weights smaller than `prune` are dropped, which costs no accuracy and keeps a model of tens of
+thousands of labels small (DiSMEC, Babbar & Schoelkopf, WSDM 2017: 0.01). A label's margin is taken as its logit: an
+order is all that ranking needs, 0 is the SVM's own decision, and `xmtc.calibrate` makes probabilities.
+Labels that no or every training document has get a constant margin of -1 or +1.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+
+import numpy as np
+import torch
+from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
+from torch import Tensor
+
+from xmtc.errors import InputError
+from xmtc.fitted.base import FittedModel, best
+
+log = logging.getLogger(__name__)
+BLOCK = 256  # labels fitted between two log lines; documents scored at a time
+
+
+class BinaryRelevance(FittedModel):
+    """c: cost of a training error. tolerance: of the solver (0.1 is LIBLINEAR's). jobs: processes, null for one a core.
+
+    Cost: L fits over the whole training part; memory for weights a few thousand numbers a label, and one (256, L)
+    block of margins when it predicts.
+    """
+
+    def __init__(
+        self,
+        text,
+        c: float = 1.0,
+        tolerance: float = 0.1,
+        prune: float = 0.01,
+        jobs: int | None = None,
+        min_documents: int = 1,
+    ):
+        super().__init__(text, min_documents)
+        if c <= 0 or tolerance <= 0 or prune < 0:
+            raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
+        self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs or -1
+        self.weights_LV = self.bias_L = None
+
+    def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
+        from joblib import Parallel, delayed
+
+        columns, started, rows, biases = csc_matrix(targets_NL), time.monotonic(), [], []
+        with Parallel(self.jobs) as parallel:
+            for start in range(0, columns.shape[1], BLOCK):
+                stop = min(start + BLOCK, columns.shape[1])
+                tasks = (
+                    delayed(machine)(features_NV, owners(columns, label), self.c, self.tolerance, self.prune)
+                    for label in range(start, stop)
+                )
+                for row, bias in parallel(tasks):
+                    rows.append(row)
+                    biases.append(bias)
+                log.info("%d of %d labels, %.0f s", stop, columns.shape[1], time.monotonic() - started)
+        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.array(biases, np.float32)
+
+    def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, labels = [np.zeros((0, k), np.float32)], [np.zeros((0, k), np.int64)]
+        transposed = self.weights_LV.T.tocsr()
+        for start in range(0, features_NV.shape[0], BLOCK):
+            margins = (features_NV[start : start + BLOCK] @ transposed).toarray() + self.bias_L
+            for held, new in zip((scores, labels), best(margins, k), strict=True):
+                held.append(new)
+        return np.concatenate(scores), np.concatenate(labels)
+
+    def state(self) -> dict[str, Tensor]:
+        weights = self.weights_LV
+        return {
+            "values": torch.from_numpy(weights.data),
+            "columns": torch.from_numpy(weights.indices.astype(np.int32)),
+            "offsets": torch.from_numpy(weights.indptr.astype(np.int64)),
+            "bias": torch.from_numpy(self.bias_L),
+            "words": torch.tensor(weights.shape[1]),
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        parts = tuple(state[name].numpy() for name in ("values", "columns", "offsets"))
+        self.bias_L = state["bias"].numpy()
+        self.weights_LV = csr_matrix(parts, shape=(len(self.bias_L), int(state["words"])))
+
+
+def owners(columns_NL: csc_matrix, label: int) -> np.ndarray:
+    """(N,) bool: documents that have the label."""
+    has = np.zeros(columns_NL.shape[0], bool)
+    has[columns_NL.indices[columns_NL.indptr[label] : columns_NL.indptr[label + 1]]] = True
+    return has
+
+
+def machine(features_NV, has_N: np.ndarray, c: float, tolerance: float, prune: float) -> tuple[csr_matrix, float]:
+    """Weights (1, V) and bias of one label."""
+    if has_N.all() or not has_N.any():
+        return csr_matrix((1, features_NV.shape[1]), dtype=np.float32), 1.0 if has_N.all() else -1.0
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LinearSVC(C=c, tol=tolerance, random_state=0).fit(features_NV, has_N)
+    weights = fitted.coef_.astype(np.float32)
+    weights[np.abs(weights) < prune] = 0
+    return csr_matrix(weights), float(fitted.intercept_[0])
+
+
+class ClassifierChain(BinaryRelevance):
+    """CC (Read et al., 2011; scikit-learn's `ClassifierChain` over the same SVMs): label j's machine also sees the
+    answers for the labels before it, true ones in training and its own decisions when it predicts.
+
+    Labels are in order of descending training frequency, which is fixed. Not for many labels: one after the other.
+    """
+
+    def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
+        dense = targets_NL.toarray().astype(np.float32)
+        self.order_L = np.argsort(-dense.sum(0), kind="stable")
+        rows, biases, started = [], [], time.monotonic()
+        L, V = dense.shape[1], features_NV.shape[1]
+        for place, label in enumerate(self.order_L):
+            seen = np.zeros_like(dense)
+            seen[:, :place] = dense[:, self.order_L[:place]]
+            augmented = hstack([features_NV, csr_matrix(seen)], format="csr", dtype=np.float32)
+            row, bias = machine(augmented, dense[:, label] > 0, self.c, self.tolerance, self.prune)
+            rows.append(row)
+            biases.append(bias)
+            if place % 50 == 49 or place + 1 == L:
+                log.info("%d of %d labels, %.0f s", place + 1, L, time.monotonic() - started)
+        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.array(biases, np.float32)
+        assert self.weights_LV.shape == (L, V + L)
+
+    def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        L = len(self.bias_L)
+        words = features_NV.shape[1]
+        from_words = (features_NV @ self.weights_LV[:, :words].T.tocsr()).toarray() + self.bias_L
+        from_labels = self.weights_LV[:, words:].toarray()
+        decided = np.zeros_like(from_words)
+        margins = np.zeros_like(from_words)
+        for place, label in enumerate(self.order_L):
+            margins[:, label] = from_words[:, place] + decided @ from_labels[place]
+            decided[:, place] = margins[:, label] > 0
+        assert margins.shape[1] == L
+        return best(margins, k)
+
+    def state(self) -> dict[str, Tensor]:
+        return super().state() | {"order": torch.from_numpy(self.order_L.astype(np.int64))}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        super().load(state)
+        self.order_L = state["order"].numpy()
