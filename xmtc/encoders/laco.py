@@ -46,6 +46,8 @@ class LACO(Encoder):
     """features: (B, D). length: positions of an input, labels counted. given: labels that CLCP is told, null for a
     random number from 1 to one less than the document has. pairs: of PLCP, for each document and step."""
 
+    by_label = ("input.vectors",)
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -91,7 +93,7 @@ class LACO(Encoder):
         self.convolution = self.pair_task = self.conditional_task = None
         if cross_attention:
             shape = (KERNEL, KERNEL if kernel == "2d" else 1)
-            self.convolution = nn.Conv2d(1, num_labels, shape, padding="same")
+            self.convolution = nn.Conv2d(1, num_labels, shape)
             nn.init.xavier_uniform_(self.convolution.weight)
             nn.init.zeros_(self.convolution.bias)
         elif not (joint or plcp or clcp):
@@ -130,6 +132,10 @@ class LACO(Encoder):
         labels_BnD = F.normalize(read.labels, dim=-1) if self.cosine else read.labels
         near_BMn = (words_BMD if self.cosine else read.words) @ labels_BnD.transpose(1, 2)
         near_BMn = near_BMn * read.mask[:, :, None]  # the convolution's own padding is zero as well
+        # "same" padding, which of an even number is one less before than behind
+        before = [(size - 1) // 2 for size in self.convolution.kernel_size]
+        behind = [size // 2 for size in self.convolution.kernel_size]
+        near_BMn = F.pad(near_BMn, (before[1], behind[1], before[0], behind[0]))
         answers_BCMn = F.relu(self.convolution(near_BMn[:, None]))
         weights_BM = torch.tanh(answers_BCMn.amax((1, 3))) * read.mask
         return (weights_BM[:, None] @ words_BMD).squeeze(1), weights_BM.detach()

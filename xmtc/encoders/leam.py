@@ -35,6 +35,8 @@ from xmtc.errors import InputError
 class LEAM(Encoder):
     """features: (B, L) logits; attention (B, T). ngram: words under the filter, odd. hidden: of the classifier."""
 
+    by_label = ("labels", "bias", "classifier.3.weight", "classifier.3.bias")
+
     def __init__(
         self,
         vocabulary: Vocabulary,

@@ -35,6 +35,8 @@ from xmtc.errors import InputError
 class LSAN(Encoder):
     """features: (B, 2 x hidden). hidden must be the size of the word vectors where label names are used."""
 
+    by_label = ("second.weight", "second.bias", "label_vectors")
+
     def __init__(
         self,
         vocabulary: Vocabulary,

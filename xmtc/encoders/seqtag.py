@@ -31,6 +31,8 @@ from xmtc.encoders.pretrained import Backbone
 class SeqTag(Encoder):
     """features: (B, L) log odds. length: positions of an input, labels counted. hidden: of each LSTM direction."""
 
+    by_label = ("input.vectors",)
+
     def __init__(
         self,
         vocabulary: Vocabulary,
