@@ -68,6 +68,16 @@ def test_binary_relevance_is_one_svm_a_label(corpus):
     assert model.topk(features[:0], 3)[0].shape == (0, 3)
 
 
+@pytest.mark.slow
+def test_several_processes_fit_the_same(corpus):
+    features, targets = corpus
+    many = csr_matrix(np.tile(targets.toarray(), (1, 50)))  # 300 labels, two blocks
+    alone, together = (BinaryRelevance(Words(), jobs=jobs) for jobs in (1, 2))
+    for model in (alone, together):
+        model.fit(features, many)
+    assert all(torch.equal(a, b) for a, b in zip(alone.state().values(), together.state().values(), strict=True))
+
+
 def test_a_chain_is_that_of_scikit_learn(corpus):
     from sklearn.multioutput import ClassifierChain as Theirs
     from sklearn.svm import LinearSVC

@@ -9,8 +9,13 @@ Labels that no or every training document has get a constant margin of -1 or +1.
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import time
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import torch
@@ -21,11 +26,12 @@ from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel, best
 
 log = logging.getLogger(__name__)
-BLOCK = 256  # labels fitted between two log lines; documents scored at a time
+BLOCK = 256  # labels fitted by a process at a time; documents scored at a time
 
 
 class BinaryRelevance(FittedModel):
-    """c: cost of a training error. tolerance: of the solver (0.1 is LIBLINEAR's). jobs: processes, null for one a core.
+    """c: cost of a training error. tolerance: of the solver (0.1 is LIBLINEAR's). jobs: processes, null for one a core;
+    never more than there are blocks of 256 labels.
 
     Cost: L fits over the whole training part; memory for weights a few thousand numbers a label, and one (256, L)
     block of margins when it predicts.
@@ -43,25 +49,37 @@ class BinaryRelevance(FittedModel):
         super().__init__(text, min_documents)
         if c <= 0 or tolerance <= 0 or prune < 0:
             raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
-        self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs or -1
+        self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs
         self.weights_LV = self.bias_L = None
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
-        from joblib import Parallel, delayed
+        columns, started = csc_matrix(targets_NL), time.monotonic()
+        blocks = np.split(np.arange(columns.shape[1]), np.arange(BLOCK, columns.shape[1], BLOCK))
+        tasks = [[owners(columns, label) for label in block] for block in blocks]
+        rows, biases, done = [], [], 0
+        for own, bias in self._machines(features_NV, tasks):
+            rows.append(own)
+            biases.append(bias)
+            done += len(bias)
+            log.info("%d of %d labels, %.0f s", done, columns.shape[1], time.monotonic() - started)
+        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.concatenate(biases)
 
-        columns, started, rows, biases = csc_matrix(targets_NL), time.monotonic(), [], []
-        with Parallel(self.jobs) as parallel:
-            for start in range(0, columns.shape[1], BLOCK):
-                stop = min(start + BLOCK, columns.shape[1])
-                tasks = (
-                    delayed(machine)(features_NV, owners(columns, label), self.c, self.tolerance, self.prune)
-                    for label in range(start, stop)
-                )
-                for row, bias in parallel(tasks):
-                    rows.append(row)
-                    biases.append(bias)
-                log.info("%d of %d labels, %.0f s", stop, columns.shape[1], time.monotonic() - started)
-        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.array(biases, np.float32)
+    def _machines(self, features_NV: csr_matrix, tasks: list) -> Iterator[tuple[csr_matrix, np.ndarray]]:
+        """Weights (l, V) and biases (l,) of each block of labels, in order."""
+        settings = (self.c, self.tolerance, self.prune)
+        jobs = min(self.jobs or os.cpu_count() or 1, len(tasks))
+        if jobs == 1:
+            yield from (machines(features_NV, task, *settings) for task in tasks)
+            return
+        context = multiprocessing.get_context("spawn")
+        try:
+            with ProcessPoolExecutor(jobs, context, _start, (features_NV, settings)) as pool:
+                yield from pool.map(_work, tasks)
+        except BrokenProcessPool as error:
+            raise InputError(
+                "encoder.jobs: a process has died, for want of memory or because the script that calls xmtc.run has no"
+                " `if __name__ == '__main__':`; encoder.jobs=1 uses this process alone"
+            ) from error
 
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = [np.zeros((0, k), np.float32)], [np.zeros((0, k), np.int64)]
@@ -89,10 +107,32 @@ class BinaryRelevance(FittedModel):
 
 
 def owners(columns_NL: csc_matrix, label: int) -> np.ndarray:
-    """(N,) bool: documents that have the label."""
-    has = np.zeros(columns_NL.shape[0], bool)
-    has[columns_NL.indices[columns_NL.indptr[label] : columns_NL.indptr[label + 1]]] = True
-    return has
+    """Documents that have the label."""
+    return columns_NL.indices[columns_NL.indptr[label] : columns_NL.indptr[label + 1]]
+
+
+_held: tuple = ()
+
+
+def _start(features_NV: csr_matrix, settings: tuple) -> None:
+    """Once in each process: the features are too large to travel with every block."""
+    global _held
+    _held = features_NV, settings
+
+
+def _work(task: list[np.ndarray]) -> tuple[csr_matrix, np.ndarray]:
+    return machines(_held[0], task, *_held[1])
+
+
+def machines(features_NV: csr_matrix, task: list[np.ndarray], *settings: float) -> tuple[csr_matrix, np.ndarray]:
+    """Weights (l, V) and biases (l,) of labels given by the documents that have them."""
+    rows, biases = [], np.zeros(len(task), np.float32)
+    for place, documents in enumerate(task):
+        has = np.zeros(features_NV.shape[0], bool)
+        has[documents] = True
+        row, biases[place] = machine(features_NV, has, *settings)
+        rows.append(row)
+    return vstack(rows, format="csr"), biases
 
 
 def machine(features_NV, has_N: np.ndarray, c: float, tolerance: float, prune: float) -> tuple[csr_matrix, float]:
