@@ -109,6 +109,9 @@ def test_cross_attention_equals_the_slow_version(build, settings):
         vector, own = slow_attention(words, labels, weight, bias, settings.get("cosine", True))
         np.testing.assert_allclose(features[b].numpy(), vector, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(weights[b][read.mask[b]].numpy(), own, rtol=1e-8, atol=1e-10)
+        shown = model(batch_of()).attention[b].numpy()  # of the text's tokens, behind [CLS]
+        np.testing.assert_allclose(shown[: len(TEXTS[b])], own[1 : 1 + len(TEXTS[b])], rtol=1e-8, atol=1e-10)
+        assert shown.shape == (7,) and (shown[len(TEXTS[b]) :] == 0).all()
 
 
 def test_its_gradient_equals_differences_of_the_slow_version(build):

@@ -34,14 +34,15 @@ def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **opt
     from transformers.utils import logging
 
     where = place(name, key)
+    here = Path(where).is_dir()
     loud, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it lists every weight that a model without its language head leaves out
     logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(where, local_files_only=offline, trust_remote_code=False, **options)
+        return kind.from_pretrained(where, local_files_only=offline or here, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        network = "; offline=true, so the hub was not asked" if offline and not Path(where).is_dir() else ""
+        network = "; offline=true, so the hub was not asked" if offline and not here else ""
         raise InputError(f"{key}: {name!r} cannot be used ({reason[:200]}){network}") from error
     finally:
         logging.set_verbosity(loud)

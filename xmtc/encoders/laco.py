@@ -119,6 +119,7 @@ class LACO(Encoder):
         weights = None
         if self.cross_attention:
             features, weights = self.attend(read)
+            weights = self._of_tokens(weights, batch.lengths.clamp(max=self.input.budget))
         else:
             features = read.words[:, 0]
         encoded = Encoded(self.dropout(features), attention=weights)
@@ -139,6 +140,12 @@ class LACO(Encoder):
         answers_BCMn = F.relu(self.convolution(near_BMn[:, None]))
         weights_BM = torch.tanh(answers_BCMn.amax((1, 3))) * read.mask
         return (weights_BM[:, None] @ words_BMD).squeeze(1), weights_BM.detach()
+
+    def _of_tokens(self, weights_BM: Tensor, lengths_B: Tensor) -> Tensor:
+        """(B, T): the weights of the text's own tokens, without those of special ones."""
+        start = len(self.input.backbone.before)
+        weights_BT = weights_BM[:, start : start + int(lengths_B.max())]
+        return weights_BT * (torch.arange(weights_BT.shape[1], device=weights_BT.device) < lengths_B[:, None])
 
     def _tasks(self, labels_BnD: Tensor, batch: Batch, encoded: Encoded) -> None:
         labels = batch.labels
