@@ -1,7 +1,7 @@
 """python -m xmtc.analyse RUN...: label sets, dependencies between labels, frequency groups, head and tail documents.
 
-Reads predictions.npz, labels.tsv and metrics.json of finished runs; needs neither weights nor corpus. Writes
-analysis.md, analysis.json and PNG pictures.
+Reads predictions.npz, labels.tsv and metrics.json of finished runs; needs no corpus, and weights for --texts
+alone. Writes analysis.md, analysis.json and PNG pictures.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from xmtc.analysing.dependencies import distance
+from xmtc.analysing.proposals import as_markdown, proposals
 from xmtc.analysing.rerank import frequency_subsets, oracle, reranked
 from xmtc.analysing.sets import diversity, group_f1, set_matrices, set_metrics
 from xmtc.analysing.tables import markdown, pictures
@@ -86,15 +87,22 @@ def _cases(lists, labels: LabelTable, count: int) -> list[dict]:
     return held
 
 
-def analyse(folders: Sequence[str | Path], output: str | Path | None = None, **options) -> str:
+def analyse(
+    folders: Sequence[str | Path], output: str | Path | None = None, texts: Sequence[str] = (), **options
+) -> str:
     """Writes the files and returns the Markdown. output: default is the folder itself if one is given, else the current
-    folder. InputError: no runs, none with test predictions, or files that cannot be read."""
+    folder. texts: also shown with what each run's stages say of them, which loads the models. InputError: no runs, none
+    with test predictions, or files that cannot be read."""
     runs = [run for run in find_runs(folders) if (run.folder / "predictions.npz").is_file()]
     if not runs:
         raise InputError(f"{folders[0]}: no run in it has been tested (predictions.npz)")
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
     results = [analyse_run(run, **options) for run in runs]
     text = markdown(results)
+    for run, result in zip(runs, results, strict=True):
+        if texts:
+            result["texts"] = proposals(run.folder, texts)
+            text += as_markdown(run.name, result["texts"])
     try:
         target.mkdir(parents=True, exist_ok=True)
         links = "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures(results, target))
@@ -133,12 +141,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="shares of the label list, most frequent first, after which a group ends (default: quartiles)",
     )
     parser.add_argument("--cases", type=int, default=3, help="documents shown with their answers")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, to show every stage's answer to")
     given = parser.parse_args(argv)
+    try:
+        texts = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else []
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"xmtc.analyse: --texts {given.texts}: cannot be read ({error})", file=sys.stderr)
+        return 2
     try:
         print(
             analyse(
                 given.folders,
                 given.output,
+                texts,
                 threshold=given.threshold,
                 shares=given.groups,
                 epsilon=given.epsilon,

@@ -129,7 +129,7 @@ def test_state_and_back(corpus, kind):
     again.load(model.state())
     for mine, theirs in zip(model.topk(features, 4), again.topk(features, 4), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert model.num_parameters() > 0 or kind == "tree"
+    assert (model.num_parameters() is None) if kind == "tree" else model.num_parameters() > 5
 
 
 def test_a_made_up_checkpoint_writes_nowhere_else(tmp_path):

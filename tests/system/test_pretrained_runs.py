@@ -1,11 +1,13 @@
 """Pretrained encoders go the whole way and are used without the folder that their weights came from."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 import xmtc
+import xmtc.analyse
 from xmtc.config import compose_checked
 from xmtc.config.make import make
 from xmtc.testing.pretrained import tiny_bert
@@ -32,6 +34,12 @@ def test_trains_and_answers(encoder, tmp_path):
     source = make(dict(compose_checked(settings).dataset.source))
     texts = [text for text, _ in source.documents("test")]
     shutil.rmtree(folder)
+    (tmp_path / "texts.txt").write_text(f"{texts[0]}\n{texts[1]}\n")
+    assert xmtc.analyse.main([str(run), "--texts", str(tmp_path / "texts.txt")]) == 0
+    (told,) = json.loads((run / "analysis.json").read_text())
+    for case, text in zip(told["texts"], texts, strict=False):
+        assert case["text"] == text and len(case["answered"]) == len(case["raw"]) == 5
+        assert ("first" in case) == (encoder == "labelcorank") and len(case.get("asked", "xyz")) == 3
     scores, labels = xmtc.load(run).predict_batch(texts, 3)
     stored = np.load(run / "predictions.npz")
     np.testing.assert_allclose(1 / (1 + np.exp(-scores)), stored["scores"][:, :3], rtol=1e-4)

@@ -46,8 +46,8 @@ class FittedModel:
         """The inverse of `state`."""
         raise NotImplementedError
 
-    def num_parameters(self) -> int:
-        """Numbers that were fitted."""
+    def num_parameters(self) -> int | None:
+        """Numbers that were fitted; None where the library does not say."""
         return sum(tensor.numel() for tensor in self.state().values() if tensor.is_floating_point())
 
 

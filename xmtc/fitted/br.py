@@ -158,24 +158,25 @@ class ClassifierChain(BinaryRelevance):
     """
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
-        dense = targets_NL.toarray().astype(np.float32)
-        self.order_L = np.argsort(-dense.sum(0), kind="stable")
+        columns = csc_matrix(targets_NL, dtype=np.float32)
+        self.order_L = np.argsort(-np.diff(columns.indptr), kind="stable")
+        columns = columns[:, self.order_L]
+        N, L = columns.shape
         rows, biases, started = [], [], time.monotonic()
-        L, V = dense.shape[1], features_NV.shape[1]
-        for place, label in enumerate(self.order_L):
-            seen = np.zeros_like(dense)
-            seen[:, :place] = dense[:, self.order_L[:place]]
-            augmented = hstack([features_NV, csr_matrix(seen)], format="csr", dtype=np.float32)
-            row, bias = machine(augmented, dense[:, label] > 0, self.c, self.tolerance, self.prune)
+        for place in range(L):
+            starts = np.minimum(columns.indptr, columns.indptr[place])  # the labels before it; the others are empty
+            seen = csc_matrix((columns.data[: starts[-1]], columns.indices[: starts[-1]], starts), shape=(N, L))
+            augmented = hstack([features_NV, seen], format="csr", dtype=np.float32)
+            has = np.zeros(N, bool)
+            has[owners(columns, place)] = True
+            row, bias = machine(augmented, has, self.c, self.tolerance, self.prune)
             rows.append(row)
             biases.append(bias)
             if place % 50 == 49 or place + 1 == L:
                 log.info("%d of %d labels, %.0f s", place + 1, L, time.monotonic() - started)
         self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.array(biases, np.float32)
-        assert self.weights_LV.shape == (L, V + L)
 
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
-        L = len(self.bias_L)
         words = features_NV.shape[1]
         from_words = (features_NV @ self.weights_LV[:, :words].T.tocsr()).toarray() + self.bias_L
         from_labels = self.weights_LV[:, words:].toarray()
@@ -184,7 +185,6 @@ class ClassifierChain(BinaryRelevance):
         for place, label in enumerate(self.order_L):
             margins[:, label] = from_words[:, place] + decided @ from_labels[place]
             decided[:, place] = margins[:, label] > 0
-        assert margins.shape[1] == L
         return best(margins, k)
 
     def state(self) -> dict[str, Tensor]:

@@ -81,6 +81,9 @@ class LabelTree(FittedModel):
         probabilities = probabilities.clip(SMALLEST, 1 - SMALLEST)
         return np.log(probabilities / (1 - probabilities)).astype(np.float32), labels
 
+    def num_parameters(self) -> None:
+        return None
+
     def state(self) -> dict[str, Tensor]:
         """The library's files, byte for byte."""
         files = sorted(path for path in Path(self._folder.name).rglob("*") if path.is_file())
