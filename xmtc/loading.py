@@ -25,17 +25,18 @@ from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
-from xmtc.fitted.base import FittedModel
+from xmtc.fitted.base import is_fitted
 from xmtc.fitted.tagger import FittedTagger
 from xmtc.labels import LabelTable
 from xmtc.model import Model
+from xmtc.tagger import Tagger
 from xmtc.training.kept import is_whole
 
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"  # of an exported folder
 
 
-def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Model:
+def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Tagger:
     """The model of a run directory, of a checkpoint file in one or of an exported folder, ready to predict, in float32.
 
     device: where it computes. execution: how decoder and head are run; null: as in training. A folder that
@@ -52,10 +53,9 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     vocabulary, width = read_vocabulary(folder / "text")
     labels = LabelTable(folder / "labels.tsv")
     state = _weights(checkpoint)
-    target = import_target(config["encoder"].get("_target_"), "encoder")
-    if isinstance(target, type) and issubclass(target, FittedModel):
-        return _fitted(folder, config, labels, vocabulary, state)
     try:
+        if is_fitted(config["encoder"]):
+            return _fitted(folder, config, labels, vocabulary, state)
         parts = _fill(config, vocabulary, len(labels), state, folder)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
@@ -74,7 +74,7 @@ def _fitted(folder: Path, config: dict, labels: LabelTable, vocabulary, state: d
     try:
         model.load(state)
     except (KeyError, ValueError) as error:
-        raise InputError(f"{folder}: the checkpoint does not fit the configuration: {error}") from None
+        raise InputError(f"the checkpoint does not fit the configuration: {error}") from None
     return FittedTagger(folder, config, labels, TextReader(model.text, vocabulary, "bag"), model)
 
 

@@ -1,4 +1,4 @@
-"""LabelCoRank's choice of labels for a batch: sparse sums and one sort, against a loop over documents and labels."""
+"""LabelCoRank's choice of labels for a batch: sparse sums and one top-k, against a loop over documents and labels."""
 
 from __future__ import annotations
 

@@ -40,19 +40,33 @@ def expand(
 
     S2: labels with probability > alpha, the `fallback` most probable if there is none, by descending probability; then
     S3: labels by descending sum of the values that the labels of S2 give them; then, where those run out, the most
-    probable others. Equal ones by ascending label. Cost: one sort of (B, L); no loop over documents.
+    probable others. Equal ones by ascending label. Cost: O(B L); no loop over documents.
     """
     B, L = probabilities_BL.shape
     probabilities_BL = probabilities_BL.double()
-    ranked = probabilities_BL.sort(dim=1, descending=True, stable=True).indices
     first_BL = probabilities_BL > alpha
-    nothing = ~first_BL.any(1)
-    first_BL[nothing] = first_BL[nothing].scatter(1, ranked[nothing, :fallback], True)
+    nothing = (~first_BL.any(1)).nonzero().squeeze(1)
+    if len(nothing):
+        first_BL[nothing[:, None], largest(probabilities_BL[nothing], min(fallback, L))] = True
     documents, labels = first_BL.nonzero(as_tuple=True)
     cells = documents[:, None] * L + partners_LM[labels]
     scores = torch.zeros(B * L, dtype=torch.float64, device=probabilities_BL.device)
-    scores_BL = scores.index_add_(0, cells.flatten(), values_LM[labels].double().flatten()).view(B, L)
+    scores.index_add_(0, cells.flatten(), values_LM[labels].double().flatten())
     # three tiers, each within (tier, tier + 1]: what is in S2, what occurs with it, the rest
-    keys_BL = torch.where(scores_BL > 0, 1 + scores_BL / (1 + scores_BL), probabilities_BL)
-    keys_BL = torch.where(first_BL, 2 + probabilities_BL, keys_BL)
-    return keys_BL.sort(dim=1, descending=True, stable=True).indices[:, :gamma]
+    keys = probabilities_BL.flatten().clone()
+    near = scores.nonzero().squeeze(1)
+    keys[near] = 1 + scores[near] / (1 + scores[near])
+    keys[documents * L + labels] = 2 + probabilities_BL[documents, labels]
+    return largest(keys.view(B, L), gamma)
+
+
+def largest(values_BL: Tensor, k: int) -> Tensor:
+    """(B, k) int64: columns of the k largest of each row, largest first, equal ones by ascending column, which `topk`
+    alone does not promise. Cost: one `topk` and a sort of the few that reach its last value."""
+    least_B1 = values_BL.topk(k, dim=1).values[:, -1:]
+    rows, columns = (values_BL >= least_B1).nonzero(as_tuple=True)
+    order = values_BL[rows, columns].argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    counts = torch.bincount(rows, minlength=len(values_BL))
+    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    return columns[order][place < k].view(-1, k)

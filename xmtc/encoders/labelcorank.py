@@ -37,7 +37,7 @@ from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
-from xmtc.encoders.cooccurrence import expand, partners
+from xmtc.encoders.cooccurrence import expand, largest, partners
 from xmtc.encoders.losses import binary_cross_entropy
 from xmtc.encoders.pretrained import Backbone
 from xmtc.encoders.windows import windows
@@ -139,12 +139,12 @@ class LabelCoRank(Encoder):
 
     def select(self, first_BL: Tensor) -> Tensor:
         """(B, gamma) int64: the labels S, in the order in which they re-read the text."""
-        probabilities_BL = torch.sigmoid(first_BL.detach())
+        # a model that has diverged is told of by its loss, not by an order that does not exist
+        probabilities_BL = torch.sigmoid(first_BL.detach()).nan_to_num(0.0)
         if self.selection == "cooccurrence":
             chosen = expand(probabilities_BL, self.partners, self.values, self.gamma, self.alpha)
         else:
-            ranked = probabilities_BL.sort(dim=1, descending=True, stable=True).indices
-            chosen = ranked[:, : self.gamma]
+            chosen = largest(probabilities_BL, self.gamma)
         if self.sort == "frequency":
             chosen = chosen.gather(1, self.frequency_rank[chosen].argsort(dim=1))
         return chosen

@@ -6,10 +6,13 @@ has no features for a correlation head; `python -m xmtc.enhance` puts one on its
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from xmtc.config.check import import_target
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.fitted.features import tfidf
 
@@ -49,6 +52,14 @@ class FittedModel:
     def num_parameters(self) -> int | None:
         """Numbers that were fitted; None where the library does not say."""
         return sum(tensor.numel() for tensor in self.state().values() if tensor.is_floating_point())
+
+
+def is_fitted(node: Any) -> bool:
+    """Whether a configuration's `encoder` node is of such a system. Costs its import."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        return False
+    target = import_target(node["_target_"], "encoder")
+    return isinstance(target, type) and issubclass(target, FittedModel)
 
 
 def best(scores_NL: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

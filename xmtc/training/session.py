@@ -12,12 +12,11 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from xmtc.config.check import import_target
 from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
 from xmtc.estimating.shortage import answer, is_shortage
 from xmtc.execution.base import Execution
-from xmtc.fitted.base import FittedModel
+from xmtc.fitted.base import is_fitted
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
@@ -39,8 +38,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
 
     A folder that holds checkpoints/last.ckpt is continued when `resume` names it.
     """
-    target = import_target(config["encoder"]["_target_"], "encoder")
-    if isinstance(target, type) and issubclass(target, FittedModel):
+    if is_fitted(config["encoder"]):
         return fitted_session(config, folder, names)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     born = provenance(names)  # now: the checkout may have changed by the time the numbers are there
