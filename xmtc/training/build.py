@@ -18,6 +18,7 @@ from xmtc.data.preparation import prepare
 from xmtc.data.store import Store
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
+from xmtc.fitted.base import is_fitted
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.module import XMTCModule
 
@@ -47,6 +48,8 @@ def make_data(config: dict, store: Store, encoder) -> XMTCData:
 
 def build(config: dict) -> Built:
     """Everything but the trainer. Prepares the store if it is missing. Seeds must be set before."""
+    if is_fitted(config["encoder"]):
+        raise InputError("encoder: a system that is fitted at once has no modules that could be built or estimated")
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
     encoder = make_encoder(config["encoder"], store.vocabulary, store.num_labels)
