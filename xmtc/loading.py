@@ -23,16 +23,20 @@ from xmtc.config.make import make
 from xmtc.config.paths import config_dir
 from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
+from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
+from xmtc.fitted.base import is_fitted
+from xmtc.fitted.tagger import FittedTagger
 from xmtc.labels import LabelTable
 from xmtc.model import Model
+from xmtc.tagger import Tagger
 from xmtc.training.kept import is_whole
 
 log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"  # of an exported folder
 
 
-def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Model:
+def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Tagger:
     """The model of a run directory, of a checkpoint file in one or of an exported folder, ready to predict, in float32.
 
     device: where it computes. execution: how decoder and head are run; null: as in training. A folder that
@@ -50,6 +54,8 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     labels = LabelTable(folder / "labels.tsv")
     state = _weights(checkpoint)
     try:
+        if is_fitted(config["encoder"]):
+            return _fitted(folder, config, labels, vocabulary, state)
         parts = _fill(config, vocabulary, len(labels), state, folder)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
@@ -60,6 +66,16 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     width = width if width is not None else encoder.text.length or 1
     reader = TextReader(encoder.text, vocabulary, encoder.layout, width if encoder.reads_padding else 1)
     return Model(folder, config, labels, reader, parts, chosen)
+
+
+def _fitted(folder: Path, config: dict, labels: LabelTable, vocabulary, state: dict[str, Tensor]) -> FittedTagger:
+    check_node(config["encoder"], "encoder")
+    model = make(config["encoder"])
+    try:
+        model.load(state)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"the checkpoint does not fit the configuration: {error}") from None
+    return FittedTagger(folder, config, labels, TextReader(model.text, vocabulary, "bag"), model)
 
 
 def _places(given: Path) -> tuple[Path, Path]:
@@ -151,7 +167,7 @@ def _empty(config: dict, vocabulary, num_labels: int, device: str) -> nn.ModuleD
             vectors[key] = made = make(value)
             made.table = lambda vocabulary, size=made.size: torch.empty(vocabulary.size, size)
     with _NothingAtRandom():
-        encoder = make(node, vocabulary=vocabulary, **vectors)
+        encoder = make_encoder(node, vocabulary, num_labels, **vectors)
         with torch.device(device):
             decoder = encoder.make_decoder(num_labels)
             head = make(config["head"], num_labels=num_labels)

@@ -10,6 +10,9 @@ SMALLER = {
     "bertxml": ["encoder.feedforward=16"],
     "meshprobenet": ["encoder.hidden=8"],
     "attentionxml": ["encoder.hidden=8", "encoder.mlp=[8]"],
+    "kimcnn": ["encoder.filters=4"],
+    "lsan": ["embedding.size=8", "encoder.attention=4"],
+    "leam": ["encoder.hidden=8", "encoder.ngram=3"],
 }
 HEADS = {"none": [], "cornet": ["head.rank=8"], "lcenet": ["head.rank=8"]}
 

@@ -1,5 +1,6 @@
 """`init_from`: rows of labels and words are found by name, whatever their order in the other run."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from xmtc.data.embedding import Random
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.bow import BagOfWords
+from xmtc.encoders.leam import LEAM
 from xmtc.encoders.xmlcnn import XMLCNN
 from xmtc.errors import InputError
 from xmtc.heads.cornet import CorNet
@@ -132,3 +134,28 @@ def test_nothing_to_start_from_is_an_error(tmp_path):
         start_from(tmp_path / "nowhere", ours)
     with pytest.raises(InputError, match="no label in common"):
         start(tmp_path, their_labels=["x", "y"], **CNN)
+
+
+def test_an_encoders_own_label_rows_go_by_name(tmp_path):
+    make = functools.partial(LEAM, label_names=False, hidden=4, ngram=3)
+    theirs = build(tmp_path / "theirs", THEIR_LABELS, THEIR_WORDS, encoder=make, num_labels=4)
+    save(tmp_path / "theirs", theirs)
+    ours = build(tmp_path / "ours", OUR_LABELS, OUR_WORDS, encoder=make, num_labels=5)
+    before = state(ours)
+    start_from(tmp_path / "theirs", ours)
+    after, other = state(ours), state(theirs)
+    for name in ("labels", "bias", "classifier.3.weight", "classifier.3.bias"):
+        mine, old, given = (held[f"encoder.{name}"] for held in (after, before, other))
+        for i, label in enumerate(OUR_LABELS):
+            assert torch.equal(mine[i], given[THEIR_LABELS.index(label)] if label in THEIR_LABELS else old[i])
+
+
+def test_what_an_encoder_counted_in_its_own_corpus_stays(tmp_path):
+    theirs = build(tmp_path / "theirs", OUR_LABELS, THEIR_WORDS, **CNN)
+    ours = build(tmp_path / "ours", OUR_LABELS, OUR_WORDS, **CNN)
+    for built, value in ((theirs, 1.0), (ours, 2.0)):
+        built.module.encoder.of_corpus = ("counted",)
+        built.module.encoder.register_buffer("counted", torch.full((5,), value))
+    save(tmp_path / "theirs", theirs)
+    start_from(tmp_path / "theirs", ours)
+    assert (ours.module.encoder.counted == 2).all()

@@ -15,6 +15,7 @@ from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
 from xmtc.bench.estimate import estimate_bench
 from xmtc.bench.evaluation import evaluation
+from xmtc.bench.labelcorank import labelcorank
 from xmtc.bench.loader import loader
 from xmtc.bench.predict import predict
 from xmtc.bench.prepare import prepare_bench
@@ -28,6 +29,7 @@ BENCHES = {
     "convolution": convolution,
     "estimate": estimate_bench,
     "evaluation": evaluation,
+    "labelcorank": labelcorank,
     "loader": loader,
     "predict": predict,
     "prepare": prepare_bench,

@@ -87,12 +87,12 @@ class Words(Text):
 class HuggingFace(Text):
     """A fast tokenizer of the transformers library, by hub name or local folder. Special tokens are not stored.
 
-    name: as for `AutoTokenizer.from_pretrained`.
+    name: `minilm`, a local folder or a name on the Hugging Face hub. offline: the hub is not asked.
     """
 
-    def __init__(self, name: str, length: int | None = 512, fixed: bool = False):
+    def __init__(self, name: str, length: int | None = 512, fixed: bool = False, offline: bool = False):
         super().__init__(length, fixed)
-        self.name = name
+        self.name, self.offline = name, offline
 
     def key(self) -> dict:
         import hashlib
@@ -103,7 +103,7 @@ class HuggingFace(Text):
 
     def special(self) -> tuple[int, int]:
         """Ids of padding and of what stands for an empty text: the unknown token, else padding, end of text, 0."""
-        tokenizer = _hugging_face(self.name)
+        tokenizer = _hugging_face(self.name, self.offline)
         ids = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
         padding, unknown, end = (None if i is None else int(i) for i in ids)
         first = lambda *choices: next((i for i in choices if i is not None), 0)  # noqa: E731
@@ -111,17 +111,16 @@ class HuggingFace(Text):
 
     def json(self) -> str:
         """The tokenizer's whole definition: what the store keeps and what its key hashes."""
-        return _hugging_face(self.name).backend_tokenizer.to_str()
+        return _hugging_face(self.name, self.offline).backend_tokenizer.to_str()
 
 
 @functools.cache
-def _hugging_face(name: str):
+def _hugging_face(name: str, offline: bool = False):
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"text.name: no tokenizer at {name!r} ({str(error).splitlines()[0]})") from error
+    from xmtc.data.pretrained import from_pretrained
+
+    tokenizer = from_pretrained(AutoTokenizer, name, "text.name", offline, use_fast=True)
     if not tokenizer.is_fast:
         raise InputError(f"text.name: {name!r} has no fast tokenizer, which preparing needs")
     return tokenizer

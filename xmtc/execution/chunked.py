@@ -114,7 +114,9 @@ class Chunked(Execution):
         """The last sweep with its update. Returns what `Sweeps.backward` returns."""
         groups = self._optimizer.param_groups
         group = next((g for g in groups if g.get("weight_decay")), groups[0])
-        self.updater.begin(corrected_eps(self._optimizer, group, self.updater.steps + 1), factor)
+        settings = dict(corrected_eps(self._optimizer, group, self.updater.steps + 1))
+        settings["lr"] /= settings.get("lr_factor", 1.0)  # an encoder may want another rate than its labels
+        self.updater.begin(settings, factor)
         return sweeps.backward(scale, self.updater)
 
     def hold_step(self, sweeps: Sweeps, scale: Tensor):

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from xmtc.config import compose_checked
 from xmtc.config.make import make
 from xmtc.data.vocabulary import Vocabulary
+from xmtc.encoders.make import make_encoder
 from xmtc.loading import WEIGHTS
 
 
@@ -39,7 +40,7 @@ def synthetic_run(folder: Path, overrides: Sequence[str], labels: int, words: in
     (text / "meta.json").write_text(json.dumps(facts), encoding="utf-8")
     with open(folder / "labels.tsv", "w", encoding="utf-8") as file:
         file.writelines(f"{i}\tl{i}\tlabel number {i}\t{labels - i}\n" for i in range(labels))
-    encoder = make(config["encoder"], vocabulary=Vocabulary(words, frequency, documents, text))
+    encoder = make_encoder(config["encoder"], Vocabulary(words, frequency, documents, text), labels)
     decoder = encoder.make_decoder(labels)
     head = make(config["head"], num_labels=labels)
     parts = torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder, "head": head})

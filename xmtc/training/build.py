@@ -16,7 +16,9 @@ from xmtc.data.cards import card_of
 from xmtc.data.datamodule import XMTCData
 from xmtc.data.preparation import prepare
 from xmtc.data.store import Store
+from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
+from xmtc.fitted.base import is_fitted
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.module import XMTCModule
 
@@ -46,10 +48,13 @@ def make_data(config: dict, store: Store, encoder) -> XMTCData:
 
 def build(config: dict) -> Built:
     """Everything but the trainer. Prepares the store if it is missing. Seeds must be set before."""
+    if is_fitted(config["encoder"]):
+        raise InputError("encoder: a system that is fitted at once has no modules that could be built or estimated")
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
-    encoder = make(config["encoder"], vocabulary=store.vocabulary)
+    encoder = make_encoder(config["encoder"], store.vocabulary, store.num_labels)
     data = make_data(config, store, encoder)
+    encoder.prepare(data.train.gold(), store.label_names)
     decoder = encoder.make_decoder(store.num_labels)
     counts = torch.from_numpy(data.train_label_counts())
     if config["recipe"]["prior_bias"]:

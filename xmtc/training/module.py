@@ -16,7 +16,7 @@ from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.label_state import own_checkpoint, whole_checkpoint
 from xmtc.training.micro_batches import encode
-from xmtc.training.optimizers import parameter_groups
+from xmtc.training.optimizers import parameter_groups, scaled
 
 
 class XMTCModule(pl.LightningModule):
@@ -111,7 +111,7 @@ class XMTCModule(pl.LightningModule):
         own_checkpoint(self, checkpoint)
 
     def configure_optimizers(self):
-        optimizer = self.make_optimizer(parameter_groups(self))
+        optimizer = scaled(self.make_optimizer(parameter_groups(self)))
         self.execution.follow(optimizer)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.make_schedule(step, total))

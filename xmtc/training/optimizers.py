@@ -100,18 +100,32 @@ def squared_norm(grad: Tensor) -> Tensor:
 
 
 def parameter_groups(model: torch.nn.Module) -> list[dict]:
-    """Word tables (lazy), weights, and biases and gains, which are not decayed."""
+    """Word tables (lazy), weights, and biases and gains, which are not decayed. A parameter for which a part of the
+    model names a learning-rate factor is in a group with `lr_factor`, see `scaled`; the others come first."""
     tables = [
         m.weight
         for m in model.modules()
         if isinstance(m, torch.nn.Embedding) and getattr(m, "lazy", m.sparse) and m.weight.requires_grad
     ]
     tables = list(dict.fromkeys(tables))  # two modules may share one table
+    factors: dict = {}
+    for part in model.modules():
+        if hasattr(part, "learning_rate_factors"):
+            factors |= part.learning_rate_factors()
     known = {id(p) for p in tables}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-    groups = [
-        {"params": [p for p in rest if p.ndim > 1]},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": tables, "lazy_rows": True},
-    ]
+    groups = []
+    for factor in sorted({factors.get(p, 1.0) for p in rest} | {1.0}, key=lambda f: (f != 1.0, f)):
+        mine = [p for p in rest if factors.get(p, 1.0) == factor]
+        extra = {} if factor == 1.0 else {"lr_factor": factor}
+        groups.append({"params": [p for p in mine if p.ndim > 1]} | extra)
+        groups.append({"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0} | extra)
+    groups.append({"params": tables, "lazy_rows": True})
     return [group for group in groups if group["params"]]
+
+
+def scaled(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Multiplies the learning rate of every group by its `lr_factor`. Before a schedule is made, which starts there."""
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_factor", 1.0)
+    return optimizer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -17,22 +16,21 @@ from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
 from xmtc.estimating.shortage import answer, is_shortage
 from xmtc.execution.base import Execution
-from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
-from xmtc.metrics.ranking import RankingMetrics
+from xmtc.fitted.base import is_fitted
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
+from xmtc.training.fitted import fitted_session
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
 from xmtc.training.provenance import provenance
 from xmtc.training.random_state import RandomState
 from xmtc.training.record import Record, peak_memory_bytes
+from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
 
 log = logging.getLogger(__name__)
-KEPT = 100  # labels of each document in predictions.npz
-MONITOR = "val/nDCG@5"
 
 
 def session(config: dict, folder: Path, names: dict) -> dict:
@@ -40,6 +38,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
 
     A folder that holds checkpoints/last.ckpt is continued when `resume` names it.
     """
+    if is_fitted(config["encoder"]):
+        return fitted_session(config, folder, names)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     born = provenance(names)  # now: the checkout may have changed by the time the numbers are there
     built = build(config)
@@ -53,7 +53,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
         dense_tables(built.module)
-    _describe(built, config)
+    parameters_text = f"{parameters:,} parameters; {built.module.execution.describe()} execution"
+    describe(config, built.data, built.store, parameters_text)
     expected = _estimated(built, config, trainer)
     write_inputs(folder, built)
     before = _resumed_steps(folder) if resumed else []
@@ -93,7 +94,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         "execution": built.module.execution.describe(),
         "resumed_from_step": before + [started] if resumed else None,
     }
-    _write_json(folder / "metrics.json", result)
+    write_json(folder / "metrics.json", result)
     return result
 
 
@@ -148,9 +149,7 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
     trainer.validate(module, datamodule=data, verbose=False, weights_only=True)
     validation = module.scores
     held.gather()
-    gold = data.validation.gold()
-    threshold = best_threshold(torch.from_numpy(held.scores), torch.from_numpy(held.labels), gold)
-    result = {"test": None, "validation": validation, "threshold": threshold, "best": best}
+    result = {"test": None, "validation": validation, "best": best}
     scored = [("validation", held, data.validation)]
     if config["test"]:
         module.collector = tested = Predictions(len(data.test), module.k)
@@ -159,24 +158,8 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
         tested.gather()
         scored.append(("test", tested, data.test))
         result["floor"] = floor(ranking_metrics(store, config), data)
-    for name, predictions, documents in scored:
-        # every process holds all documents here, so nothing is summed over processes
-        sets = LabelSetMetrics(store.num_labels, threshold, sync_on_compute=False)
-        sets.update(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.scores), documents.gold())
-        result[name] |= sets.compute()
-        file = "predictions.npz" if name == "test" else "predictions_validation.npz"
-        if trainer.is_global_zero:
-            predictions.save(folder / file, documents.gold(), store.unseen_labels)
+    set_scores(result, scored, store, folder, trainer.is_global_zero)
     return result
-
-
-def floor(metrics: RankingMetrics, data) -> dict:
-    """What the most frequent training labels score on test, the same for every document."""
-    counts = torch.from_numpy(data.train_label_counts())
-    metrics.sync_on_compute = False
-    frequent = counts.argsort(descending=True, stable=True)[: max(metrics.ks)]
-    metrics.update(frequent.expand(len(data.test), -1), data.test.gold())
-    return metrics.compute()
 
 
 def _validated_at(record: Record, step: int) -> bool:
@@ -192,15 +175,6 @@ def _resumed_steps(folder: Path) -> list[int]:
     if not path.exists():
         return []
     return json.loads(path.read_text())["provenance"]["resumed_from_step"] or []
-
-
-def _describe(built: Built, config: dict) -> None:
-    total = sum(p.numel() for p in built.module.parameters())
-    log.info(
-        "%s: %d train, %d validation, %d test documents, %d labels; %s parameters; %s execution",
-        config["dataset"]["name"], len(built.data.train), len(built.data.validation), len(built.data.test),
-        built.store.num_labels, f"{total:,}", built.module.execution.describe(),
-    )  # fmt: skip
 
 
 def _estimated(built: Built, config: dict, trainer) -> Needs | None:
@@ -221,20 +195,8 @@ def _estimated(built: Built, config: dict, trainer) -> Needs | None:
 @rank_zero_only
 def write_inputs(folder: Path, built: Built) -> None:
     """labels.tsv and text/: what a run needs to be used without its corpus."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(built.store.folder / "labels.tsv", folder / "labels.tsv")
-    shutil.copytree(built.store.folder / "text", folder / "text", dirs_exist_ok=True)
-    vocabulary = built.store.vocabulary
-    facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
-    facts |= {"width": built.data.width, "splitter": built.store.meta["text"].get("splitter")}
-    _write_json(folder / "text" / "meta.json", {"format": 1} | facts)
-
-
-@rank_zero_only
-def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    write_text(folder, built.store, built.data.width)
+    built.module.encoder.keep(folder / "text")
 
 
 def _finish_wandb(config: dict) -> None:

@@ -31,7 +31,8 @@ def start_from(run: Path, built) -> None:
     words = None
     if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
         words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words())
-    by_label = row_names(module.decoder, module.head)
+    by_label = row_names(module.decoder, module.head) | {f"encoder.{name}" for name in module.encoder.by_label}
+    own = {f"encoder.{name}" for name in module.encoder.of_corpus}
     full = [i for i, block in enumerate(module.head.blocks) if isinstance(block, FullBlock)]
     square = {f"head.blocks.{i}.weight" for i in full}  # labels by labels
     tables = {
@@ -43,6 +44,8 @@ def start_from(run: Path, built) -> None:
     with torch.no_grad():
         for name, mine in module.state_dict().items():
             rows = labels if name in by_label else None
+            if name in own:
+                continue
             if name not in theirs:
                 left.append(name)
             elif name in square and theirs[name].ndim == 2:

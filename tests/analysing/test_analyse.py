@@ -1,0 +1,159 @@
+"""`python -m xmtc.analyse`: every number against scikit-learn or a loop."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import xmtc.analyse
+from xmtc.analysing.dependencies import distance
+from xmtc.analysing.rerank import frequency_subsets, oracle, reranked
+from xmtc.analysing.sets import diversity, group_f1, groups, set_matrices, set_metrics
+from xmtc.data.batch import Labels
+from xmtc.data.lists import Lists
+
+N, L = 40, 7
+GOLD = [sorted(set(np.random.default_rng(i).integers(0, L + 2, i % 4).tolist())) for i in range(N)]  # two are unseen
+
+
+def csr(rows):
+    return Labels(torch.tensor([i for row in rows for i in row], dtype=torch.int64),
+                  torch.tensor(np.cumsum([0, *map(len, rows)])))  # fmt: skip
+
+
+@pytest.fixture
+def lists():
+    random = np.random.default_rng(0)
+    labels = np.stack([random.permutation(L)[:5] for _ in range(N)])
+    scores = -np.sort(-random.random((N, 5)).astype(np.float32), axis=1)
+    labels[3, 3:] = -1  # padding
+    return Lists(labels, scores, csr(GOLD), ["u", "v"])
+
+
+def predicted_sets(lists, threshold):
+    return [
+        {int(i) for i, s in zip(row, own, strict=True) if s >= threshold and i >= 0}
+        for row, own in zip(lists.labels, lists.scores, strict=True)
+    ]
+
+
+def dense(rows, size):
+    return np.array([[i in row for i in range(size)] for row in rows])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6, 1.1])
+def test_set_metrics_are_those_of_scikit_learn(lists, threshold):
+    from sklearn import metrics
+
+    answered = predicted_sets(lists, threshold)
+    found = set_metrics(*set_matrices(lists, threshold, L), L)
+    p, g = dense(answered, L + 2), dense(GOLD, L + 2)
+    for name, key in [("precision", "P"), ("recall", "R"), ("f1", "F1")]:
+        score = getattr(metrics, f"{name}_score")
+        assert found[f"micro-{key}"] == pytest.approx(score(g, p, average="micro", zero_division=0))
+        assert found[f"macro-{key}"] == pytest.approx(score(g[:, :L], p[:, :L], average="macro", zero_division=0))
+    assert found["hamming-loss"] == pytest.approx((p != g).sum() / (N * L))
+    assert found["subset-accuracy"] == pytest.approx(metrics.accuracy_score(g, p))
+    assert found["example-F1"] == pytest.approx(metrics.f1_score(g, p, average="samples", zero_division=1))
+
+
+def test_distance_equals_the_loop(lists):
+    threshold = 0.5
+    predicted, gold = set_matrices(lists, threshold, L)
+    answered = predicted_sets(lists, threshold)
+
+    def conditional(rows, a, b):
+        have = [row for row in rows if a in row]
+        return sum(b in row for row in have) / len(have) if have else 0.0
+
+    terms = {}
+    for a in range(L + 2):
+        for b in range(L + 2):
+            p = conditional(GOLD, a, b)
+            if a != b and p > 0:
+                terms[a, b] = p * np.log(p / max(conditional(answered, a, b), 1e-4))
+    found = distance(gold, predicted, 1e-4)
+    assert found["sum"] == pytest.approx(sum(terms.values()))
+    assert found["by_label"] == pytest.approx(sum(terms.values()) / len({a for a, _ in terms}))
+    assert found["by_pair"] == pytest.approx(sum(terms.values()) / len(terms))
+    assert distance(gold, gold)["sum"] == pytest.approx(0, abs=1e-12)
+    assert distance(gold[:0], predicted[:0]) == {"sum": 0.0, "by_label": 0.0, "by_pair": 0.0}
+
+
+def test_diversity_counts_distinct_sets(lists):
+    predicted, gold = set_matrices(lists, 0.7, L)
+    answered = [frozenset(row) for row in predicted_sets(lists, 0.7)]
+    assert diversity(predicted) == {"distinct": len(set(answered)), "empty": answered.count(frozenset())}
+    assert diversity(gold) == {"distinct": len({tuple(row) for row in GOLD}), "empty": GOLD.count([])}
+
+
+def test_groups_are_cut_by_training_frequency(lists):
+    frequency = np.array([5, 9, 0, 9, 1, 2, 3])
+    cut = groups(frequency, [0.25, 0.25, 0.25])
+    assert [part.tolist() for part in cut] == [[1, 3], [0, 6], [5, 4], [2]]
+    predicted, gold = set_matrices(lists, 0.4, L)
+    rows = group_f1(predicted, gold, frequency, [0.5])
+    assert [(r["labels"], r["most"], r["fewest"]) for r in rows] == [(4, 9, 3), (3, 2, 0)]
+    from sklearn.metrics import f1_score
+
+    p, g = dense(predicted_sets(lists, 0.4), L), dense(GOLD, L)
+    assert rows[0]["macro-F1"] == pytest.approx(f1_score(g[:, [0, 1, 3, 6]], p[:, [0, 1, 3, 6]], average="macro"))
+    assert group_f1(predicted, gold, frequency, [1.0, 0.0])[1] == {"labels": 0, "most": 0, "fewest": 0, "macro-F1": 0.0}
+
+
+def test_the_oracle_puts_true_labels_first(lists):
+    best = reranked(lists, oracle, 4)
+    for row, before, true in zip(best, lists.labels, GOLD, strict=True):
+        head = before[:4].tolist()
+        assert row.tolist() == [i for i in head if i in true] + [i for i in head if i not in true] + [before[4]]
+    with pytest.raises(ValueError, match="order of 4 places"):
+        reranked(lists, lambda labels, true: np.zeros_like(labels), 4)
+
+
+def test_head_and_tail_documents():
+    """Of ten labels one is a head label: label 2."""
+    frequency = np.array([1, 2, 50, 3, 4, 5, 6, 7, 8, 9])
+    gold = csr([[2], [2, 3], [], [4, 5], [2, 11], [3]])
+    subsets = frequency_subsets(gold, frequency, most=0)
+    assert subsets["head"].tolist() == [0] and subsets["tail"].tolist() == [3, 5]
+    assert frequency_subsets(gold, frequency)["tail"].tolist() == [0, 1, 3, 4, 5]
+
+
+@pytest.fixture
+def run(tmp_path, lists):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        "encoder: {_target_: a.bow.B}\nhead: {_target_: a.none.N}\ndataset: {name: x}\n"
+    )
+    (folder / "overrides.yaml").write_text("[]\n")
+    (folder / "labels.tsv").write_text("".join(f"{i}\tl{i}\tname|{i}\t{9 - i}\n" for i in range(L)))
+    lists.labels[3, 3:] = [i for i in range(L) if i not in lists.labels[3]][:2]
+    lists.save(folder / "predictions.npz")
+    (folder / "metrics.json").write_text(json.dumps({"test": {"P@1": 0.5}, "threshold": 0.6}))
+    return folder
+
+
+def test_the_command_writes_tables_and_a_picture(run, tmp_path, capsys, lists):
+    assert xmtc.analyse.main([str(run), "--cases", "2"]) == 0
+    text = capsys.readouterr().out
+    assert (run / "analysis.md").read_text().startswith(text.rstrip("\n")[:200])
+    (result,) = json.loads((run / "analysis.json").read_text())
+    assert result["threshold"] == 0.6 and len(result["cases"]) == 2 and len(result["groups"]) == 4
+    expected = np.mean([[i in true for i in row[:3]] for row, true in zip(lists.labels.tolist(), GOLD, strict=True)])
+    assert result["ranking"][""]["P@3"] == pytest.approx(expected)
+    assert result["ranking"]["oracle of the best 10"]["nDCG@5"] >= result["ranking"][""]["nDCG@5"]
+    assert (run / "groups.png").exists() or "groups.png" not in text
+    assert xmtc.analyse.main([str(run), "--threshold", "0.9", "--output", str(tmp_path / "there")]) == 0
+    assert json.loads((tmp_path / "there" / "analysis.json").read_text())[0]["threshold"] == 0.9
+
+
+def test_what_cannot_be_analysed(run, tmp_path, capsys):
+    assert xmtc.analyse.main([str(tmp_path / "nothing")]) == 2
+    (run / "metrics.json").write_text("{}")
+    assert xmtc.analyse.main([str(run)]) == 2
+    assert "--threshold" in capsys.readouterr().err
+    (run / "predictions.npz").unlink()
+    assert xmtc.analyse.main([str(run)]) == 2
+    assert "has been tested" in capsys.readouterr().err

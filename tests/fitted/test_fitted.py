@@ -1,0 +1,180 @@
+"""`br`, `cc` and `tree` against scikit-learn's own classes and by what they must find."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+import xmtc
+from xmtc.data.batch import Labels
+from xmtc.data.text import Words
+from xmtc.data.vocabulary import Vocabulary
+from xmtc.errors import InputError
+from xmtc.fitted.br import BinaryRelevance, ClassifierChain
+from xmtc.fitted.features import tfidf
+from xmtc.training.fitted import targets
+
+L = 6
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Word i < 5 calls for label i in most documents, and label 0 for label 4; label 5 is in no document."""
+    random = np.random.default_rng(0)
+    features = np.abs(random.normal(size=(120, 9))) * (random.random((120, 9)) < 0.5)
+    targets = features[:, :L] > 0.4
+    targets[:, 4] |= targets[:, 0]
+    targets[:, 5] = False
+    return csr_matrix(features.astype(np.float32)), csr_matrix(targets)
+
+
+def test_tfidf_is_that_of_scikit_learn(bag_batch):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["b c b d", "c", "d d d c", "e", ""]
+    names = ["<pad>", "<unk>", "b", "c", "d", "e"]
+    whole = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w", vocabulary=names[2:]).fit(texts[:4])
+    counts = [{names.index(w): text.split().count(w) for w in sorted(set(text.split()))} for text in texts[:4]]
+    bags = bag_batch([*counts, {1: 1}]).bags  # a document without known words is one unknown word
+    vocabulary = Vocabulary(6, np.array([0, 1, 1, 3, 2, 1]), 4)
+    found = tfidf(bags, vocabulary).toarray()
+    np.testing.assert_allclose(found[:, 2:], whole.transform(texts).toarray(), rtol=1e-6)
+    assert (found[:, :2] == 0).all()
+    rare = tfidf(bags, vocabulary, min_documents=2).toarray()
+    assert (rare[:, [2, 5]] == 0).all() and rare[1, 3] == pytest.approx(1) and (rare[3] == 0).all()
+
+
+def test_targets_leave_out_unseen_labels():
+    gold = Labels(torch.tensor([0, 7, 1, 2, 9]), torch.tensor([0, 2, 2, 5]))
+    assert targets(gold, 3).toarray().tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
+
+
+def test_binary_relevance_is_one_svm_a_label(corpus):
+    from sklearn.svm import LinearSVC
+
+    features, targets = corpus
+    model = BinaryRelevance(Words(), tolerance=1e-6, prune=0.0, jobs=1)
+    model.fit(features, targets)
+    scores, labels = model.topk(features, L)
+    margins = np.zeros(scores.shape)
+    np.put_along_axis(margins, labels, scores, 1)
+    for label in range(5):
+        svm = LinearSVC(C=1.0, tol=1e-6, random_state=0).fit(features, targets.toarray()[:, label])
+        np.testing.assert_allclose(margins[:, label], svm.decision_function(features), atol=1e-4)
+    assert (margins[:, 5] == -1).all()  # nobody has it
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert model.topk(features[:0], 3)[0].shape == (0, 3)
+
+
+@pytest.mark.slow
+def test_several_processes_fit_the_same(corpus):
+    features, targets = corpus
+    many = csr_matrix(np.tile(targets.toarray(), (1, 50)))  # 300 labels, two blocks
+    alone, together = (BinaryRelevance(Words(), jobs=jobs) for jobs in (1, 2))
+    for model in (alone, together):
+        model.fit(features, many)
+    assert all(torch.equal(a, b) for a, b in zip(alone.state().values(), together.state().values(), strict=True))
+
+
+def test_a_chain_is_that_of_scikit_learn(corpus):
+    from sklearn.multioutput import ClassifierChain as Theirs
+    from sklearn.svm import LinearSVC
+
+    features, targets = corpus
+    dense = targets.toarray().astype(int)
+    order = np.argsort(-dense.sum(0), kind="stable")
+    model = ClassifierChain(Words(), tolerance=1e-6, prune=0.0)
+    model.fit(features, targets)
+    usable = order[:5]  # scikit-learn refuses a label of no document
+    theirs = Theirs(LinearSVC(C=1.0, tol=1e-6, random_state=0), order=list(range(5))).fit(features, dense[:, usable])
+    scores, labels = model.topk(features, L)
+    margins = np.zeros(scores.shape)
+    np.put_along_axis(margins, labels, scores, 1)
+    np.testing.assert_allclose(margins[:, usable], theirs.decision_function(features), atol=2e-3)
+    plain = BinaryRelevance(Words(), tolerance=1e-6, prune=0.0, jobs=1)
+    plain.fit(features, targets)
+    assert not np.allclose(np.sort(plain.topk(features, L)[0], 1), np.sort(scores, 1), atol=1e-2)
+
+
+def tree(**settings):
+    pytest.importorskip("napkinxc")
+    from xmtc.fitted.tree import LabelTree
+
+    return LabelTree(Words(), threads=1, **settings)
+
+
+def test_a_tree_finds_what_calls_for_a_label(corpus):
+    features, targets = corpus
+    model = tree(leaves=2)
+    model.fit(features, targets)
+    scores, labels = model.topk(features, L)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert all(sorted(row) == list(range(L)) for row in labels.tolist())
+    probabilities = np.zeros(scores.shape)
+    np.put_along_axis(probabilities, labels, 1 / (1 + np.exp(-scores)), 1)
+    dense = targets.toarray()
+    assert ((probabilities[:, :5] > 0.5) == dense[:, :5]).mean() > 0.85
+    assert (labels[:, -1] == 5).all()  # no document has it, so it is in no tree
+    assert model.topk(features[:0], 2)[1].shape == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["br", "cc", "tree"])
+def test_state_and_back(corpus, kind):
+    features, targets = corpus
+    make = {"br": lambda: BinaryRelevance(Words(), jobs=1), "cc": lambda: ClassifierChain(Words()), "tree": tree}[kind]
+    model, again = make(), make()
+    model.fit(features, targets)
+    again.load(model.state())
+    for mine, theirs in zip(model.topk(features, 4), again.topk(features, 4), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (model.num_parameters() is None) if kind == "tree" else model.num_parameters() > 5
+
+
+def test_a_made_up_checkpoint_writes_nowhere_else(tmp_path):
+    with pytest.raises(InputError, match="outside"):
+        tree().load({"labels": torch.tensor(3), f"file/{tmp_path}/x": torch.zeros(1, dtype=torch.uint8)})
+    assert not list(tmp_path.iterdir())
+
+
+SMALL = [
+    "dataset=toy",
+    "dataset.source.train=150",
+    "dataset.source.validation=40",
+    "dataset.source.test=50",
+    "logger=csv",
+]
+
+
+@pytest.mark.parametrize("encoder", ["br", "cc", "tree"])
+def test_the_whole_way(encoder, tmp_path):
+    if encoder == "tree":
+        pytest.importorskip("napkinxc")
+    own = {"br": ["encoder.jobs=1"], "cc": [], "tree": ["encoder.threads=1"]}[encoder]
+    folder = tmp_path / "run"
+    overrides = [f"encoder={encoder}", "head=none", *own, *SMALL, f"paths.cache_dir={tmp_path}"]
+    result = xmtc.run([*overrides, f"hydra.run.dir={folder}"])
+    assert result == json.loads((folder / "metrics.json").read_text())
+    assert result["test"]["P@1"] > result["floor"]["P@1"] and 0 < result["threshold"] < 1
+    stored = np.load(folder / "predictions.npz")
+    assert stored["labels"].shape == stored["scores"].shape == (50, 100)
+    assert (folder / "curves.csv").read_text().count("\n") == 2
+    model = xmtc.load(folder)
+    from xmtc.config import compose_checked
+    from xmtc.config.make import make
+
+    source = make(dict(compose_checked(overrides).dataset.source))
+    texts = [text for text, _ in source.documents("test")]
+    scores, labels = model.predict_batch(texts, 5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-scores)), stored["scores"][:, :5], rtol=1e-5)
+    assert np.array_equal(labels, stored["labels"][:, :5])
+    answer = model.predict(["", texts[0]], k=3)
+    assert len(answer) == 2 and len(answer[1].labels) == 3
+    if encoder == "br":
+        from xmtc.reporting.runs import read_run
+
+        assert read_run(folder).encoder == "br" and read_run(folder).complete
+        for wrong, line in [("head=lcenet", "takes head=none"), (f"init_from={folder}", "init_from")]:
+            with pytest.raises(InputError, match=line):
+                xmtc.run([*overrides, wrong, f"hydra.run.dir={tmp_path}/other"])

@@ -1,0 +1,171 @@
+"""python -m xmtc.analyse RUN...: label sets, dependencies between labels, frequency groups, head and tail documents.
+
+Reads predictions.npz, labels.tsv and metrics.json of finished runs; needs no corpus, and weights for --texts
+alone. Writes analysis.md, analysis.json and PNG pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmtc.analysing.dependencies import distance
+from xmtc.analysing.proposals import as_markdown, proposals
+from xmtc.analysing.rerank import frequency_subsets, oracle, reranked
+from xmtc.analysing.sets import diversity, group_f1, set_matrices, set_metrics
+from xmtc.analysing.tables import markdown, pictures
+from xmtc.data.lists import read_lists, take_labels
+from xmtc.errors import InputError
+from xmtc.labels import LabelTable
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.reporting.runs import Run, find_runs
+
+RANKED = ("P@1", "P@3", "P@5", "nDCG@3", "nDCG@5")
+
+
+def analyse_run(
+    run: Run,
+    threshold: float | None = None,
+    shares: Sequence[float] = (0.25, 0.25, 0.25),
+    epsilon: float = 1e-6,
+    cases: int = 3,
+) -> dict:
+    """Everything about the test documents of one run, as plain values. threshold: None for the run's own, which was
+    chosen on validation."""
+    labels, lists = LabelTable(run.folder / "labels.tsv"), read_lists(run.folder / "predictions.npz")
+    frequency = np.array([label.frequency for label in labels], np.int64)
+    if threshold is None:
+        threshold = run.facts.get("threshold")
+        if threshold is None:
+            raise InputError(f"{run.folder}: metrics.json has no threshold; give one with --threshold")
+    predicted, gold = set_matrices(lists, threshold, len(labels))
+    # as the metrics of a run: propensities are not among what is shown, so their document count does not matter
+    ranking = {"": _ranking(lists.labels, lists.gold, frequency)}
+    ranking["oracle of the best 10"] = _ranking(reranked(lists, oracle), lists.gold, frequency)
+    subsets = {"": len(lists), "oracle of the best 10": len(lists)}
+    for name, rows in frequency_subsets(lists.gold, frequency).items():
+        ranking[name] = _ranking(lists.labels[rows], take_labels(lists.gold, rows), frequency)
+        subsets[name] = len(rows)
+    return {
+        "name": run.name,
+        "dataset": run.dataset,
+        "folder": str(run.folder),
+        "threshold": threshold,
+        "sets": set_metrics(predicted, gold, len(labels)),
+        "dependencies": distance(gold, predicted, epsilon),
+        "diversity": {"predicted": diversity(predicted), "gold": diversity(gold)},
+        "groups": group_f1(predicted, gold, frequency, shares),
+        "ranking": ranking,
+        "documents": subsets,
+        "cases": _cases(lists, labels, cases),
+    }
+
+
+def _ranking(lists_NK: np.ndarray, gold, frequency: np.ndarray) -> dict[str, float]:
+    metrics = RankingMetrics(len(frequency), torch.from_numpy(frequency), max(int(frequency.max()), 1) + 1)
+    metrics.update(torch.from_numpy(np.ascontiguousarray(lists_NK)), gold)
+    values = metrics.compute()
+    return {name: values[name] for name in RANKED}
+
+
+def _cases(lists, labels: LabelTable, count: int) -> list[dict]:
+    """The first documents: true labels and the five best answers."""
+    held = []
+    for row in range(min(count, len(lists))):
+        start, stop = lists.gold.offsets[row : row + 2].tolist()
+        ids = lists.gold.ids[start:stop].tolist()
+        true = [labels[i].name if i < len(labels) else lists.unseen[i - len(labels)] for i in ids]
+        answers = [(labels[int(i)].name, round(float(s), 4)) for i, s in zip(lists.labels[row, :5], lists.scores[row])]
+        held.append({"document": row, "true": true, "answers": answers})
+    return held
+
+
+def analyse(
+    folders: Sequence[str | Path], output: str | Path | None = None, texts: Sequence[str] = (), **options
+) -> str:
+    """Writes the files and returns the Markdown. output: default is the folder itself if one is given, else the current
+    folder. texts: also shown with what each run's stages say of them, which loads the models. InputError: no runs, none
+    with test predictions, or files that cannot be read."""
+    runs = [run for run in find_runs(folders) if (run.folder / "predictions.npz").is_file()]
+    if not runs:
+        raise InputError(f"{folders[0]}: no run in it has been tested (predictions.npz)")
+    target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
+    results = [analyse_run(run, **options) for run in runs]
+    text = markdown(results)
+    for run, result in zip(runs, results, strict=True):
+        if texts:
+            result["texts"] = proposals(run.folder, texts)
+            text += as_markdown(run.name, result["texts"])
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        links = "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures(results, target))
+        _write(target / "analysis.md", text + links)
+        _write(target / "analysis.json", json.dumps(results, indent=1))
+    except OSError as error:
+        raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _shares(text: str) -> list[float]:
+    shares = [float(part) for part in text.split(",")]
+    if min(shares) < 0 or sum(shares) > 1:
+        raise ValueError
+    return shares
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line if a folder or file cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m xmtc.analyse", description=__doc__.split("\n\n")[0])
+    parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR")
+    parser.add_argument("--output", metavar="DIR", help="where the files go (default: the folder if one is given)")
+    parser.add_argument("--threshold", type=float, help="of the sets (default: each run's own, chosen on validation)")
+    parser.add_argument("--epsilon", type=float, default=1e-6, help="least predicted conditional probability")
+    parser.add_argument(
+        "--groups",
+        type=_shares,
+        default=[0.25] * 3,
+        metavar="A,B,C",
+        help="shares of the label list, most frequent first, after which a group ends (default: quartiles)",
+    )
+    parser.add_argument("--cases", type=int, default=3, help="documents shown with their answers")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, to show every stage's answer to")
+    given = parser.parse_args(argv)
+    try:
+        texts = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else []
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"xmtc.analyse: --texts {given.texts}: cannot be read ({error})", file=sys.stderr)
+        return 2
+    try:
+        print(
+            analyse(
+                given.folders,
+                given.output,
+                texts,
+                threshold=given.threshold,
+                shares=given.groups,
+                epsilon=given.epsilon,
+                cases=given.cases,
+            ),
+            end="",
+        )
+    except InputError as error:
+        print(f"xmtc.analyse: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

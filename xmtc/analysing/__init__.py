@@ -1,0 +1,1 @@
+"""What the stored lists of finished runs tell beyond their scores."""

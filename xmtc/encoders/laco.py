@@ -1,0 +1,181 @@
+"""LACO (Zhang et al., Findings of ACL 2021): text and labels read together, with cross attention and two label tasks.
+
+    [CLS] text [SEP] y_1 ... y_n [SEP] -> pretrained layers -> H_D (text), H_Y (labels)              `joint.py`
+    G = cosine of each text position and label (B,M,n) -> convolution 10 x 10, n channels, ReLU -> largest over channels
+    and labels -> tanh -> weights (B,M);  document = sum of weights x normalised H_D -> dropout -> Linear to the labels
+    PLCP, CLCP: auxiliary losses on H_Y                                                             `label_tasks.py`
+
+Decisions (systems.md 9): cosine and the two-dimensional convolution as in the authors' code (the paper writes a plain
+dot product: cosine=false), padding masked before the convolution, the maximum and the sum, which their code does not;
+label tokens are new vectors; pairs and given labels are drawn anew every time (theirs: once, when the file is written).
+`plcp` and `clcp` are the weights of the tasks, 1 and 5 in their code, each used alone in the printed rows; 0 leaves the
+task out. With `kernel=1d` the convolution does not span neighbouring label ids, so their order does not count.
+Ablations: joint=false is "w/o JE", cross_attention=false "w/o CA" (the first position is classified), both a plain
+classifier. `authors`: what their code does, to measure its effect: the head and the tasks keep their random start
+(their learning-rate table has no entry for them) and every document keeps the same draws.
+Departures: the tasks answer with one logit in place of two with a ReLU. The loss is the recipe's.
+
+Every label is a token of the input: L labels must fit beside a text, so at most some 250.
+
+Shapes: B documents, M text positions, n = L labels, D hidden size. Memory of the convolution B n M n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xmtc.data.batch import Batch, Labels
+from xmtc.data.vocabulary import Vocabulary
+from xmtc.decoders.linear import LinearDecoder
+from xmtc.encoders.base import Encoded, Encoder
+from xmtc.encoders.joint import JointInput, Read
+from xmtc.encoders.label_tasks import ConditionalTask, PairTask, draw_given
+from xmtc.encoders.pretrained import Backbone
+from xmtc.errors import InputError
+
+KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
+
+
+class LACO(Encoder):
+    """features: (B, D). length: positions of an input, labels counted. given: labels that CLCP is told, null for a
+    random number from 1 to one less than the document has. pairs: of PLCP, for each document and step."""
+
+    by_label = ("input.vectors",)
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        text,
+        num_labels: int,
+        name: str = "minilm",
+        pretrained: bool = True,
+        length: int = 320,
+        joint: bool = True,
+        cross_attention: bool = True,
+        cosine: bool = True,
+        kernel: Literal["2d", "1d"] = "2d",
+        plcp: float = 0.0,
+        clcp: float = 0.0,
+        pairs: int = 1,
+        given: int | None = 1,
+        label_names: bool = False,
+        authors: bool = False,
+        dropout: float = 0.1,
+        lr_factor: float = 0.05,
+        layer_decay: float = 1.0,
+        freeze: int | Literal["none", "embeddings", "all"] = "none",
+        lora: int = 0,
+        checkpointing: bool = False,
+        attention: str | None = None,
+        offline: bool = False,
+    ):
+        super().__init__()
+        if kernel not in ("2d", "1d") or min(plcp, clcp) < 0 or pairs < 1 or (given is not None and given < 1):
+            raise InputError("encoder: expected kernel 2d or 1d, plcp and clcp at least 0, pairs and given at least 1")
+        self.text, self.vocabulary, self.num_labels = text, vocabulary, num_labels
+        self.cross_attention, self.cosine, self.authors, self.label_names = (
+            cross_attention,
+            cosine,
+            authors,
+            label_names,
+        )
+        self.plcp, self.clcp, self.given = plcp, clcp, given
+        backbone = Backbone(
+            vocabulary, name, pretrained, False, lr_factor, layer_decay, freeze, lora, checkpointing, attention, offline
+        )
+        self.input = JointInput(backbone, num_labels, length, joint)
+        self.convolution = self.pair_task = self.conditional_task = None
+        if cross_attention:
+            shape = (KERNEL, KERNEL if kernel == "2d" else 1)
+            self.convolution = nn.Conv2d(1, num_labels, shape)
+            nn.init.xavier_uniform_(self.convolution.weight)
+            nn.init.zeros_(self.convolution.bias)
+        elif not (joint or plcp or clcp):
+            self.input.vectors.requires_grad_(False)  # nobody reads them
+        if plcp:
+            self.pair_task = PairTask(backbone.size, dropout, pairs)
+        if clcp:
+            self.conditional_task = ConditionalTask(backbone.size)
+        self.dropout = nn.Dropout(dropout)
+        if authors:
+            for part in (self.convolution, self.pair_task, self.conditional_task):
+                if part is not None:
+                    part.requires_grad_(False)
+
+    def prepare(self, labels: Labels, names: Sequence[str]) -> None:
+        if self.label_names:
+            self.input.start_as(names, self.vocabulary.folder / "tokenizer.json")
+
+    def forward(self, batch: Batch) -> Encoded:
+        if len(batch) == 0:
+            return Encoded(self.input.vectors.new_zeros(0, self.input.backbone.size))
+        read = self.input(batch)
+        weights = None
+        if self.cross_attention:
+            features, weights = self.attend(read)
+            weights = self._of_tokens(weights, batch.lengths.clamp(max=self.input.budget))
+        else:
+            features = read.words[:, 0]
+        encoded = Encoded(self.dropout(features), attention=weights)
+        if self.training:
+            self._tasks(read.labels, batch, encoded)
+        return encoded
+
+    def attend(self, read: Read) -> tuple[Tensor, Tensor]:
+        """Document vectors (B, D) and the weights of the text positions (B, M), 0 at padding."""
+        words_BMD = F.normalize(read.words, dim=-1)
+        labels_BnD = F.normalize(read.labels, dim=-1) if self.cosine else read.labels
+        near_BMn = (words_BMD if self.cosine else read.words) @ labels_BnD.transpose(1, 2)
+        near_BMn = near_BMn * read.mask[:, :, None]  # the convolution's own padding is zero as well
+        # "same" padding, which of an even number is one less before than behind
+        before = [(size - 1) // 2 for size in self.convolution.kernel_size]
+        behind = [size // 2 for size in self.convolution.kernel_size]
+        near_BMn = F.pad(near_BMn, (before[1], behind[1], before[0], behind[0]))
+        answers_BCMn = F.relu(self.convolution(near_BMn[:, None]))
+        weights_BM = torch.tanh(answers_BCMn.amax((1, 3))) * read.mask
+        return (weights_BM[:, None] @ words_BMD).squeeze(1), weights_BM.detach()
+
+    def _of_tokens(self, weights_BM: Tensor, lengths_B: Tensor) -> Tensor:
+        """(B, T): the weights of the text's own tokens, without those of special ones."""
+        start = len(self.input.backbone.before)
+        weights_BT = weights_BM[:, start : start + int(lengths_B.max())]
+        return weights_BT * (torch.arange(weights_BT.shape[1], device=weights_BT.device) < lengths_B[:, None])
+
+    def _tasks(self, labels_BnD: Tensor, batch: Batch, encoded: Encoded) -> None:
+        labels = batch.labels
+        if self.pair_task is not None:
+            uniform = self._uniform(batch, (self.pair_task.pairs, 4))
+            encoded.auxiliary["plcp"] = self.plcp * self.pair_task(labels_BnD, labels, uniform)
+        if self.conditional_task is not None:
+            counts_B = labels.offsets.diff()
+            size_B = torch.full_like(counts_B, self.given or 1)
+            if self.given is None:
+                size_B = 1 + (self._uniform(batch, ()) * (counts_B - 1).clamp(min=1)).long()
+            # one number a label, so that the draws of a document do not depend on its neighbours
+            uniform_P = self._uniform(batch, (self.num_labels,))[labels.rows(), labels.ids]
+            given_Bn = draw_given(labels, self.num_labels, size_B, uniform_P)
+            encoded.auxiliary["clcp"] = self.clcp * self.conditional_task(labels_BnD, labels, given_Bn)
+
+    def _uniform(self, batch: Batch, shape: tuple[int, ...]) -> Tensor:
+        """(B, *shape) in [0, 1): new ones every time, or with `authors` the same for a document in every epoch."""
+        device = batch.documents.device
+        if not self.authors:
+            return torch.rand(len(batch), *shape, device=device)
+        own = (torch.Generator().manual_seed(document) for document in batch.documents.tolist())
+        return torch.stack([torch.rand(shape, generator=generator) for generator in own]).to(device)
+
+    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
+        return self.input.backbone.factors
+
+    def keep(self, folder: Path) -> None:
+        self.input.backbone.keep(folder)
+
+    def make_decoder(self, num_labels: int) -> LinearDecoder:
+        decoder = LinearDecoder(self.input.backbone.size, num_labels)
+        return decoder.requires_grad_(not self.authors)

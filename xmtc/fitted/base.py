@@ -1,0 +1,68 @@
+"""What such a system is: TF-IDF features and label sets in, the k best labels of a document out.
+
+It stands where an encoder stands (`encoder=br`), leaves the same run directory, and is scored by the same metrics. It
+has no features for a correlation head; `python -m xmtc.enhance` puts one on its stored scores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from xmtc.config.check import import_target
+from xmtc.data.vocabulary import Vocabulary
+from xmtc.fitted.features import tfidf
+
+
+class FittedModel:
+    """Base. A constructor's signature is the configuration schema; it must have `text`, whose words are the features.
+
+    min_documents: words met in fewer training documents are no features.
+    """
+
+    layout = "bag"
+    reads_padding = False
+
+    def __init__(self, text, min_documents: int = 1):
+        self.text, self.min_documents = text, min_documents
+
+    def features(self, bags, vocabulary: Vocabulary) -> csr_matrix:
+        """(N, V) of documents given as `Bags`."""
+        return tfidf(bags, vocabulary, self.min_documents)
+
+    def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
+        """features float32, L2-normalised rows; targets bool. Called once; the same data give the same model."""
+        raise NotImplementedError
+
+    def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, k) float32 and labels (N, k) int64, best first, equal scores by ascending label; k at most L."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Tensor]:
+        """What was fitted, as tensors: what the checkpoint holds."""
+        raise NotImplementedError
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        raise NotImplementedError
+
+    def num_parameters(self) -> int | None:
+        """Numbers that were fitted; None where the library does not say."""
+        return sum(tensor.numel() for tensor in self.state().values() if tensor.is_floating_point())
+
+
+def is_fitted(node: Any) -> bool:
+    """Whether a configuration's `encoder` node is of such a system. Costs its import."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        return False
+    target = import_target(node["_target_"], "encoder")
+    return isinstance(target, type) and issubclass(target, FittedModel)
+
+
+def best(scores_NL: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of each row, largest first, equal ones by ascending column."""
+    order = np.argsort(-scores_NL, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores_NL, order, 1).astype(np.float32), order.astype(np.int64)

@@ -1,0 +1,123 @@
+"""One run of a system that is fitted at once: the same files, the same metrics, no gradient steps."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from scipy.sparse import csr_matrix
+
+from xmtc.config.make import make
+from xmtc.data.batch import Labels
+from xmtc.data.collate import Documents
+from xmtc.data.datamodule import XMTCData
+from xmtc.data.store import Store
+from xmtc.errors import InputError
+from xmtc.fitted.base import FittedModel
+from xmtc.training.build import open_store, ranking_metrics
+from xmtc.training.kept import BEST, write
+from xmtc.training.predictions import Predictions
+from xmtc.training.provenance import provenance
+from xmtc.training.record import COLUMNS, peak_memory_bytes
+from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
+
+log = logging.getLogger(__name__)
+BLOCK = 4096  # documents whose features are made at a time
+
+
+def fitted_session(config: dict, folder: Path, names: dict) -> dict:
+    """Fits, scores validation and test, and returns what metrics.json holds."""
+    _refuse(config, names)
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    born = provenance(names)
+    model: FittedModel = make(config["encoder"])
+    store = open_store(config, model.text)
+    data = XMTCData(store, model.text, "bag", config["seed"], **config["data"])
+    describe(config, data, store, "a fitted model")
+    write_text(folder, store, 1)
+    started = time.monotonic()
+    model.fit(_features(model, data.train, store), targets(data.train.gold(), store.num_labels))
+    seconds = time.monotonic() - started
+    content = {"state_dict": model.state(), "step": 0, "monitor": MONITOR}
+    result: dict = {"test": None}
+    scored = []
+    parts = [("validation", data.validation)] + ([("test", data.test)] if config["test"] else [])
+    for name, documents in parts:
+        k = min(KEPT, store.num_labels)
+        held, metrics = Predictions(len(documents), k), ranking_metrics(store, config)
+        for start in range(0, len(documents), BLOCK):
+            rows = np.arange(start, min(start + BLOCK, len(documents)))
+            batch = documents[rows]
+            logits, labels = model.topk(model.features(batch.bags, store.vocabulary), k)
+            held.add(torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(logits))
+            metrics.update(torch.from_numpy(labels), batch.labels)
+        result[name] = metrics.compute()
+        scored.append((name, held, documents))
+    content["score"] = result["validation"]["nDCG@5"]
+    write(folder / "checkpoints" / BEST, lambda path: torch.save(content, path))
+    result["best"] = {key: content[key] for key in ("step", "score", "monitor")}
+    if config["test"]:
+        result["floor"] = floor(ranking_metrics(store, config), data)
+    set_scores(result, scored, store, folder)
+    _curve(folder / "curves.csv", seconds, result["validation"])
+    result |= {
+        "train_seconds": round(seconds, 2),
+        "documents_per_second": round(len(data.train) / max(seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "parameters": model.num_parameters(),
+        "steps": 0,
+    }
+    result["provenance"] = born | {
+        "dataset": config["dataset"]["name"],
+        "dataset_sha256": store.meta["dataset_sha256"],
+        "seed": config["seed"],
+        "world_size": 1,
+        "execution": "none",
+        "resumed_from_step": None,
+    }
+    write_json(folder / "metrics.json", result)
+    return result
+
+
+def _refuse(config: dict, names: dict) -> None:
+    if not config["head"]["_target_"].endswith(".NoHead"):
+        raise InputError(
+            f"head={names.get('head')}: encoder={names.get('encoder')} is fitted without gradients and takes head=none;"
+            " python -m xmtc.enhance puts a head on its scores"
+        )
+    for key in ("resume", "init_from"):
+        if config[key]:
+            raise InputError(f"{key}: encoder={names.get('encoder')} is fitted at once and goes on from no other run")
+
+
+def targets(gold: Labels, num_labels: int) -> csr_matrix:
+    """(N, L) bool; labels beyond L are left out."""
+    ids, offsets = gold.ids.numpy(), gold.offsets.numpy()
+    keep = ids < num_labels
+    offsets = np.concatenate([[0], np.cumsum(keep)])[offsets]
+    return csr_matrix((np.ones(keep.sum(), bool), ids[keep], offsets), shape=(len(gold), num_labels))
+
+
+def _features(model: FittedModel, documents: Documents, store: Store) -> csr_matrix:
+    from scipy.sparse import vstack
+
+    blocks = np.split(np.arange(len(documents)), np.arange(BLOCK, len(documents), BLOCK))
+    return vstack([model.features(documents[rows].bags, store.vocabulary) for rows in blocks], format="csr")
+
+
+def _curve(path: Path, seconds: float, validation: dict) -> None:
+    """One row, of the only evaluation there is."""
+    row = dict(zip(COLUMNS, (0, 0, round(seconds, 2), ""), strict=True))
+    row |= {f"val/{name}": value for name, value in validation.items()}
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    os.replace(temporary, path)

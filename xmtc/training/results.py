@@ -1,0 +1,74 @@
+"""What every run writes, however it was trained: scores of label sets, lists, text and labels, metrics.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from xmtc.data.store import Store
+from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
+from xmtc.metrics.ranking import RankingMetrics
+
+log = logging.getLogger("xmtc.training.session")
+KEPT = 100  # labels of each document in predictions.npz
+MONITOR = "val/nDCG@5"
+
+
+def set_scores(result: dict, scored: list[tuple], store: Store, folder: Path, writes: bool = True) -> None:
+    """Chooses the threshold on validation, adds label-set metrics to `result` and keeps the lists.
+
+    scored: (name, Predictions, Documents), validation first.
+    """
+    held, gold = scored[0][1], scored[0][2].gold()
+    threshold = best_threshold(torch.from_numpy(held.scores), torch.from_numpy(held.labels), gold)
+    result["threshold"] = threshold
+    for name, predictions, documents in scored:
+        # every process holds all documents here, so nothing is summed over processes
+        sets = LabelSetMetrics(store.num_labels, threshold, sync_on_compute=False)
+        sets.update(torch.from_numpy(predictions.labels), torch.from_numpy(predictions.scores), documents.gold())
+        result[name] |= sets.compute()
+        file = "predictions.npz" if name == "test" else "predictions_validation.npz"
+        if writes:
+            predictions.save(folder / file, documents.gold(), store.unseen_labels)
+
+
+def floor(metrics: RankingMetrics, data) -> dict:
+    """What the most frequent training labels score on test, the same for every document."""
+    counts = torch.from_numpy(data.train_label_counts())
+    metrics.sync_on_compute = False
+    frequent = counts.argsort(descending=True, stable=True)[: max(metrics.ks)]
+    metrics.update(frequent.expand(len(data.test), -1), data.test.gold())
+    return metrics.compute()
+
+
+def describe(config: dict, data, store: Store, model: str) -> None:
+    """One log line: the documents and labels, and what is trained on them."""
+    log.info(
+        "%s: %d train, %d validation, %d test documents, %d labels; %s",
+        config["dataset"]["name"], len(data.train), len(data.validation), len(data.test), store.num_labels, model,
+    )  # fmt: skip
+
+
+@rank_zero_only
+def write_text(folder: Path, store: Store, width: int) -> None:
+    """labels.tsv and text/. width: tokens to which evaluation batches are padded at least."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(store.folder / "labels.tsv", folder / "labels.tsv")
+    shutil.copytree(store.folder / "text", folder / "text", dirs_exist_ok=True)
+    vocabulary = store.vocabulary
+    facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
+    facts |= {"width": width, "splitter": store.meta["text"].get("splitter")}
+    write_json(folder / "text" / "meta.json", {"format": 1} | facts)
+
+
+@rank_zero_only
+def write_json(path: Path, content: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, path)
