@@ -36,17 +36,17 @@ def test_a_table_of_cornet_is_its_printed_rows(table):
         assert config.recipe.averaging is not None and config.seed == 0  # recipe=paper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_experiment_composes_also_on_another_dataset(path):
-    name = f"experiment={path.parent.name}/{path.stem}"
-    assert compose_jobs([name, "embedding=random"])
-    for _, config in compose_jobs([name, "dataset=eurlex57k", "embedding=random"]):
+def test_every_experiment_composes_on_another_dataset(path):
+    jobs = compose_jobs([f"experiment={path.parent.name}/{path.stem}", "dataset=eurlex57k", "embedding=random"])
+    assert jobs
+    for _, config in jobs:
         assert config.dataset.name == "eurlex57k" and config.embedding._target_.endswith("Random")
 
 
 def test_figures_are_the_runs_of_their_tables():
-    for figure, table in ((4, 2), (5, 3), (6, 4)):
-        assert rows_of(f"cornet/figure{figure}") == rows_of(f"cornet/table{table}")
+    assert rows_of("cornet/figure4") == rows_of("cornet/table2")
 
 
 def rows_of(name):

@@ -14,36 +14,11 @@ from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
 from xmtc.sweeping.jobs import Job, existing, place, swept
 from xmtc.sweeping.pool import Pool, locked
-
-# writes how often and where it ran; on Ctrl-C a checkpoint, from which the next start finishes at once
-SCRIPT = """
-import json, os, pathlib, sys, time
-folder, seconds, code = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-with open(folder / "starts", "a") as file:
-    file.write(json.dumps({k: os.environ.get(k) for k in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "NAME")}) + "\\n")
-(folder / "ready").touch()
-try:
-    if not (folder / "checkpoints" / "last.ckpt").exists():
-        time.sleep(seconds)
-except KeyboardInterrupt:
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "last.ckpt").touch()
-    sys.exit(130)
-if code:
-    sys.exit("no such thing")
-(folder / "metrics.json").write_text("{}")
-"""
-
-
-class Fake(Job):
-    seconds, code = 0.0, 0
-
-    def command(self):
-        return [sys.executable, "-c", SCRIPT, str(self.folder), str(self.seconds), str(self.code)]
+from xmtc.testing.jobs import SCRIPT, StandIn, starts
 
 
 def fakes(tmp_path, count, **settings):
-    jobs = [Fake(number, [f"seed={number}"], tmp_path / str(number)) for number in range(count)]
+    jobs = [StandIn(number, [f"seed={number}"], tmp_path / str(number)) for number in range(count)]
     for job in jobs:
         vars(job).update(settings)
     return jobs
@@ -51,11 +26,6 @@ def fakes(tmp_path, count, **settings):
 
 def run(jobs, slots, **options):
     return Pool(jobs, slots, dict(os.environ) | {"NAME": "sweep"}, pause=0.01, **options).run()
-
-
-def starts(job):
-    path = job.folder / "starts"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def test_every_job_runs_once_and_a_failure_stops_nothing(tmp_path):

@@ -59,7 +59,7 @@ def cpu_slots(jobs: int, processes_per_job: int = 1) -> list[Slot]:
 
 
 def gpu_slots(devices: list[str], devices_per_job: int, jobs_per_device: int) -> list[Slot]:
-    """Places of `devices_per_job` neighbouring GPUs each, `jobs_per_device` on each of them; what is left over idles."""
+    """Places of `devices_per_job` neighbouring GPUs each, `jobs_per_device` on each; what is left over idles."""
     if jobs_per_device < 1:
         raise InputError(f"hydra.launcher.jobs_per_device: expected at least 1, got {jobs_per_device}")
     if devices_per_job < 1:

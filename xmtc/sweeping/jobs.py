@@ -88,8 +88,8 @@ def existing(sweep: Path) -> dict[tuple[str, ...], Path]:
 
 
 def place(job: Job, sweep: Path, known: dict[tuple[str, ...], Path]) -> None:
-    """Gives the job the folder of the same job in an earlier start of the sweep, else one that is free. InputError: that
-    job was made with other settings, because a file of the configuration has changed in between."""
+    """Gives the job the folder of the same job in an earlier start of the sweep, else one that is free. InputError:
+    that job was made with other settings, because a file of the configuration has changed in between."""
     identity = tuple(words_that_matter(job.overrides))
     folder = known.get(identity)
     if folder is not None:
@@ -121,4 +121,6 @@ def swept(jobs: list[Job]) -> list[str]:
     settings = [pairs(job.overrides) for job in jobs]
     keys = list(dict.fromkeys(key for each in settings for key in each))
     keys = [key for key in keys if len({each.get(key) for each in settings}) > 1]
-    return [" ".join(f"{key}={each[key]}" for key in keys if key in each) or job.name for job, each in zip(jobs, settings)]
+    return [
+        " ".join(f"{key}={each[key]}" for key in keys if key in each) or job.name for job, each in zip(jobs, settings)
+    ]

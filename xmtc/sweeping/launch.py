@@ -80,7 +80,9 @@ def slots_of(launcher, jobs: Sequence[Job]) -> list[Slot]:
     """Where jobs run. InputError: too few devices, or a job of more than one node."""
     trainers = [job.config["trainer"] for job in jobs]
     if any((trainer.get("num_nodes") or 1) > 1 for trainer in trainers):
-        raise InputError("hydra/launcher=local starts jobs on this machine alone; trainer.num_nodes=1, or launcher=submitit")
+        raise InputError(
+            "hydra/launcher=local starts jobs on this machine alone; trainer.num_nodes=1, or launcher=submitit"
+        )
     most = max(processes(trainer) for trainer in trainers)
     if not any(on_gpu(trainer) for trainer in trainers):
         return cpu_slots(launcher.jobs, most)

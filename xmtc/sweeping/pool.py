@@ -150,9 +150,11 @@ def locked(folder: Path) -> int | None:
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError:  # some network file systems know no locks: then nothing is held, and nothing is in the way
+        pass
     return descriptor
 
 
