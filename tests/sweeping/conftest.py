@@ -44,7 +44,7 @@ def sweep(command, tmp_path):
     def sweep(*words, **options):
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            command(*words, **options), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=250
+            command(*words, **options), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=280
         )
 
     return sweep
