@@ -25,7 +25,7 @@ def test_each_job_runs_once_and_a_failure_stops_nothing(sweep, tmp_path):
     first, second = folders(tmp_path)
     assert not (first / "metrics.json").exists() and metrics(second)["provenance"]["seed"] == 3
     assert json.loads((first / "job.json").read_text())["state"] == "failed"
-    assert "head.blocks" in (first / "job.log").read_text() and "1 of 2 jobs failed" in done.stderr
+    assert "head.blocks" in (first / "job.log").read_text() and "1 of 2 jobs did not finish" in done.stderr
     held = yaml.safe_load((second / "overrides.yaml").read_text())
     assert "head.blocks=1" in held and not any(word.startswith(("-m", "hydra")) for word in held)
     command = metrics(second)["provenance"]["command"]

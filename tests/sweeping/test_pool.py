@@ -43,6 +43,17 @@ def test_every_job_runs_once_and_a_failure_stops_nothing(tmp_path):
     assert [len(starts(job)) for job in jobs] == [1, 2, 1, 1]
 
 
+@pytest.mark.parametrize("code, state", [(1, "failed"), (75, "stopped"), (130, "stopped"), (-9, "failed")])
+def test_a_job_that_somebody_stopped_has_not_failed(tmp_path, code, state):
+    (job,) = fakes(tmp_path, 1)
+    end = f"import os, sys; os.kill(os.getpid(), {-code}) if {code} < 0 else sys.exit({code})"
+    job.command = lambda: [sys.executable, "-c", end]
+    assert run([job], cpu_slots(1))[0].state == state
+    assert json.loads((job.folder / "job.json").read_text()) | {"seconds": 0} == {
+        "state": state, "exit_code": code, "seconds": 0, "device": "cpu",
+    }  # fmt: skip
+
+
 def test_exit_code_0_without_metrics_is_a_failure(tmp_path):
     (job,) = fakes(tmp_path, 1)
     job.command = lambda: [sys.executable, "-c", ""]

@@ -15,6 +15,7 @@ from xmtc.errors import InputError
 from xmtc.sweeping.settings import pairs, that_matter, words_that_matter
 
 LOG, NOTE, LOCK = "job.log", "job.json", ".job.lock"
+STOPPED = (75, 130)  # what xmtc.run ends with after SIGTERM and after Ctrl-C
 
 
 @dataclass
@@ -35,7 +36,14 @@ class Job:
     @property
     def cut(self) -> bool:
         """It was stopped and can go on."""
-        return not self.finished and (self.folder / "checkpoints" / "last.ckpt").is_file()
+        checkpoints = self.folder / "checkpoints"
+        return not self.finished and any((checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+
+    def outcome(self, code: int) -> str:
+        """finished, stopped (by somebody's signal: it can go on) or failed, of a run that ended with this exit code."""
+        if code == 0 and self.finished:
+            return "finished"
+        return "stopped" if code in STOPPED else "failed"
 
     def command(self) -> list[str]:
         """A single run: without -m no process that it starts can be the sweep again."""

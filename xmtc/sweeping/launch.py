@@ -107,15 +107,18 @@ def launcher_dir(sweep: Path) -> str:
 
 def returns(jobs: Sequence[Job], states: dict[int, State], sweep: Path) -> list[JobReturn]:
     """For Hydra's sweeper, whose value is the validation score. SystemExit(1) names the jobs that failed."""
-    failed = [job for job in jobs if states[job.number].state == "failed"]
+    failed = [job for job in jobs if states[job.number].state in ("failed", "stopped")]
     done = len(jobs) - len(failed)
     log.info("%d of %d jobs finished in %s", done, len(jobs), launcher_dir(sweep))
     if failed:
         for job in failed:
-            print(f"xmtc.run: failed: {job.name}: {last_line(job.folder / 'job.log')}", file=sys.stderr)
+            print(
+                f"xmtc.run: {states[job.number].state}: {job.name}: {last_line(job.folder / 'job.log')}",
+                file=sys.stderr,
+            )
         print(
-            f"xmtc.run: {len(failed)} of {len(jobs)} jobs failed (job.log in each folder); the same command with"
-            f" hydra.sweep.dir='{launcher_dir(sweep)}' tries those again",
+            f"xmtc.run: {len(failed)} of {len(jobs)} jobs did not finish (job.log in each folder); the same command"
+            f" with hydra.sweep.dir='{launcher_dir(sweep)}' takes those up again",
             file=sys.stderr,
         )
         codes = {states[job.number].code for job in failed}

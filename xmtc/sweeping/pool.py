@@ -115,7 +115,7 @@ class Pool:
             state = self.states[number]
             state.seconds = time.monotonic() - state.started
             if process.poll() is not None:
-                self._ended(job, process, lock, "finished" if process.returncode == 0 and job.finished else "failed")
+                self._ended(job, process, lock, job.outcome(process.returncode))
 
     def _ended(self, job: Job, process: subprocess.Popen, lock: int, how: str) -> None:
         state = self.states[job.number]

@@ -60,7 +60,7 @@ class Task:
         code = self._process.returncode
         if rank == 0:
             os.close(lock)
-            job.note(state="finished" if code == 0 and job.finished else "failed", exit_code=code)
+            job.note(state=job.outcome(code), exit_code=code)
         if code:
             raise RuntimeError(f"{job.name}: exit code {code}, see {log_path}")
         return code

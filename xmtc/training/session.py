@@ -27,6 +27,7 @@ from xmtc.training.provenance import provenance
 from xmtc.training.random_state import RandomState
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.start_from import start_from
+from xmtc.training.tracking import finish, make_logger, summarise
 
 log = logging.getLogger(__name__)
 KEPT = 100  # labels of each document in predictions.npz
@@ -62,6 +63,14 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         if not _validated_at(record, steps):
             trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
         result = _score(config, folder, built, trainer, checkpoints)
+        facts = {
+            "train_seconds": round(record.seconds, 2),
+            "documents_per_second": round(record.documents_per_second, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "parameters": parameters,
+            "steps": steps,
+        }
+        summarise(trainer.loggers, result, facts)
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from None
@@ -69,14 +78,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
-        _finish_wandb(config)
-    result |= {
-        "train_seconds": round(record.seconds, 2),
-        "documents_per_second": round(record.documents_per_second, 1),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "parameters": parameters,
-        "steps": steps,
-    }
+        finish(config["logger"])
+    result |= facts
     result["provenance"] = born | {
         "dataset": config["dataset"]["name"],
         "dataset_sha256": built.store.meta["dataset_sha256"],
@@ -119,7 +122,7 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
         callbacks.append(EarlyStopping(MONITOR, **stopping))
     if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
         callbacks.append(Progress())
-    logger = make(config["logger"]) if config["logger"] else False
+    logger = make_logger(config["logger"], folder)
     options = dict(config["trainer"])
     options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
     if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -211,11 +214,3 @@ def _write_json(path: Path, content: dict) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=1))
     os.replace(temporary, path)
-
-
-def _finish_wandb(config: dict) -> None:
-    """A run left open would swallow the next one of a sweep."""
-    if config["logger"] and "wandb" in config["logger"]["_target_"].lower():
-        import wandb
-
-        wandb.finish()
