@@ -27,11 +27,13 @@ def report(
     output: str | Path | None = None,
     printed: Sequence[str | Path] = (),
     resamples: int = RESAMPLES,
+    quality: float | None = None,
 ) -> str:
     """Write the report's files and return the Markdown of its tables. Output goes to stderr but for the table.
 
     output: default is the folder itself if one is given, else the current folder. Existing files there are replaced.
     printed: files of printed numbers, or folders that hold a printed.csv. resamples: of bootstrap and permutation test.
+    quality: a validation nDCG@5, as a fraction, whose steps and seconds are shown.
     """
     runs = find_runs(folders)
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
@@ -42,11 +44,11 @@ def report(
     try:
         target.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(runs, target)
-        table = markdown(runs) + "".join(f"\n{part}" for part in [markdown_summary(data, found, rows)] if part)
+        table = markdown(runs) + "".join(f"\n{part}" for part in [markdown_summary(data, found, rows, quality)] if part)
         links = "".join(f"\n![validation curves]({path.name})\n" for path in pictures)
         files = {
             "report.md": f"# Results\n\nTest metrics x 100.\n\n{table}{links}",
-            "report.html": page(data, found, rows),
+            "report.html": page(data, found, rows, quality),
             "results.csv": results_csv(runs),
             "summary.csv": summary_csv(data),
             "comparisons.csv": comparisons_csv(found),
@@ -109,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="numbers of a paper to stand beside ours (a printed.csv); may be given several times",
     )
     parser.add_argument(
+        "--quality", type=float, metavar="X", help="also show steps and seconds until validation nDCG@5 x 100 is X"
+    )
+    parser.add_argument(
         "--leaderboard",
         metavar="DIR",
         help="write DIR/README.md from every results.csv and printed.csv below DIR (experiments)",
@@ -134,7 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.resamples < 1:
             raise InputError(f"--resamples: expected at least 1, got {arguments.resamples}")
         if arguments.folders:
-            print(report(arguments.folders, arguments.output, arguments.printed, arguments.resamples), end="")
+            quality = None if arguments.quality is None else arguments.quality / 100
+            made = report(arguments.folders, arguments.output, arguments.printed, arguments.resamples, quality)
+            print(made, end="")
         if arguments.leaderboard:
             print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)
     except InputError as error:

@@ -89,6 +89,19 @@ def test_a_report_of_everything(make_run, tmp_path, capsys):
     assert not [key for key in held if key[0] == "cornet"]
 
 
+def test_time_to_a_given_quality(make_run, tmp_path, capsys):
+    for seed, curve in enumerate(((0.1, 0.3, 0.4), (0.3, 0.35))):
+        make_run(f"s/none{seed}", seed=seed, curve=curve)
+    make_run("s/lcenet0", head="lcenet", curve=(0.2, 0.25))
+    assert main([str(tmp_path / "s"), "--quality", "30", "--resamples", "10"]) == 0
+    text = (tmp_path / "s" / "report.md").read_text()
+    table = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
+    start = next(i for i, row in enumerate(table) if "steps to 30" in row)
+    column, second = table[start].index("steps to 30"), table[start].index("seconds to 30")
+    shown = {row[2]: (row[column], row[second]) for row in table[start + 2 : start + 4]}
+    assert shown == {"none": ("15", "8"), "lcenet": ("", "")}  # never there: nothing is made up
+
+
 def test_different_data_is_never_compared_or_averaged(make_run, tmp_path):
     make_run("s/0", sha="a" * 64)
     make_run("s/1", seed=1, sha="b" * 64)

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
 from xmtc.sweeping.jobs import Job, existing, place, swept
+from xmtc.sweeping.launch import slots_of
 from xmtc.sweeping.pool import Pool, locked
 from xmtc.testing.jobs import SCRIPT, StandIn, starts
 
@@ -153,6 +155,21 @@ def test_slots():
     for wrong in (lambda: gpu_slots(["0"], 2, 1), lambda: gpu_slots([], 1, 1), lambda: cpu_slots(0)):
         with pytest.raises(InputError):
             wrong()
+
+
+def test_which_devices_is_the_launchers_to_say(tmp_path):
+    launcher = SimpleNamespace(jobs=1, devices_per_job=None, jobs_per_device=1, devices=["3", "5"])
+    for devices in ([0, 2], "0,2", "2"):
+        job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": devices}})
+        with pytest.raises(InputError, match="hydra.launcher.devices"):
+            slots_of(launcher, [job])
+    job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": 2}})
+    assert [slot.gpus for slot in slots_of(launcher, [job])] == [("3", "5")]
+    launcher.devices_per_job = 1
+    with pytest.raises(InputError, match="devices_per_job=1: there is a job with trainer.devices=2"):
+        slots_of(launcher, [job])
+    with pytest.raises(InputError, match="num_nodes"):
+        slots_of(launcher, [Job(0, [], tmp_path, {"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 2}})])
 
 
 def finished(folder, *words, config="seed: 1\nrecipe: {lr: 0.1}\n"):

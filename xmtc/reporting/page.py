@@ -25,10 +25,13 @@ DIFFERENCES = (
 )
 
 
-def page(data: Data, comparisons: dict[tuple, list[Comparison]], printed: Sequence[Printed]) -> str:
-    body = [
-        _section(dataset, sha, made, comparisons.get((dataset, sha)) or []) for (dataset, sha), made in data.items()
-    ]
+def page(
+    data: Data,
+    comparisons: dict[tuple, list[Comparison]],
+    printed: Sequence[Printed],
+    quality: float | None = None,
+) -> str:
+    body = [_section(*key, made, comparisons.get(key) or [], quality) for key, made in data.items()]
     if printed:
         body.append(f"<section><h2>Beside the printed numbers</h2>{table(printed_rows(printed), 3)}")
         body.append('<p class="soft">Printed / ours (difference), points.</p><ul>')
@@ -38,10 +41,16 @@ def page(data: Data, comparisons: dict[tuple, list[Comparison]], printed: Sequen
     return template.replace("<!--BODY-->", "\n".join(body))
 
 
-def _section(dataset: str, sha: str | None, configurations: list[Configuration], found: list[Comparison]) -> str:
+def _section(
+    dataset: str,
+    sha: str | None,
+    configurations: list[Configuration],
+    found: list[Comparison],
+    quality: float | None,
+) -> str:
     first = 4 if any(each.settings for each in configurations) else 3
     parts = [f'<section><h2>{escape(dataset)} <span class="soft">{escape((sha or "data unknown")[:12])}</span></h2>']
-    parts.append(f"<h3>Means over seeds</h3>{table(summary_rows(configurations), first)}")
+    parts.append(f"<h3>Means over seeds</h3>{table(summary_rows(configurations, quality), first)}")
     parts.append(f'<p class="soft">{MEANS}</p>')
     colours = {each.name: COLOURS[index % len(COLOURS)] for index, each in enumerate(configurations)}
     pictures = [picture for column in ("step", "seconds") if (picture := _curves(configurations, colours, column))]

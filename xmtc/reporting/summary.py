@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
@@ -25,11 +25,13 @@ def whole(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def summary_rows(configurations: Sequence[Configuration]) -> list[list[str]]:
-    """Header and a row a configuration: mean ± standard deviation over its seeds."""
+def summary_rows(configurations: Sequence[Configuration], quality: float | None = None) -> list[list[str]]:
+    """Header and a row a configuration: mean ± standard deviation over its seeds. quality: a validation nDCG@5 (as a
+    fraction); adds the mean steps and seconds until it."""
     settings = any(each.settings for each in configurations)
     head = ["encoder", "head", *(["settings"] if settings else []), "recipe", "seeds", *SHOWN]
-    rows = [[*head, "steps to 95 %", "steps", "seconds", "GiB"]]
+    reach = [] if quality is None else [f"steps to {100 * quality:g}", f"seconds to {100 * quality:g}"]
+    rows = [[*head, "steps to 95 %", *reach, "steps", "seconds", "GiB"]]
     for each in configurations:
         told = [" ".join(f"{key}={value}" for key, value in each.settings.items())] if settings else []
         unfinished = len(each.runs) - len(each.complete)
@@ -38,7 +40,9 @@ def summary_rows(configurations: Sequence[Configuration]) -> list[list[str]]:
         rows.append(
             [each.encoder, each.head, *told, each.recipe or "", seeds]
             + [percent(each.mean(metric), each.std(metric)) for metric in SHOWN]
-            + [whole(each.until("step")), whole(each.fact("steps")), whole(each.fact("train_seconds"))]
+            + [whole(each.until("step"))]
+            + [whole(each.until(column, quality=quality)) for column in ("step", "seconds")[: len(reach)]]
+            + [whole(each.fact("steps")), whole(each.fact("train_seconds"))]
             + ["" if memory is None else f"{memory / 2**30:.2f}"]
         )
     return rows
@@ -96,14 +100,14 @@ def _seeds(ours: Configuration | None) -> str:
     return f"{count} seed{'s' if count > 1 else ''}" if count else _worst(ours)
 
 
-def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], files: Iterable[str] = ()) -> str:
+def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], quality: float | None = None) -> str:
     """Sections below the table of runs; empty where there is nothing to add to it."""
     parts = []
     for (dataset, sha), configurations in data.items():
         if not worth_a_summary(configurations):
             continue
         title = f"## {dataset}: means over seeds" + (f" (data {sha[:12]})" if sha else "")
-        parts.append(f"{title}\n\n{_table(summary_rows(configurations), right=range(3, 20))}")
+        parts.append(f"{title}\n\n{_table(summary_rows(configurations, quality), right=range(3, 20))}")
         parts.append(
             "± is the standard deviation over seeds. Steps to 95 %: of the first evaluation at 95 % of the run's own"
             " last validation nDCG@5."

@@ -81,11 +81,17 @@ def slots_of(launcher, jobs: Sequence[Job]) -> list[Slot]:
     trainers = [job.config["trainer"] for job in jobs]
     if any((trainer.get("num_nodes") or 1) > 1 for trainer in trainers):
         raise InputError(
-            "hydra/launcher=local starts jobs on this machine alone; trainer.num_nodes=1, or launcher=submitit"
+            "hydra/launcher=local starts jobs on this machine alone; set trainer.num_nodes=1 or use submitit"
         )
     most = max(processes(trainer) for trainer in trainers)
     if not any(on_gpu(trainer) for trainer in trainers):
         return cpu_slots(launcher.jobs, most)
+    for trainer in trainers:
+        if not isinstance(trainer.get("devices", 1), int) and str(trainer["devices"]) not in ("auto", "-1"):
+            raise InputError(
+                f"trainer.devices={trainer['devices']}: hydra/launcher=local chooses a job's devices; say how many,"
+                " and which there are with hydra.launcher.devices=[...]"
+            )
     per_job = launcher.devices_per_job or most
     if per_job < most:
         raise InputError(f"hydra.launcher.devices_per_job={per_job}: there is a job with trainer.devices={most}")
