@@ -42,6 +42,24 @@ def test_what_differs_in_a_setting_is_another_configuration(make_run, tmp_path):
     }  # fmt: skip
 
 
+def test_settings_of_another_version_do_not_part_seeds(make_run, tmp_path):
+    make_run("0", head="lcenet", rank=10)
+    make_run("1", head="lcenet", seed=1, rank=10, new_switch=False)
+    assert len(made(tmp_path)) == 1
+    typed = make_run("2", head="lcenet", seed=2, rank=10, new_switch=True)
+    (typed / "overrides.yaml").write_text("- +head.new_switch=true\n")
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow lcenet": 2, "bow lcenet new_switch=True": 1,
+    }  # fmt: skip
+
+
+def test_what_was_typed_tells_rows_apart(make_run, tmp_path):
+    for number, epochs in enumerate((1, 60)):
+        folder = make_run(f"{number}", epochs=epochs, follows=epochs * 2)
+        (folder / "overrides.yaml").write_text(f"- head.epochs={epochs}\n")
+    assert list(made(tmp_path)) == ["bow none epochs=1", "bow none epochs=60"]
+
+
 def test_steps_to_a_share_of_the_last_value(make_run):
     run = read_run(make_run("0", curve=(0.1, 0.379, 0.38, 0.41, 0.4)))
     assert reached(run, "step") == 30 and reached(run, "seconds") == 15

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -82,11 +81,11 @@ def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Con
     """{(dataset, sha256): configurations}, in the order of the runs."""
     found = {}
     for data, group in by_data(runs).items():
-        same: dict[str, list[Run]] = {}
+        same: list[list[Run]] = []
         for run in group:
-            key = [run.encoder, run.head, run.recipe, {k: v for k, v in run.settings.items() if k != "seed"}]
-            same.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(run)
-        made = [Configuration(sorted(each, key=lambda run: str(run.seed))) for each in same.values()]
+            peers = next((peers for peers in same if alike(run, peers[0])), None)
+            peers.append(run) if peers else same.append([run])
+        made = [Configuration(sorted(each, key=lambda run: str(run.seed))) for each in same]
         for configuration in made:
             configuration.settings = _telling(configuration, made)
             configuration.several_recipes = len({each.recipe for each in made}) > 1
@@ -94,13 +93,31 @@ def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Con
     return found
 
 
+def alike(one: Run, other: Run) -> bool:
+    """They differ in their seed at most. A setting that only one of them has counts if it was typed: other versions of
+    this framework have other settings."""
+    if (one.encoder, one.head, one.recipe) != (other.encoder, other.head, other.recipe):
+        return False
+    for mine, theirs in ((one, other), (other, one)):
+        for key, value in mine.settings.items():
+            if key == "seed" or "${" in str(value):  # of a run that ended before its configuration was resolved
+                continue
+            found = theirs.settings.get(key, value)
+            if (key not in theirs.settings and key in mine.typed) or (found != value and "${" not in str(found)):
+                return False
+    return True
+
+
 def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> dict[str, str]:
-    """The settings in which it differs from another of the same encoder, head and recipe."""
+    """The settings in which it differs from another of the same encoder, head and recipe; those that were typed, if
+    they are enough to tell them apart."""
     what = (one.encoder, one.head, one.recipe)
-    peers = [each for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
+    peers = [each.runs[0] for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
+    settings = [run.settings for run in peers]
+    keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != "seed"]
+    keys = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
+    typed = [key for key in keys if any(key in run.typed for run in peers)]
+    if len({tuple(str(each.get(key)) for key in typed) for each in settings}) == len(peers):
+        keys = typed
     mine = one.runs[0].settings
-    keys = dict.fromkeys(key for each in peers for key in each.runs[0].settings)
-    differing = [
-        key for key in keys if key != "seed" and any(p.runs[0].settings.get(key) != mine.get(key) for p in peers)
-    ]
-    return {key: str(mine[key]) for key in differing if key in mine}
+    return {key: str(mine[key]) for key in keys if key in mine}

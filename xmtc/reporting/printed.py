@@ -75,6 +75,7 @@ def measured_rows(folder: Path) -> list[Run]:
         rows = list(csv.DictReader(file))
     runs = []
     for row in rows:
+        settings = settings_of(row.get("command") or "")
         metrics = {key: value for key, cell in row.items() if key not in KNOWN and (value := _number(cell)) is not None}
         facts = {key: _number(row.get(key)) for key in ("steps", "train_seconds", "peak_memory_bytes")}
         facts |= {key: row.get(key) for key in ("device", "commit", "command")}
@@ -89,7 +90,8 @@ def measured_rows(folder: Path) -> list[Run]:
                 test=metrics,
                 dataset_sha256=row.get("dataset_sha256") or None,
                 facts=facts,
-                settings=settings_of(row.get("command") or ""),
+                settings=settings,
+                typed=frozenset(settings),
             )
         )
     return runs

@@ -33,6 +33,8 @@ class Run:
     """steps, train_seconds, peak_memory_bytes, device, commit, command, ..."""
     settings: dict[str, Any] = field(default_factory=dict)
     """what makes a difference, flat: {"recipe.optimizer.lr": 0.001}"""
+    typed: frozenset[str] = frozenset()
+    """which of them were said on its command line"""
     ended: str = ""
     """what the sweep that started it noted: finished, failed, stopped"""
 
@@ -119,6 +121,7 @@ def read_run(folder: Path) -> Run:
         dataset_sha256=provenance.get("dataset_sha256"),
         facts=facts,
         settings=that_matter(config) if isinstance(config, dict) else {},
+        typed=frozenset(chosen),
         ended=_json(folder / "job.json").get("state", ""),
     )
 

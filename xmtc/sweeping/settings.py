@@ -8,6 +8,7 @@ from typing import Any
 # where files lie, who watches, how many helpers: the numbers are the same
 INDIFFERENT = (
     "paths.", "logger", "data.workers", "prepare_workers", "offline", "resume", "dry_run", "names", "hydra",
+    "checkpoints",
 )  # fmt: skip
 
 
