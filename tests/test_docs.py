@@ -72,7 +72,8 @@ def test_the_pages_are_all_in_the_list():
 
 def test_every_command_is_on_some_page():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for module in ("run", "prepare", "report", "predict", "calibrate", "explain", "ensemble", "serve", "export"):
+    modules = ("run", "prepare", "report", "predict", "calibrate", "explain", "ensemble", "serve", "export", "search")
+    for module in modules:
         assert f"python -m xmtc.{module}" in text
 
 

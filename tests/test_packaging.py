@@ -49,6 +49,21 @@ def test_the_wheel_carries_every_configuration_file(installed):
     assert not (installed / "tests").exists()
 
 
+def test_the_wheel_carries_the_launchers_where_hydra_looks(installed, tmp_path):
+    code = """
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+import sys
+for found in Plugins.instance().discover(Launcher):
+    if "xmtc" in found.__module__:
+        print(found.__name__, sys.modules[found.__module__].__file__)
+"""
+    found = dict(line.split() for line in python(code, installed, tmp_path).splitlines())
+    assert sorted(found) == ["LocalLauncher", "SubmititLauncher"]
+    assert all(path.startswith(str(installed)) for path in found.values())
+    assert (installed / "xmtc" / "reporting" / "page.html").is_file()
+
+
 def test_a_source_tree_uses_its_own_configuration():
     assert config_dir() == ROOT / "conf"
 

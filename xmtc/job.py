@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config import compose_checked
+from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.data.files import locked
 from xmtc.errors import InputError
 
@@ -31,22 +32,28 @@ def continued(argv: list[str]) -> list[str]:
     saved = folder / "overrides.yaml"
     if not saved.exists():
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
-    new = [word for word in argv if word not in given and not word.startswith("hydra.run.dir=")]
-    refused = [word for word in new if not word.startswith("-") and not word.lstrip("+~").startswith(RESUMABLE)]
+    kept = OmegaConf.to_container(OmegaConf.load(saved))
+    # a rank that Lightning starts for us gets our own command line: those words again, and some for Hydra
+    new = [word for word in argv if word not in [*given, *kept] and not word.startswith("hydra.run.dir=")]
+    allowed = (*RESUMABLE, "hydra.job.name=", "hydra.output_subdir=")
+    refused = [word for word in new if not word.startswith("-") and not word.lstrip("+~").startswith(allowed)]
     if refused:
         raise InputError(
             f"{refused[0]}: cannot change when a run is continued; these can: {', '.join(RESUMABLE)};"
             " init_from=RUN_DIR starts a new run from its weights"
         )
-    return [*OmegaConf.load(saved), *new, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
+    return [*kept, *new, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
 
 
 def job(config: DictConfig) -> float | None:
     """One job of Hydra's. Returns the validation score, for sweepers that search."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     hydra = HydraConfig.get()
     names = {group: hydra.runtime.choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}
+    if hydra.mode == RunMode.MULTIRUN:  # here too: a sweep that decides its jobs as it goes was not checked before
+        refuse_basic_launcher(OmegaConf.to_container(hydra.launcher), config, hydra.overrides.task)
     overrides = [word for word in hydra.overrides.task if not word.startswith("resume=")]
     result = execute(config, Path(hydra.runtime.output_dir), overrides, names)
     return result and result["best"]["score"]

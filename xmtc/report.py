@@ -1,4 +1,4 @@
-"""python -m xmtc.report RUN_OR_MULTIRUN_DIR...: the runs as a table, results.csv and curves."""
+"""python -m xmtc.report RUN_OR_MULTIRUN_DIR...: the runs as tables, comparisons, files to print and one page."""
 
 from __future__ import annotations
 
@@ -8,30 +8,76 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmtc.errors import InputError
+from xmtc.reporting.configurations import Configuration, configurations
+from xmtc.reporting.documents import mean_over_runs
+from xmtc.reporting.leaderboard import refresh, write_leaderboard
+from xmtc.reporting.page import page
 from xmtc.reporting.plots import plot_curves
+from xmtc.reporting.printed import join, read_printed
 from xmtc.reporting.runs import find_runs
+from xmtc.reporting.significance import RESAMPLES, Comparison, compare
+from xmtc.reporting.summary import comparisons_csv, latex, markdown_summary, summary_csv
 from xmtc.reporting.tables import markdown, results_csv, write_text
 
+COMPARED = ("P@1", "P@5", "nDCG@5")
 
-def report(folders: Sequence[str | Path], output: str | Path | None = None) -> str:
-    """Write report.md, results.csv and curves_*.png and return the Markdown. Output goes to stderr but for the table.
+
+def report(
+    folders: Sequence[str | Path],
+    output: str | Path | None = None,
+    printed: Sequence[str | Path] = (),
+    resamples: int = RESAMPLES,
+    quality: float | None = None,
+) -> str:
+    """Write the report's files and return the Markdown of its tables. Output goes to stderr but for the table.
 
     output: default is the folder itself if one is given, else the current folder. Existing files there are replaced.
+    printed: files of printed numbers, or folders that hold a printed.csv. resamples: of bootstrap and permutation test.
+    quality: a validation nDCG@5, as a fraction, whose steps and seconds are shown.
     """
     runs = find_runs(folders)
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
+    data = configurations(runs)
+    rows = [row for path in printed for row in _printed(Path(path))]
+    rows = join(rows, [each for made in data.values() for each in made])
+    found = {key: _compare(made, resamples) for key, made in data.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(runs, target)
-        table = markdown(runs)
+        table = markdown(runs) + "".join(f"\n{part}" for part in [markdown_summary(data, found, rows, quality)] if part)
         links = "".join(f"\n![validation curves]({path.name})\n" for path in pictures)
-        write_text(target / "report.md", f"# Results\n\nTest metrics x 100.\n\n{table}{links}")
-        write_text(target / "results.csv", results_csv(runs))
+        files = {
+            "report.md": f"# Results\n\nTest metrics x 100.\n\n{table}{links}",
+            "report.html": page(data, found, rows, quality),
+            "results.csv": results_csv(runs),
+            "summary.csv": summary_csv(data),
+            "comparisons.csv": comparisons_csv(found),
+            "results.tex": latex(data),
+        }
+        for name, text in files.items():
+            write_text(target / name, text)
     except OSError as error:
         raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
-    names = ["report.md", "results.csv", *(path.name for path in pictures)]
+    names = [*files, *(path.name for path in pictures)]
     print(f"wrote {', '.join(names)} in {target}", file=sys.stderr)
     return table
+
+
+def _printed(path: Path):
+    file = path / "printed.csv" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"--printed {path}: there is no such file")
+    return read_printed(file)
+
+
+def _compare(made: Sequence[Configuration], resamples: int) -> list[Comparison]:
+    """Of configurations that were tested on the same documents; nothing where predictions were not kept."""
+    held = {each.name: scores for each in made if (scores := mean_over_runs(each.runs))}
+    gold = {scores[1] for scores in held.values()}
+    if len(gold) > 1:  # the same data, but cut short for some (data.limit)
+        print("no comparisons: the runs were tested on different documents", file=sys.stderr)
+        return []
+    return compare({name: scores for name, (scores, _) in held.items()}, COMPARED, resamples)
 
 
 def _pictures(runs, target: Path) -> list[Path]:
@@ -47,13 +93,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m xmtc.report",
         description="Print the runs in the given folders as Markdown tables, one per dataset and version of its data, "
-        "and write report.md, results.csv (a line a finished run) and PNG curves.",
+        "with means over seeds, comparisons on the same documents and printed numbers, and write them as report.md, "
+        "report.html (one file, with curves), results.csv (a line a finished run), summary.csv, comparisons.csv, "
+        "results.tex and PNG curves.",
     )
-    parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
+    parser.add_argument("folders", nargs="*", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
     parser.add_argument(
         "--output",
         metavar="DIR",
         help="where the files go (default: the folder if one is given, else the current folder)",
+    )
+    parser.add_argument(
+        "--printed",
+        metavar="FILE_OR_DIR",
+        action="append",
+        default=[],
+        help="numbers of a paper to stand beside ours (a printed.csv); may be given several times",
+    )
+    parser.add_argument(
+        "--quality", type=float, metavar="X", help="also show steps and seconds until validation nDCG@5 x 100 is X"
+    )
+    parser.add_argument(
+        "--leaderboard",
+        metavar="DIR",
+        help="write DIR/README.md from every results.csv and printed.csv below DIR (experiments)",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap and the permutation test"
     )
     parser.add_argument(
         "--into",
@@ -61,13 +127,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions",
     )
     arguments = parser.parse_args(argv)
+    if not arguments.folders and not arguments.leaderboard:
+        parser.error("the following arguments are required: RUN_OR_MULTIRUN_DIR")
     try:
         if arguments.into:
             from xmtc.reporting.keep import keep
 
             count = keep(find_runs(arguments.folders), Path(arguments.into))
+            refresh(Path(arguments.into))
             print(f"added {count} rows to {arguments.into}/results.csv", file=sys.stderr)
-        print(report(arguments.folders, arguments.output), end="")
+        if arguments.resamples < 1:
+            raise InputError(f"--resamples: expected at least 1, got {arguments.resamples}")
+        if arguments.folders:
+            quality = None if arguments.quality is None else arguments.quality / 100
+            made = report(arguments.folders, arguments.output, arguments.printed, arguments.resamples, quality)
+            print(made, end="")
+        if arguments.leaderboard:
+            print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

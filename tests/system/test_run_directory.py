@@ -87,14 +87,20 @@ def test_the_same_seed_gives_the_same_numbers(train):
     assert first["test"] == second["test"] and first["best"] == second["best"]
 
 
-def test_wandb_writes_one_offline_run_and_finishes(train):
+def test_wandb_writes_one_offline_run_and_finishes(train, monkeypatch):
     import wandb
 
+    monkeypatch.setenv("XMTC_SWEEP", "a sweep")
     _, folder = train("encoder=bow", "encoder.embedding.size=16", "head=none", "logger=wandb")
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
     assert wandb.run is None
     text = (folder / "config.yaml").read_text()
     assert "offline: true" in text
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    assert offline.name.endswith((folder / "wandb_id").read_text())  # what a continued run goes on with
+    held = b"".join(path.read_bytes() for path in offline.glob("*.wandb"))
+    for word in (b"best/test/nDCG@5", b"best/validation/P@1", b"a sweep", b"toy bow none seed 0"):
+        assert word in held
 
 
 def test_tensorboard_writes_events(train):

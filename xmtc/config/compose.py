@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from xmtc.config.check import check_node
+from xmtc.config.launchers import check_launcher, refuse_basic_launcher
 from xmtc.config.messages import one_line, unknown_top_level
 from xmtc.config.paths import config_dir
 from xmtc.config.plain import check_plain
@@ -71,10 +72,13 @@ def compose_jobs(
         if count > MOST_JOBS:
             raise InputError(f"this sweep has {count:,} runs; at most {MOST_JOBS:,} in one command: split it")
         known = _top_level(hydra, config_name, config_dirs)
+        launcher = OmegaConf.to_container(master.hydra.launcher)
+        check_launcher(launcher)
         jobs = []
         for job in BasicSweeper.split_arguments(parsed, None)[0]:
             config = hydra.config_loader.load_sweep_config(master, list(job))
             _check(config, known)
+            refuse_basic_launcher(launcher, config, overrides)
             jobs.append((list(job), _without_hydra(config)))
         return jobs
 

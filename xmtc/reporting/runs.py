@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from xmtc.errors import InputError
+from xmtc.sweeping.settings import that_matter
 
 
 @dataclass
@@ -30,10 +31,21 @@ class Run:
     dataset_sha256: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     """steps, train_seconds, peak_memory_bytes, device, commit, command, ..."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """what makes a difference, flat: {"recipe.optimizer.lr": 0.001}"""
+    typed: frozenset[str] = frozenset()
+    """which of them were said on its command line"""
+    ended: str = ""
+    """what the sweep that started it noted: finished, failed, stopped"""
 
     @property
     def complete(self) -> bool:
         return bool(self.test)
+
+    @property
+    def state(self) -> str:
+        """complete, failed (it ended by itself, without a test score) or incomplete (stopped, or still running)."""
+        return "complete" if self.complete else "failed" if self.ended == "failed" else "incomplete"
 
     @property
     def name(self) -> str:
@@ -108,6 +120,9 @@ def read_run(folder: Path) -> Run:
         floor=metrics.get("floor") or {},
         dataset_sha256=provenance.get("dataset_sha256"),
         facts=facts,
+        settings=that_matter(config) if isinstance(config, dict) else {},
+        typed=frozenset(chosen),
+        ended=_json(folder / "job.json").get("state", ""),
     )
 
 

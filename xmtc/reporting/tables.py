@@ -36,8 +36,7 @@ def markdown(runs: Iterable[Run]) -> str:
     """One table per dataset and hash: metrics x 100 with two decimals, the most-frequent-labels floor last."""
     parts = []
     for (dataset, sha), group in by_data(runs).items():
-        rows = [["dataset", "encoder", "head", *SHOWN, "train seconds", "run"]]
-        rows += [_row(run) for run in group]
+        rows = run_rows(group)
         floor = next((run.floor for run in group if run.floor), None)
         if floor:
             rows.append([dataset, "most frequent labels", "", *(_percent(floor.get(m)) for m in SHOWN), "", ""])
@@ -46,9 +45,14 @@ def markdown(runs: Iterable[Run]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def run_rows(runs: Iterable[Run]) -> list[list[str]]:
+    """Header and a row a run."""
+    return [["dataset", "encoder", "head", *SHOWN, "train seconds", "run"], *map(_row, runs)]
+
+
 def _row(run: Run) -> list[str]:
     if not run.complete:
-        scores = ["incomplete"] + [""] * (len(SHOWN) - 1)
+        scores = [run.state] + [""] * (len(SHOWN) - 1)
     else:
         scores = [_percent(run.test.get(metric)) for metric in SHOWN]
     seconds = run.facts.get("train_seconds")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 
 FORMAT = 1
 
@@ -25,9 +27,17 @@ def provenance(names: dict) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": device_name(),
-        "command": " ".join(["python -m xmtc.run", *sys.argv[1:]]),
+        "command": command(),
         **names,
     }
+
+
+def command() -> str:
+    """The line that makes this run and no other: also of a job of a sweep."""
+    if not HydraConfig.initialized():
+        return shlex.join(["python", "-m", "xmtc.run", *sys.argv[1:]])
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
+    return shlex.join(["python", "-m", "xmtc.run", *words])
 
 
 def device_name() -> str:

@@ -29,6 +29,7 @@ from xmtc.training.random_state import RandomState
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
+from xmtc.training.tracking import finish, make_logger, summarise
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,15 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         if not _validated_at(record, steps):
             trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
         result = _score(config, folder, built, trainer, checkpoints)
+        facts = {
+            "train_seconds": round(record.seconds, 2),
+            "documents_per_second": round(record.documents_per_second, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "estimated_memory_bytes": expected and expected.peak,
+            "parameters": parameters,
+            "steps": steps,
+        }
+        summarise(trainer.loggers, result, facts)
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from None
@@ -77,15 +87,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     finally:
         for logger in trainer.loggers:
             logger.finalize("finished")
-        _finish_wandb(config)
-    result |= {
-        "train_seconds": round(record.seconds, 2),
-        "documents_per_second": round(record.documents_per_second, 1),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "estimated_memory_bytes": expected and expected.peak,
-        "parameters": parameters,
-        "steps": steps,
-    }
+        finish(config["logger"])
+    result |= facts
     result["provenance"] = born | {
         "dataset": config["dataset"]["name"],
         "dataset_sha256": built.store.meta["dataset_sha256"],
@@ -128,7 +131,7 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
         callbacks.append(EarlyStopping(MONITOR, **stopping))
     if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
         callbacks.append(Progress())
-    logger = make(config["logger"]) if config["logger"] else False
+    logger = make_logger(config["logger"], folder)
     options = {"plugins": []} | config["trainer"]
     options["plugins"] = [*options["plugins"], DirectIO()]
     options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
@@ -197,11 +200,3 @@ def write_inputs(folder: Path, built: Built) -> None:
     """labels.tsv and text/: what a run needs to be used without its corpus."""
     write_text(folder, built.store, built.data.width)
     built.module.encoder.keep(folder / "text")
-
-
-def _finish_wandb(config: dict) -> None:
-    """A run left open would swallow the next one of a sweep."""
-    if config["logger"] and "wandb" in config["logger"]["_target_"].lower():
-        import wandb
-
-        wandb.finish()

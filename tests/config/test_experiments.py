@@ -1,0 +1,83 @@
+"""experiment=...: every one composes, and those of a paper's table compose exactly its printed rows."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from xmtc.config import compose_checked, compose_jobs, config_dir
+
+ROOT = Path(__file__).parents[2]
+TABLES = sorted((config_dir() / "experiment").glob("*/*.yaml"))
+
+
+def printed(table):
+    path = ROOT / "experiments" / table / "printed.csv"
+    if not path.is_file():
+        pytest.skip("experiments/ is not part of this installation")
+    with path.open(newline="") as file:
+        return [(row["dataset"], row["encoder"], row["head"], row["settings"]) for row in csv.DictReader(file)]
+
+
+def rows(jobs):
+    """What a job is, from its resolved configuration and not from the words that asked for it."""
+    for words, config in jobs:
+        encoder = config.encoder._target_.rsplit(".", 2)[-2]
+        large = "_large" if encoder == "meshprobenet" and config.encoder.probes == 10 else ""
+        blocks = [word for word in words if word.startswith("head.blocks=")]
+        yield config.dataset.name, encoder + large, config.head._target_.rsplit(".", 2)[-2], "".join(blocks)
+
+
+@pytest.mark.parametrize("table", [f"cornet/table{number}" for number in range(2, 7)])
+def test_a_table_of_cornet_is_its_printed_rows(table):
+    jobs = compose_jobs([f"experiment={table}"])
+    assert sorted(rows(jobs)) == sorted(printed(table))
+    for _, config in jobs:
+        assert config.recipe.averaging is not None and config.seed == 0  # recipe=paper
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_experiment_composes_on_another_dataset(path):
+    jobs = compose_jobs([f"experiment={path.parent.name}/{path.stem}", "dataset=eurlex57k", "embedding=random"])
+    assert jobs
+    for _, config in jobs:
+        assert config.dataset.name == "eurlex57k" and config.embedding._target_.endswith("Random")
+
+
+def test_figures_are_the_runs_of_their_tables():
+    assert rows_of("cornet/figure4") == rows_of("cornet/table2")
+
+
+def rows_of(name):
+    return list(rows(compose_jobs([f"experiment={name}"])))
+
+
+def test_the_ablations_leave_out_one_part_each():
+    heads = [config.head for _, config in compose_jobs(["experiment=lcenet/ablations"])]
+    full, *others = heads
+    assert (full.bottleneck, full.residual, full.entry, full.middle) == (True, True, "sigmoid", "elu")
+    left_out = [{key for key in full if head[key] != full[key]} - {"zero_init"} for head in others]
+    assert left_out == [{"bottleneck"}, {"residual"}, {"entry", "middle"}]
+
+
+def test_a_sweep_of_several_processes_needs_a_launcher_of_ours():
+    words = ["head=none,lcenet", "trainer=ddp", "trainer.devices=2"]
+    with pytest.raises(Exception) as error:
+        compose_jobs(words)
+    assert str(error.value).endswith(f"python -m xmtc.run -m {' '.join(words)} hydra/launcher=local")
+    assert len(compose_jobs([*words, "hydra/launcher=local"])) == 2
+    compose_checked(["trainer=ddp"])  # a single run is free to
+
+
+@pytest.mark.parametrize(
+    "word, line",
+    [
+        ("hydra.launcher.jobs=two", "hydra.launcher.jobs: expected a whole number"),
+        ("+hydra.launcher.gpus=2", "hydra.launcher.gpus: unknown key"),
+    ],
+)
+def test_settings_of_the_launcher_are_checked(word, line):
+    with pytest.raises(Exception) as error:
+        compose_jobs(["seed=0,1", "hydra/launcher=local", word])
+    assert line in str(error.value)

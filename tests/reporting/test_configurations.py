@@ -1,0 +1,176 @@
+"""Seeds become means and spread; what differs is a row of its own; what is not there is not made up."""
+
+import csv
+import io
+from statistics import stdev
+
+import numpy as np
+import pytest
+import torch
+
+from xmtc.data.batch import Labels
+from xmtc.errors import InputError
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.report import main
+from xmtc.reporting.configurations import configurations, reached
+from xmtc.reporting.documents import METRICS, document_scores
+from xmtc.reporting.printed import join, measured_rows, read_printed, settings_of
+from xmtc.reporting.runs import find_runs, read_run
+
+
+def made(tmp_path):
+    (groups,) = configurations(find_runs([tmp_path])).values()
+    return {each.name: each for each in groups}
+
+
+def test_means_and_spread_over_seeds(make_run, tmp_path):
+    for seed, score in enumerate((0.5, 0.53, 0.59)):
+        make_run(f"{seed}", seed=seed, score=score)
+    make_run("3", seed=3, complete=False)
+    (one,) = made(tmp_path).values()
+    assert one.mean("P@1") == pytest.approx(0.54) and one.std("P@1") == pytest.approx(stdev([0.5, 0.53, 0.59]))
+    assert len(one.runs) == 4 and len(one.complete) == 3 and one.mean("absent") is None
+    assert one.fact("train_seconds") == 60
+
+
+def test_what_differs_in_a_setting_is_another_configuration(make_run, tmp_path):
+    for number, rank in enumerate((10, 10, 30)):
+        make_run(f"{number}", head="lcenet", seed=number, rank=rank, blocks=1)
+    make_run("3", head="none")
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow none": 1, "bow lcenet rank=10": 2, "bow lcenet rank=30": 1,
+    }  # fmt: skip
+
+
+def test_settings_of_another_version_do_not_part_seeds(make_run, tmp_path):
+    make_run("0", head="lcenet", rank=10)
+    make_run("1", head="lcenet", seed=1, rank=10, new_switch=False)
+    assert len(made(tmp_path)) == 1
+    typed = make_run("2", head="lcenet", seed=2, rank=10, new_switch=True)
+    (typed / "overrides.yaml").write_text("- +head.new_switch=true\n")
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow lcenet": 2, "bow lcenet new_switch=True": 1,
+    }  # fmt: skip
+
+
+def test_what_was_typed_tells_rows_apart(make_run, tmp_path):
+    for number, epochs in enumerate((1, 60)):
+        folder = make_run(f"{number}", epochs=epochs, follows=epochs * 2)
+        (folder / "overrides.yaml").write_text(f"- head.epochs={epochs}\n")
+    assert list(made(tmp_path)) == ["bow none epochs=1", "bow none epochs=60"]
+
+
+def test_steps_to_a_share_of_the_last_value(make_run):
+    run = read_run(make_run("0", curve=(0.1, 0.379, 0.38, 0.41, 0.4)))
+    assert reached(run, "step") == 30 and reached(run, "seconds") == 15
+    assert reached(run, "step", quality=0.37) == 20 and reached(run, "step", quality=0.5) is None
+    assert reached(read_run(make_run("1", curve=())), "step") is None
+
+
+def test_scores_of_documents_average_to_the_metrics(make_run):
+    folder = make_run("0", skill=0.7)
+    scores, _ = document_scores(folder / "predictions.npz")
+    kept = np.load(folder / "predictions.npz")
+    metrics = RankingMetrics(30, torch.ones(30, dtype=torch.int64), 200)
+    gold = Labels(torch.from_numpy(kept["gold_indices"]), torch.from_numpy(kept["gold_offsets"]))
+    metrics.update(torch.from_numpy(kept["labels"]), gold)
+    wanted = metrics.compute()
+    assert {name: values.mean() for name, values in scores.items()} == pytest.approx({m: wanted[m] for m in METRICS})
+    assert (np.diff(kept["gold_offsets"]) == 0).any()  # documents without labels are among them
+
+
+def test_fewer_labels_than_ranks_and_unseen_ones(tmp_path):
+    np.savez(tmp_path / "p.npz", labels=[[1, 0], [0, -1]], gold_indices=[1, 7], gold_offsets=[0, 2, 2])
+    scores, _ = document_scores(tmp_path / "p.npz")
+    assert scores["P@3"].tolist() == [pytest.approx(1 / 3), 0] and scores["P@1"].tolist() == [1, 0]
+
+
+def test_a_report_of_everything(make_run, tmp_path, capsys):
+    for seed in range(2):
+        make_run(f"s/none{seed}", seed=seed, score=0.5 + seed / 100, skill=0.2)
+        make_run(f"s/lcenet{seed}", head="lcenet", seed=seed, score=0.6, skill=0.9, curve=(0.39, 0.4))
+    make_run("s/broken", head="cornet", complete=False, ended="failed")
+    make_run("s/cut", head="cornet", seed=1, complete=False)
+    assert main([str(tmp_path / "s"), "--resamples", "500"]) == 0
+    text = (tmp_path / "s" / "report.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| bow") and "none" in line and "±" in line)
+    assert "50.50 ± 0.71" in row
+    assert any("cornet" in line and "failed" in line for line in text.splitlines())
+    assert any("cornet" in line and "incomplete" in line for line in text.splitlines())
+    comparisons = list(csv.DictReader(io.StringIO((tmp_path / "s" / "comparisons.csv").read_text())))
+    assert {(row["first"], row["second"]) for row in comparisons} == {("bow none", "bow lcenet")}
+    assert all(float(row["p_holm"]) < 0.05 and float(row["high"]) < 0 for row in comparisons) and len(comparisons) == 3
+    assert r"\textbf{60.00}" in (tmp_path / "s" / "results.tex").read_text()
+    summary = csv.DictReader(io.StringIO((tmp_path / "s" / "summary.csv").read_text()))
+    held = {(row["head"], row["metric"]): row for row in summary}
+    assert float(held["none", "P@1"]["mean"]) == pytest.approx(0.505) and held["none", "P@1"]["seeds"] == "2"
+    assert not [key for key in held if key[0] == "cornet"]
+
+
+def test_time_to_a_given_quality(make_run, tmp_path, capsys):
+    for seed, curve in enumerate(((0.1, 0.3, 0.4), (0.3, 0.35))):
+        make_run(f"s/none{seed}", seed=seed, curve=curve)
+    make_run("s/lcenet0", head="lcenet", curve=(0.2, 0.25))
+    assert main([str(tmp_path / "s"), "--quality", "30", "--resamples", "10"]) == 0
+    text = (tmp_path / "s" / "report.md").read_text()
+    table = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| ")]
+    start = next(i for i, row in enumerate(table) if "steps to 30" in row)
+    column, second = table[start].index("steps to 30"), table[start].index("seconds to 30")
+    shown = {row[2]: (row[column], row[second]) for row in table[start + 2 : start + 4]}
+    assert shown == {"none": ("15", "8"), "lcenet": ("", "")}  # never there: nothing is made up
+
+
+def test_different_data_is_never_compared_or_averaged(make_run, tmp_path):
+    make_run("s/0", sha="a" * 64)
+    make_run("s/1", seed=1, sha="b" * 64)
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    assert "±" not in (tmp_path / "s" / "report.md").read_text()
+    assert (tmp_path / "s" / "comparisons.csv").read_text().count("\n") == 1
+
+
+PRINTED = """dataset,encoder,head,settings,system,kind,P@1,nDCG@5,source
+toy,bow,lcenet,head.blocks=2,Head 2,printed,61.00,60.00,A paper
+toy,bow,lcenet,head.blocks=3,Head 3,printed,62.00,,A paper
+toy,,,,Another,printed,70.00,,A paper
+"""
+
+
+def test_printed_numbers_stand_beside_ours(make_run, tmp_path, capsys):
+    (tmp_path / "printed.csv").write_text(PRINTED)
+    make_run("s/0", head="lcenet", recipe="paper", score=0.6, blocks=2)
+    make_run("s/1", head="lcenet", recipe="modern", score=0.9, blocks=3)  # not what the paper did
+    assert main([str(tmp_path / "s"), "--printed", str(tmp_path), "--resamples", "10"]) == 0
+    lines = {line.split("|")[2].strip(): line for line in capsys.readouterr().out.splitlines() if "| toy" in line}
+    assert "61.00 / 60.00 (-1.00)" in lines["Head 2"] and "1 seed" in lines["Head 2"]
+    assert "not run" in lines["Head 3"] and "90" not in lines["Head 3"]
+    assert "not run" not in lines["Another"]  # a system that this framework does not have
+
+
+def test_a_printed_file_that_is_missing_is_named(make_run, tmp_path, capsys):
+    make_run("s/0")
+    assert main([str(tmp_path / "s"), "--printed", str(tmp_path / "no.csv")]) == 2
+    assert "--printed" in capsys.readouterr().err
+
+
+def test_rows_of_results_csv_are_runs(tmp_path):
+    (tmp_path / "results.csv").write_text(
+        "dataset,encoder,head,recipe,seed,P@1,steps,train_seconds,dataset_sha256,command\n"
+        "toy,bow,cornet,paper,1,0.5,10,2.5,abc,python -m xmtc.run head=cornet head.blocks=2 seed=1 paths.runs=x\n"
+    )
+    (tmp_path / "printed.csv").write_text(PRINTED.replace("lcenet", "cornet"))
+    (run,) = measured_rows(tmp_path)
+    assert run.test == {"P@1": 0.5} and run.seed == 1 and run.settings == {"head.blocks": "2"} and run.complete
+    ((one,),) = configurations([run]).values()
+    assert [len(row.matched) for row in join(read_printed(tmp_path / "printed.csv"), [one])] == [1, 0, 0]
+    assert measured_rows(tmp_path / "nowhere") == []
+
+
+def test_settings_of_a_command():
+    command = "python -m xmtc.run -m head=none,lcenet 'a.b=x y' experiment=toy logger=csv seed=0,1"
+    assert settings_of(command) == {"a.b": "x y"}
+
+
+def test_damaged_predictions_are_named(tmp_path):
+    (tmp_path / "p.npz").write_bytes(b"no")
+    with pytest.raises(InputError, match="p.npz"):
+        document_scores(tmp_path / "p.npz")

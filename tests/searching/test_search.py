@@ -1,0 +1,164 @@
+"""xmtc.search: what is searched, that trials are stopped and continued, that the test set is out of reach."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+optuna = pytest.importorskip("optuna")
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
+
+from xmtc.errors import InputError  # noqa: E402
+from xmtc.search import main  # noqa: E402
+from xmtc.searching.space import read_space  # noqa: E402
+from xmtc.searching.study import Search  # noqa: E402
+from xmtc.sweeping.devices import cpu_slots  # noqa: E402
+from xmtc.sweeping.jobs import Job  # noqa: E402
+
+# trains by x: 6 evaluations that approach it, then metrics.json
+SCRIPT = """
+import json, pathlib, sys, time
+folder, x, seconds, words = pathlib.Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+(folder / "checkpoints").mkdir(exist_ok=True)
+with open(folder / "starts", "a") as file:
+    file.write(" ".join(words) + "\\n")
+lines = ["step,val/nDCG@5"]
+for step in range(6):
+    lines.append(f"{step},{x * (step + 1) / 6}")
+    (folder / "curves.csv").write_text("\\n".join(lines) + "\\n")
+    (folder / "checkpoints" / "last.ckpt").touch()
+    time.sleep(seconds)
+(folder / "metrics.json").write_text(json.dumps({"best": {"score": x}, "test": None}))
+"""
+
+
+class Fake(Job):
+    seconds = 0.0
+
+    def command(self):
+        x = next(word.partition("=")[2] for word in self.overrides if word.startswith("x="))
+        cut = ["resume"] if self.cut else []
+        return [sys.executable, "-c", SCRIPT, str(self.folder), x, str(self.seconds), *cut, *self.overrides]
+
+
+class Slow(Fake):
+    seconds = 0.5
+
+
+def search(tmp_path, space=None, job=Fake, jobs=1):
+    space = space or {"x": FloatDistribution(0.1, 0.9)}
+    return Search(tmp_path, ["head=none", "seed=0"], space, cpu_slots(jobs), job=job, pause=0.01)
+
+
+def test_trials_end_are_kept_and_never_see_test(tmp_path):
+    found = search(tmp_path, jobs=2)
+    found.run(5)
+    folders = sorted((tmp_path / "trials").iterdir())
+    assert len(folders) == 5
+    for folder in folders:
+        assert (folder / "starts").read_text().split()[-1] == "test=false"
+    best = found.best(2)
+    scores = sorted((json.loads((f / "metrics.json").read_text())["best"]["score"] for f in folders
+                     if (f / "metrics.json").exists()), reverse=True)  # fmt: skip
+    assert [trial.value for trial in best] == scores[:2] and best[0].params["x"] == pytest.approx(best[0].value)
+    again = search(tmp_path)
+    again.run(6)  # five are there
+    assert len(list((tmp_path / "trials").iterdir())) == 6
+
+
+def test_a_trial_that_lags_is_stopped(tmp_path):
+    space = {"x": CategoricalDistribution(["0.9", "0.1"])}
+    found = search(tmp_path, space, Slow)
+    for x in ("0.9",) * 4 + ("0.1",):
+        found.study.enqueue_trial({"x": x})
+    found.run(5)
+    states = [trial.state for trial in found.study.trials]
+    assert states == [TrialState.COMPLETE] * 4 + [TrialState.PRUNED]
+    assert not (tmp_path / "trials" / "0004" / "metrics.json").exists()
+
+
+def test_a_search_that_was_stopped_goes_on_with_the_cut_trial(tmp_path):
+    found = search(tmp_path, job=Slow)
+    cut = tmp_path / "trials" / "0000"
+
+    def stop():
+        while not (cut / "checkpoints" / "last.ckpt").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        found.run(3)
+    thread.join()
+    assert not (cut / "metrics.json").exists()
+    again = search(tmp_path)
+    again.run(3)
+    complete = [trial for trial in again.study.trials if trial.state == TrialState.COMPLETE]
+    assert len(complete) == 3 and (cut / "starts").read_text().splitlines()[1].startswith("resume")
+    assert len((cut / "starts").read_text().splitlines()) == 2 and (cut / "metrics.json").exists()
+
+
+def test_a_failing_trial_does_not_stop_the_search(tmp_path):
+    found = search(tmp_path, {"x": CategoricalDistribution(["none", "0.5"])})
+    for x in ("none", "0.5"):
+        found.study.enqueue_trial({"x": x})
+    found.run(2)
+    assert [trial.state for trial in found.study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_spaces_in_hydras_words():
+    fixed, space = read_space([
+        "encoder=bow", "recipe.optimizer.lr=tag(log,interval(1e-4,1e-2))", "head=choice(none,lcenet)",
+        "head.rank=range(8,65,8)", "data.batch_size=int(interval(16,64))", "a=1,2", "+b=interval(0.0,0.5)",
+    ])  # fmt: skip
+    assert fixed == ["encoder=bow"]
+    assert space == {
+        "recipe.optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "head": CategoricalDistribution(["none", "lcenet"]),
+        "head.rank": IntDistribution(8, 64, step=8),
+        "data.batch_size": IntDistribution(16, 64),
+        "a": CategoricalDistribution(["1", "2"]),
+        "+b": FloatDistribution(0.0, 0.5),
+    }
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["encoder=bow"], "nothing to search"),
+        (["test=true", "a=1,2"], "never sees the test set"),
+        (["seed=0,1"], "--seeds"),
+        (["a=tag(log,interval(0,1))"], "0 < low"),
+        (["a=interval(3,1)"], "low < high"),
+        (["hydra.run.dir=x", "a=1,2"], "not in a search"),
+        (["a=[1,"], "not a setting"),
+    ],
+)
+def test_what_cannot_be_searched(words, line):
+    with pytest.raises(InputError) as error:
+        read_space(words)
+    assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_setting_that_does_not_exist_is_named_before_anything_starts(tmp_path, capsys):
+    assert main(["--into", str(tmp_path / "s"), "head.rnk=choice(1,2)"]) == 2
+    assert "head.rnk" in capsys.readouterr().err and not (tmp_path / "s").exists()
+    assert main(["--into", str(tmp_path / "s"), "--trials", "0", "head.rank=1,2"]) == 2
+
+
+@pytest.mark.slow
+def test_a_whole_search(tmp_path, capfd):
+    words = "dataset=toy dataset.source.train=160 dataset.source.validation=40 dataset.source.test=41 encoder=bow"
+    words += f" encoder.embedding.size=16 head=none logger=csv recipe.max_epochs=1 paths.cache_dir={tmp_path / 'cache'}"
+    options = ["--into", str(tmp_path / "s"), "--trials", "1", "--finalists", "1", "--seeds", "2"]
+    assert main([*options, *words.split(), "recipe.optimizer.lr=choice(1e-3,1e-2)"]) == 0
+    results = [json.loads(path.read_text()) for path in (tmp_path / "s").rglob("metrics.json")]
+    assert len(results) == 3 and all(result["test"] is None for result in results)
+    assert "the best, tested: python -m xmtc.run" in capfd.readouterr().out

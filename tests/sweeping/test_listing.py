@@ -1,0 +1,45 @@
+"""dry_run=true of a sweep: its jobs, and what earlier runs of the same configuration took."""
+
+import json
+
+from omegaconf import OmegaConf
+
+from xmtc.config import compose_jobs
+from xmtc.run import main
+from xmtc.sweeping.listing import asks_for_a_list, listing
+
+
+def finished(folder, words, seconds, memory):
+    """A run directory as `xmtc.run` leaves it, of the job that `words` describe."""
+    ((_, config),) = compose_jobs(words)
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "logger"])
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(
+        OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(config, resolve=True)))
+    )
+    (folder / "metrics.json").write_text(json.dumps({"train_seconds": seconds, "peak_memory_bytes": memory}))
+
+
+def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, capsys):
+    finished(tmp_path / "a", ["head=none", "seed=7", "data.workers=2"], 3600, 2**30)
+    finished(tmp_path / "b" / "c", ["head=none", "seed=8"], 7200, 2**31)
+    finished(tmp_path / "d", ["head=none", "recipe.max_epochs=3"], 60, 2**20)  # another configuration
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "metrics.json").write_text("{")
+    main(["-m", "head=none,lcenet", "seed=0,1", f"paths.runs={tmp_path}", "dry_run=true"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["#", "dataset", "head", "seed", "hours", "GiB"]
+    assert lines[1].split() == ["0", "toy", "none", "0", "1.50", "2.00"]
+    assert lines[3].split() == ["2", "toy", "lcenet", "0", "unknown", "unknown"]
+    assert lines[5] == "4 jobs; 3.00 hours one after the other for the 2 that were measured"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d", "e"]  # nothing was made
+
+
+def test_without_earlier_runs_nothing_is_made_up(tmp_path):
+    text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", "dry_run=true"])
+    assert text.splitlines()[-1] == "2 jobs" and text.count("unknown") == 4
+
+
+def test_when_a_list_is_asked_for():
+    assert asks_for_a_list(["--multirun", "seed=0,1", "dry_run=True"])
+    assert not asks_for_a_list(["seed=0", "dry_run=true"]) and not asks_for_a_list(["-m", "seed=0,1", "dry_run=false"])

@@ -1,0 +1,215 @@
+"""Jobs as processes, with a stand-in of milliseconds for `python -m xmtc.run`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from xmtc.errors import InputError
+from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
+from xmtc.sweeping.jobs import Job, existing, place, swept
+from xmtc.sweeping.launch import slots_of
+from xmtc.sweeping.pool import Pool, locked
+from xmtc.testing.jobs import SCRIPT, StandIn, starts
+
+
+def fakes(tmp_path, count, **settings):
+    jobs = [StandIn(number, [f"seed={number}"], tmp_path / str(number)) for number in range(count)]
+    for job in jobs:
+        vars(job).update(settings)
+    return jobs
+
+
+def run(jobs, slots, **options):
+    return Pool(jobs, slots, dict(os.environ) | {"NAME": "sweep"}, pause=0.01, **options).run()
+
+
+def test_every_job_runs_once_and_a_failure_stops_nothing(tmp_path):
+    jobs, seen = fakes(tmp_path, 4), []
+    jobs[1].code = 1
+    states = run(jobs, cpu_slots(2), changed=lambda job, state: seen.append((job.number, state.state)))
+    assert [states[n].state for n in range(4)] == ["finished", "failed", "finished", "finished"]
+    assert [len(starts(job)) for job in jobs] == [1, 1, 1, 1]
+    assert (jobs[1].folder / "job.log").read_text() == "no such thing\n"
+    assert json.loads((jobs[1].folder / "job.json").read_text())["exit_code"] == 1
+    assert sorted(seen) == sorted([(n, "running") for n in range(4)] + [(n, states[n].state) for n in range(4)])
+    jobs[1].code = 0
+    states = run(jobs, cpu_slots(1))
+    assert [states[n].state for n in range(4)] == ["kept", "finished", "kept", "kept"]
+    assert [len(starts(job)) for job in jobs] == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("code, state", [(1, "failed"), (75, "stopped"), (130, "stopped"), (-9, "failed")])
+def test_a_job_that_somebody_stopped_has_not_failed(tmp_path, code, state):
+    (job,) = fakes(tmp_path, 1)
+    end = f"import os, sys; os.kill(os.getpid(), {-code}) if {code} < 0 else sys.exit({code})"
+    job.command = lambda: [sys.executable, "-c", end]
+    assert run([job], cpu_slots(1))[0].state == state
+    assert json.loads((job.folder / "job.json").read_text()) | {"seconds": 0} == {
+        "state": state, "exit_code": code, "seconds": 0, "device": "cpu",
+    }  # fmt: skip
+
+
+def test_exit_code_0_without_metrics_is_a_failure(tmp_path):
+    (job,) = fakes(tmp_path, 1)
+    job.command = lambda: [sys.executable, "-c", ""]
+    assert run([job], cpu_slots(1))[0].state == "failed"
+
+
+def test_jobs_see_their_own_gpus_and_nothing_of_an_outer_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    jobs = fakes(tmp_path, 4, seconds=0.3)
+    run(jobs, gpu_slots(["0", "1", "2", "3", "4"], 2, 1))
+    seen = [starts(job)[0] for job in jobs]
+    assert sorted(each["CUDA_VISIBLE_DEVICES"] for each in seen) == ["0,1", "0,1", "2,3", "2,3"]
+    assert {each["LOCAL_RANK"] for each in seen} == {None} and {each["NAME"] for each in seen} == {"sweep"}
+
+
+def test_no_more_jobs_at_once_than_slots(tmp_path):
+    most = []
+    jobs = fakes(tmp_path, 5, seconds=0.1)
+    run(jobs, cpu_slots(2), show=lambda states: most.append(sum(s.state == "running" for s in states.values())))
+    assert max(most) == 2
+
+
+def test_stopped_jobs_go_on_and_waiting_ones_were_never_started(tmp_path):
+    jobs = fakes(tmp_path, 3, seconds=60.0)
+
+    def stop():
+        while not all((job.folder / "ready").exists() for job in jobs[:2]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs, cpu_slots(2))
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert [job.cut for job in jobs] == [True, True, False] and starts(jobs[2]) == []
+    assert json.loads((jobs[0].folder / "job.json").read_text())["state"] == "stopped"
+    jobs[2].seconds = 0.0
+    assert {state.state for state in run(jobs, cpu_slots(2)).values()} == {"finished"}
+    assert [len(starts(job)) for job in jobs] == [2, 2, 1]
+
+
+def test_who_does_not_stop_is_killed(tmp_path):
+    (job,) = fakes(tmp_path, 1)
+    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); open({!r}, 'w'); time.sleep(60)"
+    job.command = lambda: [sys.executable, "-c", stubborn.format(str(tmp_path / "up"))]
+
+    def stop():
+        while not (tmp_path / "up").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run([job], cpu_slots(1), stop_seconds=0.2)
+    assert time.monotonic() - began < 30
+    assert json.loads((job.folder / "job.json").read_text())["exit_code"] == -signal.SIGKILL
+
+
+def test_a_job_that_outlived_its_launcher_is_waited_for_and_not_started_twice(tmp_path):
+    (job,) = fakes(tmp_path, 1)
+    job.folder.mkdir()
+    lock = locked(job.folder)
+    orphan = subprocess.Popen([sys.executable, "-c", SCRIPT, str(job.folder), "0.5", "0"], pass_fds=(lock,))
+    os.close(lock)
+    assert locked(job.folder) is None
+    states = run([job], cpu_slots(1))
+    assert orphan.wait() == 0 and states[0].state == "kept" and len(starts(job)) == 1
+
+
+@pytest.mark.parametrize(
+    "trainer, count",
+    [
+        ({}, 1),
+        ({"devices": 1, "accelerator": "cpu"}, 1),
+        ({"devices": 4, "num_nodes": 2}, 8),
+        ({"devices": "auto", "accelerator": "cpu"}, 1),
+        ({"devices": "auto", "accelerator": "gpu"}, 3),
+        ({"devices": -1, "accelerator": "auto"}, 3),
+        ({"devices": [0, 2]}, 2),
+        ({"devices": "0,2"}, 2),
+        ({"devices": "2"}, 2),
+    ],
+)
+def test_processes_of_a_job(trainer, count, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, GPU-1f3,7")
+    assert processes(trainer) == count
+
+
+def test_slots():
+    assert [slot.gpus for slot in gpu_slots(["0", "1"], 1, 2)] == [("0",), ("1",), ("0",), ("1",)]
+    assert gpu_slots(["5", "6", "7"], 2, 1) == [Slot(("5", "6"))]
+    assert len(cpu_slots(3)) == 3 and cpu_slots(3)[0].threads >= 1 and cpu_slots(1)[0].threads is None
+    for wrong in (lambda: gpu_slots(["0"], 2, 1), lambda: gpu_slots([], 1, 1), lambda: cpu_slots(0)):
+        with pytest.raises(InputError):
+            wrong()
+
+
+def test_which_devices_is_the_launchers_to_say(tmp_path):
+    launcher = SimpleNamespace(jobs=1, devices_per_job=None, jobs_per_device=1, devices=["3", "5"])
+    for devices in ([0, 2], "0,2", "2"):
+        job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": devices}})
+        with pytest.raises(InputError, match="hydra.launcher.devices"):
+            slots_of(launcher, [job])
+    job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": 2}})
+    assert [slot.gpus for slot in slots_of(launcher, [job])] == [("3", "5")]
+    launcher.devices_per_job = 1
+    with pytest.raises(InputError, match="devices_per_job=1: there is a job with trainer.devices=2"):
+        slots_of(launcher, [job])
+    with pytest.raises(InputError, match="num_nodes"):
+        slots_of(launcher, [Job(0, [], tmp_path, {"trainer": {"accelerator": "cpu", "devices": 1, "num_nodes": 2}})])
+
+
+def finished(folder, *words, config="seed: 1\nrecipe: {lr: 0.1}\n"):
+    folder.mkdir(parents=True)
+    (folder / "overrides.yaml").write_text("".join(f"- {word}\n" for word in words))
+    (folder / "config.yaml").write_text(config)
+
+
+def test_jobs_are_known_by_their_settings_and_not_by_their_number(tmp_path):
+    finished(tmp_path / "0_x", "head=none", "seed=1", "paths.runs=/elsewhere")
+    known = existing(tmp_path)
+    same = Job(5, ["seed=1", "head=none", "logger=csv"], tmp_path / "5_x")
+    place(same, tmp_path, known)
+    assert same.folder == tmp_path / "0_x"
+    other = Job(0, ["seed=2", "head=none"], tmp_path / "0_x")  # the sweep has grown: its numbers moved
+    place(other, tmp_path, known)
+    assert other.folder == tmp_path / "0_x_2"
+
+
+def test_a_changed_configuration_is_not_taken_for_the_old_one(tmp_path):
+    finished(tmp_path / "0_x", "seed=1")
+    same = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.1}, "paths": {"runs": "new"}})
+    place(same, tmp_path, existing(tmp_path))
+    changed = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.2}})
+    with pytest.raises(InputError, match="recipe.lr=0.1, which is 0.2 now"):
+        place(changed, tmp_path, existing(tmp_path))
+
+
+def test_commands_start_and_go_on(tmp_path):
+    job = Job(0, ["seed=1", "logger=csv"], tmp_path / "0_x", switches=["--config-dir=mine"])
+    run_dir = f"hydra.run.dir='{tmp_path / '0_x'}'"
+    assert job.command()[1:] == ["-m", "xmtc.run", "--config-dir=mine", "seed=1", "logger=csv", run_dir]
+    finished(tmp_path / "0_x", "seed=1")
+    (tmp_path / "0_x" / "checkpoints").mkdir()
+    (tmp_path / "0_x" / "checkpoints" / "last.ckpt").touch()
+    assert job.command()[3:] == ["--config-dir=mine", f"resume='{tmp_path / '0_x'}'", "logger=csv"]
+    (tmp_path / "0_x" / "metrics.json").write_text("{}")
+    assert job.finished and not job.cut
+
+
+def test_what_tells_jobs_apart():
+    jobs = [Job(n, ["encoder=bow", f"head={h}", f"seed={n}"], None) for n, h in enumerate(("none", "lcenet"))]
+    assert swept(jobs) == ["head=none seed=0", "head=lcenet seed=1"]

@@ -1,0 +1,123 @@
+"""Runs that differ in nothing but their seed are one configuration: means, spread, and how fast it learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+from xmtc.reporting.runs import Run
+from xmtc.reporting.tables import by_data
+
+QUALITY = "nDCG@5"
+
+
+@dataclass
+class Configuration:
+    """runs: all of it, seed by seed, the incomplete ones too. settings: what tells it from others of the same encoder,
+    head and recipe, as {key: value}."""
+
+    runs: list[Run]
+    settings: dict[str, str] = field(default_factory=dict)
+    several_recipes: bool = False
+
+    def __getattr__(self, name: str):
+        if name in ("dataset", "encoder", "head", "recipe", "dataset_sha256"):
+            return getattr(self.runs[0], name)
+        raise AttributeError(name)
+
+    @property
+    def complete(self) -> list[Run]:
+        return [run for run in self.runs if run.complete]
+
+    @property
+    def name(self) -> str:
+        recipe = [self.recipe] if self.several_recipes and self.recipe else []
+        return " ".join(
+            [self.encoder, self.head, *recipe, *(f"{k.split('.')[-1]}={v}" for k, v in self.settings.items())]
+        )
+
+    def values(self, metric: str) -> list[float]:
+        values = (run.test.get(metric) for run in self.complete)
+        return [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+
+    def mean(self, metric: str) -> float | None:
+        values = self.values(metric)
+        return fmean(values) if values else None
+
+    def std(self, metric: str) -> float | None:
+        """Over seeds, with n - 1; None for fewer than two."""
+        values = self.values(metric)
+        return stdev(values) if len(values) > 1 else None
+
+    def fact(self, key: str) -> float | None:
+        """Mean of a number of metrics.json, such as train_seconds."""
+        values = [run.facts.get(key) for run in self.complete]
+        values = [value for value in values if isinstance(value, int | float)]
+        return fmean(values) if values else None
+
+    def until(self, column: str, share: float = 0.95, quality: float | None = None) -> float | None:
+        """Mean `step` or `seconds` of the first evaluation at `share` of the run's own last validation nDCG@5, or at
+        `quality`. None if a run never got there: an average over the lucky ones would flatter."""
+        found = [reached(run, column, share, quality) for run in self.complete]
+        return fmean(found) if found and None not in found else None
+
+
+def reached(run: Run, column: str, share: float = 0.95, quality: float | None = None) -> float | None:
+    points = [(row[column], row[key]) for row in run.curve() if column in row and (key := quality_column(row))]
+    if not points:
+        return None
+    goal = points[-1][1] * share if quality is None else quality
+    return next((at for at, value in points if value >= goal), None)
+
+
+def quality_column(row: dict[str, float]) -> str | None:
+    """The column of validation nDCG@5, which may have a prefix."""
+    return next((key for key in row if key.replace(" ", "/").split("/")[-1] == QUALITY), None)
+
+
+def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Configuration]]:
+    """{(dataset, sha256): configurations}, in the order of the runs."""
+    found = {}
+    for data, group in by_data(runs).items():
+        same: list[list[Run]] = []
+        for run in group:
+            peers = next((peers for peers in same if alike(run, peers[0])), None)
+            peers.append(run) if peers else same.append([run])
+        made = [Configuration(sorted(each, key=lambda run: str(run.seed))) for each in same]
+        for configuration in made:
+            configuration.settings = _telling(configuration, made)
+            configuration.several_recipes = len({each.recipe for each in made}) > 1
+        found[data] = made
+    return found
+
+
+def alike(one: Run, other: Run) -> bool:
+    """They differ in their seed at most. A setting that only one of them has counts if it was typed: other versions of
+    this framework have other settings."""
+    if (one.encoder, one.head, one.recipe) != (other.encoder, other.head, other.recipe):
+        return False
+    for mine, theirs in ((one, other), (other, one)):
+        for key, value in mine.settings.items():
+            if key == "seed" or "${" in str(value):  # of a run that ended before its configuration was resolved
+                continue
+            found = theirs.settings.get(key, value)
+            if (key not in theirs.settings and key in mine.typed) or (found != value and "${" not in str(found)):
+                return False
+    return True
+
+
+def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> dict[str, str]:
+    """The settings in which it differs from another of the same encoder, head and recipe; those that were typed, if
+    they are enough to tell them apart."""
+    what = (one.encoder, one.head, one.recipe)
+    peers = [each.runs[0] for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
+    settings = [run.settings for run in peers]
+    keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != "seed"]
+    keys = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
+    typed = [key for key in keys if any(key in run.typed for run in peers)]
+    if len({tuple(str(each.get(key)) for key in typed) for each in settings}) == len(peers):
+        keys = typed
+    mine = one.runs[0].settings
+    return {key: str(mine[key]) for key in keys if key in mine}

@@ -1,0 +1,71 @@
+"""Scores of each single document from predictions.npz, for tests that pair documents. NumPy alone.
+
+The definitions are those of xmtc/metrics/ranking.py, whose values are the means of these.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xmtc.errors import InputError
+from xmtc.reporting.runs import Run
+
+METRICS = ("P@1", "P@3", "P@5", "nDCG@3", "nDCG@5")
+DEPTH = 5
+
+
+def document_scores(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
+    """({metric: (N,) float64 in corpus order}, the true labels as bytes, by which two runs may be paired).
+
+    Costs O(N K + P log P). InputError: not a readable file of predictions."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            labels = held["labels"][:, :DEPTH].astype(np.int64)
+            gold, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable file of predictions ({error})") from error
+    sizes = np.diff(offsets)
+    found = hits(labels, gold, sizes)
+    return ranking(found, sizes), gold.tobytes() + offsets.tobytes()
+
+
+def hits(labels: np.ndarray, gold: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(N, 5) bool: is the label at that rank a true one. Missing ranks (fewer labels, negative ids) are misses."""
+    width = int(max(labels.max(initial=0), gold.max(initial=0))) + 1
+    rows = np.arange(len(sizes))
+    true = np.repeat(rows, sizes) * width + gold
+    found = np.isin(rows[:, None] * width + labels, true) & (labels >= 0)
+    return np.pad(found, ((0, 0), (0, DEPTH - found.shape[1])))
+
+
+def ranking(found: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """P@k and nDCG@k of each document; 0 where it has no true label."""
+    discount = 1 / np.log2(np.arange(DEPTH) + 2.0)
+    ideal = np.concatenate([[1.0], discount.cumsum()])  # by the number of true labels; no hits to divide at 0
+    scores = {}
+    for metric in METRICS:
+        name, k = metric.split("@")
+        k = int(k)
+        if name == "P":
+            scores[metric] = found[:, :k].sum(1) / k
+        else:
+            scores[metric] = (found[:, :k] * discount[:k]).sum(1) / ideal[np.minimum(sizes, k)]
+    return scores
+
+
+def mean_over_runs(runs: Sequence[Run]) -> tuple[dict[str, np.ndarray], bytes] | None:
+    """Each document's scores, averaged over the runs (seeds) that kept predictions; None if none did."""
+    held = [
+        document_scores(run.folder / "predictions.npz")
+        for run in runs
+        if run.complete and (run.folder / "predictions.npz").is_file()
+    ]
+    if not held:
+        return None
+    if len({gold for _, gold in held}) > 1:
+        raise InputError(f"{runs[0].folder}: its seeds were tested on different documents or labels")
+    return {metric: np.mean([scores[metric] for scores, _ in held], axis=0) for metric in METRICS}, held[0][1]

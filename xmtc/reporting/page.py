@@ -1,0 +1,115 @@
+"""report.html: everything of a report in one file that asks nothing of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from xmtc.reporting.configurations import Configuration, quality_column
+from xmtc.reporting.printed import Printed
+from xmtc.reporting.significance import Comparison
+from xmtc.reporting.summary import Data, comparison_rows, printed_rows, summary_rows
+from xmtc.reporting.svg import COLOURS, Line, bars, curves
+from xmtc.reporting.tables import run_rows
+
+BINS = ("head", "torso", "tail")
+BINNED = ("P@5", "nDCG@5", "R@5")
+MEANS = (
+    "Test metrics × 100 ± standard deviation over seeds. Steps to 95 %: of the first evaluation at 95 % of the run's"
+    " own last validation nDCG@5. A click on a column sorts by it."
+)
+DIFFERENCES = (
+    "First minus second, points; paired bootstrap; sign-flip permutation test, corrected by Holm over {} comparisons;"
+    " the last column names the better one where the corrected p is below 0.05."
+)
+
+
+def page(
+    data: Data,
+    comparisons: dict[tuple, list[Comparison]],
+    printed: Sequence[Printed],
+    quality: float | None = None,
+) -> str:
+    body = [_section(*key, made, comparisons.get(key) or [], quality) for key, made in data.items()]
+    if printed:
+        body.append(f"<section><h2>Beside the printed numbers</h2>{table(printed_rows(printed), 3)}")
+        body.append('<p class="soft">Printed / ours (difference), points.</p><ul>')
+        body += [f"<li>{escape(source)}</li>" for source in dict.fromkeys(row.source for row in printed if row.source)]
+        body.append("</ul></section>")
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    return template.replace("<!--BODY-->", "\n".join(body))
+
+
+def _section(
+    dataset: str,
+    sha: str | None,
+    configurations: list[Configuration],
+    found: list[Comparison],
+    quality: float | None,
+) -> str:
+    first = 4 if any(each.settings for each in configurations) else 3
+    parts = [f'<section><h2>{escape(dataset)} <span class="soft">{escape((sha or "data unknown")[:12])}</span></h2>']
+    parts.append(f"<h3>Means over seeds</h3>{table(summary_rows(configurations, quality), first)}")
+    parts.append(f'<p class="soft">{MEANS}</p>')
+    colours = {each.name: COLOURS[index % len(COLOURS)] for index, each in enumerate(configurations)}
+    pictures = [picture for column in ("step", "seconds") if (picture := _curves(configurations, colours, column))]
+    if pictures:
+        parts.append(f"<h3>Learning curves</h3>{_legend(configurations, colours)}")
+        parts.append(f'<div class="pictures">{"".join(pictures)}</div>')
+    pictures = [picture for metric in BINNED if (picture := _bins(configurations, colours, metric))]
+    if pictures:
+        parts.append(f'<h3>By label frequency</h3><div class="pictures">{"".join(pictures)}</div>')
+        parts.append('<p class="soft">Head: the 10 % most frequent labels, torso: the next 40 %, tail: the rest.</p>')
+    if found:
+        parts.append(f"<h3>Differences on the same documents</h3>{table(comparison_rows(found), 3)}")
+        parts.append(f'<p class="soft">{DIFFERENCES.format(len(found))}</p>')
+    runs = [run for each in configurations for run in each.runs]
+    bad = [index for index, run in enumerate(runs) if not run.complete]
+    parts.append(f"<h3>Runs</h3>{table(run_rows(runs), 3, bad)}</section>")
+    return "\n".join(parts)
+
+
+def table(rows: Sequence[Sequence[str]], numbers_from: int, bad: Sequence[int] = ()) -> str:
+    """rows: the header first. Columns from `numbers_from` on are sorted as numbers. bad: rows that did not finish."""
+    words = {"", "run", "ours"}  # headers of text wherever it stands
+    kind = lambda c: ' class="number"' if c >= numbers_from and rows[0][c] not in words else ""  # noqa: E731
+    head = "".join(f"<th{kind(c)}><button>{escape(cell) or 'better'}</button></th>" for c, cell in enumerate(rows[0]))
+    body = []
+    for index, row in enumerate(rows[1:]):
+        cells = "".join(f"<td{kind(c)}>{escape(cell)}</td>" for c, cell in enumerate(row))
+        marked = ' class="bad"' if index in bad else ""
+        body.append(f"<tr{marked}>{cells}</tr>")
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _curves(configurations: Sequence[Configuration], colours: dict[str, str], column: str) -> str:
+    lines = []
+    for each in configurations:
+        for run in each.runs:
+            points = [
+                (row[column], 100 * row[key]) for row in run.curve() if column in row and (key := quality_column(row))
+            ]
+            if points:
+                lines.append(Line(each.name, points, colours[each.name], each.head == "none"))
+    label = "steps" if column == "step" else "training seconds"
+    return curves(lines, label, "validation nDCG@5", f"validation nDCG@5 by {label}")
+
+
+def _bins(configurations: Sequence[Configuration], colours: dict[str, str], metric: str) -> str:
+    rows = []
+    for each in configurations:
+        means = [each.mean(f"{metric}/{name}") for name in BINS]
+        if any(mean is not None for mean in means):
+            rows.append((each.name, colours[each.name], [None if mean is None else 100 * mean for mean in means]))
+    return bars(BINS, rows, metric, f"{metric} by label frequency")
+
+
+def _legend(configurations: Sequence[Configuration], colours: dict[str, str]) -> str:
+    items = []
+    for each in configurations:
+        dashed = " dashed" if each.head == "none" else ""
+        name = escape(each.name, quote=True)
+        items.append(f'<li><label><input type="checkbox" checked value="{name}"><span class="key{dashed}" '
+                     f'style="border-color:{colours[each.name]}"></span>{name}</label></li>')  # fmt: skip
+    return f'<ul class="legend">{"".join(items)}</ul>'

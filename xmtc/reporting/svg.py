@@ -1,0 +1,105 @@
+"""Curves and bars as inline SVG: one file, no script needed to see them, sharp on a phone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+COLOURS = ("#2f6fb7", "#c8501e", "#2d8659", "#8a4fb0", "#b08900", "#c2387b", "#4a7c8c", "#7a5c3e")
+WIDTH, HEIGHT = 640, 340
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+
+
+@dataclass
+class Line:
+    """points: (x, y). dashed: for models without a head, as the papers draw them."""
+
+    name: str
+    points: list[tuple[float, float]]
+    colour: str
+    dashed: bool = False
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round numbers within [low, high]."""
+    span = high - low
+    if span <= 0:
+        return [low]
+    step = 10 ** math.floor(math.log10(span / count))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= count)
+    first = math.ceil(low / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def curves(lines: Sequence[Line], x_label: str, y_label: str, title: str) -> str:
+    """Line chart; empty without points. Each line is a group with its name, for the page's legend."""
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return ""
+    (x0, x1), (y0, y1) = ((min(values), max(values)) for values in zip(*points))
+    x0 = min(0.0, x0)
+    y1 += (y1 - y0 or 1) * 0.04
+    across = lambda x: LEFT + (x - x0) / ((x1 - x0) or 1) * (WIDTH - LEFT - RIGHT)  # noqa: E731
+    down = lambda y: HEIGHT - BOTTOM - (y - y0) / ((y1 - y0) or 1) * (HEIGHT - TOP - BOTTOM)  # noqa: E731
+    parts = _frame(title)
+    for y in ticks(y0, y1):
+        parts.append(f'<path class="grid" d="M{LEFT} {down(y):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
+    for x in ticks(x0, x1):
+        parts.append(f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:,g}</text>')
+    for line in lines:
+        path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line.points)
+        dash = ' stroke-dasharray="5 4"' if line.dashed else ""
+        dots = "".join(f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="2"/>' for x, y in line.points)
+        parts.append(
+            f'<g class="line" data-name="{escape(line.name, quote=True)}" stroke="{line.colour}" fill="{line.colour}">'
+            f"<title>{escape(line.name)}</title>"
+            f'<polyline fill="none" stroke-width="1.8"{dash} points="{path}"/>{dots}</g>'
+        )
+    return "".join([*parts, *_labels(x_label, y_label), "</svg>"])
+
+
+def bars(
+    groups: Sequence[str], rows: Sequence[tuple[str, str, Sequence[float | None]]], y_label: str, title: str
+) -> str:
+    """Grouped bars from 0; rows: (name, colour, a value for each group or None)."""
+    values = [value for _, _, each in rows for value in each if value is not None]
+    if not values:
+        return ""
+    top = max(values) * 1.05 or 1.0
+    down = lambda y: HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM)  # noqa: E731
+    parts = _frame(title)
+    for y in ticks(0, top):
+        parts.append(f'<path class="grid" d="M{LEFT} {down(y):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
+    wide = (WIDTH - LEFT - RIGHT) / len(groups)
+    bar = wide * 0.84 / len(rows)
+    for index, group in enumerate(groups):
+        start = LEFT + index * wide + wide * 0.08
+        middle = LEFT + (index + 0.5) * wide
+        parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(group)}</text>')
+        for number, (name, colour, each) in enumerate(rows):
+            if each[index] is None:
+                continue
+            left, high = start + number * bar, down(each[index])
+            parts.append(
+                f'<rect class="bar" x="{left:.1f}" y="{high:.1f}" width="{bar * 0.9:.1f}" '
+                f'height="{HEIGHT - BOTTOM - high:.1f}" fill="{colour}">'
+                f"<title>{escape(name)}, {escape(group)}: {each[index]:.2f}</title></rect>"
+            )
+    return "".join([*parts, *_labels("labels by training frequency", y_label), "</svg>"])
+
+
+def _frame(title: str) -> list[str]:
+    return [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
+
+
+def _labels(x_label: str, y_label: str) -> list[str]:
+    middle = (HEIGHT - BOTTOM + TOP) / 2
+    return [
+        f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>',
+        f'<text x="{(WIDTH + LEFT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>',
+        f'<text transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>',
+    ]

@@ -1,0 +1,120 @@
+"""python -m xmtc.search OVERRIDE...: find settings by validation score (Optuna); the test set is never read."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from xmtc.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 2 with one line for what cannot be used; 1 if no trial finished; 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m xmtc.search",
+        description="Search settings by validation nDCG@5. The same command again goes on where it stopped.",
+        epilog="example: python -m xmtc.search --into runs/search/lr --trials 30 encoder=bow dataset=eurlex57k "
+        "'recipe.optimizer.lr=tag(log,interval(1e-4,1e-2))' 'head=choice(none,lcenet)'",
+    )
+    parser.add_argument("overrides", nargs="+", metavar="OVERRIDE", help="as of xmtc.run; at least one as a choice")
+    parser.add_argument("--into", required=True, metavar="DIR", help="folder of the search: study, trials, finalists")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="in all, earlier starts included (20)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at once, on the CPU or per GPU (1)")
+    parser.add_argument("--finalists", type=int, default=3, metavar="N", help="best trials to repeat (3)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="seeds of each finalist, its own included (3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trials and of the search (0)")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", stream=sys.stderr)
+    try:
+        return search(arguments)
+    except InputError as error:
+        print(f"xmtc.search: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("xmtc.search: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def search(arguments: argparse.Namespace) -> int:
+    try:
+        from xmtc.searching.space import read_space, words_of
+        from xmtc.searching.study import Search
+    except ImportError as error:
+        raise InputError(f"{error.name} is not installed (pip install 'xmtc[search]')") from None
+    from omegaconf import OmegaConf
+
+    from xmtc.config import compose_checked
+
+    for name in ("trials", "jobs", "seeds"):
+        if getattr(arguments, name) < 1:
+            raise InputError(f"--{name}: expected at least 1, got {getattr(arguments, name)}")
+    fixed, space = read_space(arguments.overrides)
+    first = words_of({key: getattr(each, "low", None) or each.choices[0] for key, each in space.items()
+                      if hasattr(each, "choices") or hasattr(each, "low")})  # fmt: skip
+    config = compose_checked([*fixed, *first, "test=false"])  # what cannot be used is named before anything starts
+    slots = _slots(OmegaConf.to_container(config.trainer, resolve=True), arguments.jobs)
+    into = Path(arguments.into)
+    found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed)
+    found.run(arguments.trials)
+    best = found.best(max(arguments.finalists, 1))
+    if not best:
+        print(f"xmtc.search: no trial finished; see {into}/trials/*/job.log", file=sys.stderr)
+        return 1
+    ranked = finalists(into, fixed, [trial.params for trial in best], arguments, slots)
+    print(_table(ranked))
+    print("the best, tested: " + " ".join(["python -m xmtc.run", *fixed, *words_of(ranked[0][0])]))
+    return 0
+
+
+def finalists(
+    into: Path, fixed: Sequence[str], params: Sequence[dict], arguments, slots
+) -> list[tuple[dict, list[float]]]:
+    """[(settings, validation nDCG@5 of each seed)], best mean first. Runs that are there are kept."""
+    from xmtc.searching.space import words_of
+    from xmtc.sweeping.jobs import Job, existing, place
+    from xmtc.sweeping.pool import Pool
+
+    jobs, groups, folder = [], [], into.absolute() / "finalists"
+    known = existing(folder)
+    for number, values in enumerate(params):
+        group = []
+        for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+            words = [*fixed, *words_of(values), f"seed={seed}", "test=false"]
+            job = Job(len(jobs), words, folder / f"{number}_seed{seed}")
+            place(job, folder, known)
+            jobs.append(job)
+            group.append(job)
+        groups.append((dict(values), group))
+    states = Pool(jobs, list(slots), dict(os.environ) | {"XMTC_SWEEP": into.name}).run()
+    for job in jobs:
+        if states[job.number].state == "failed":
+            raise InputError(f"{job.folder}: a finalist failed, see its job.log")
+    scores = [(values, [job.result()["best"]["score"] for job in group]) for values, group in groups]
+    return sorted(scores, key=lambda each: -fmean(each[1]))
+
+
+def _slots(trainer: dict, jobs: int):
+    from xmtc.sweeping.devices import cpu_slots, gpu_slots, on_gpu, processes, visible_gpus
+
+    count = processes(trainer)
+    return gpu_slots(visible_gpus(), count, jobs) if on_gpu(trainer) else cpu_slots(jobs, count)
+
+
+def _table(ranked: Sequence[tuple[dict, list[float]]]) -> str:
+    lines = []
+    for values, scores in ranked:
+        told = " ".join(f"{key}={value}" for key, value in values.items())
+        each = ", ".join(f"{100 * score:.2f}" for score in scores)
+        lines.append(f"validation nDCG@5 {100 * fmean(scores):.2f} ({each})  {told}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

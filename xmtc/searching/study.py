@@ -1,0 +1,199 @@
+"""Trials as runs: asked of Optuna, started as processes, watched through their curves.csv, stopped when they lag."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from xmtc.reporting.configurations import quality_column
+from xmtc.searching.space import words_of
+from xmtc.sweeping.devices import Slot
+from xmtc.sweeping.jobs import LOG, Job
+from xmtc.sweeping.pool import OUTER
+
+log = logging.getLogger("xmtc.search")
+FOLDER = "folder"
+
+
+def open_study(folder: Path, seed: int) -> optuna.Study:
+    """The search in `folder`, new or as far as it came. Every trial that ends is on disk at once."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    held = optuna.study.get_all_study_names(storage)
+    return optuna.create_study(
+        storage=storage,
+        study_name="search",
+        direction="maximize",
+        load_if_exists=True,
+        # draws on continue after those that were made, not with them again
+        sampler=optuna.samplers.TPESampler(seed=seed if not held else seed + len(_trials(storage))),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+    )
+
+
+def _trials(storage) -> list:
+    return optuna.load_study(study_name="search", storage=storage).trials
+
+
+@dataclass
+class Running:
+    trial: optuna.Trial
+    job: Job
+    process: subprocess.Popen
+    slot: Slot
+    reported: int = 0
+    pruned: bool = False
+
+
+class Search:
+    """`run(trials)` until so many have ended, those of earlier starts included. fixed: overrides of each trial.
+    KeyboardInterrupt leaves trials that were cut as such: the next start goes on with them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        fixed: Sequence[str],
+        space: dict[str, BaseDistribution],
+        slots: Sequence[Slot],
+        seed: int = 0,
+        job: type[Job] = Job,
+        pause: float = 0.5,
+    ):
+        self.folder, self.fixed, self.space = Path(folder).absolute(), list(fixed), space
+        self.free, self.job, self.pause = deque(slots), job, pause
+        self.study = open_study(self.folder, seed)
+        self._running: list[Running] = []
+
+    def run(self, trials: int) -> None:
+        self._take_up_cut_ones()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for number in handlers:
+                signal.signal(number, _interrupt)
+            while self._running or self._ended() < trials:
+                while self.free and self._ended() + len(self._running) < trials:
+                    self._start()
+                for running in list(self._running):
+                    self._watch(running)
+                time.sleep(self.pause)
+        except KeyboardInterrupt:
+            for running in self._running:
+                _stop(running.process)
+            raise
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _ended(self) -> int:
+        ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        return sum(t.state in ended and not t.user_attrs.get("cut") for t in self.study.get_trials(deepcopy=False))
+
+    def _take_up_cut_ones(self) -> None:
+        """Trials of an earlier start that never ended are asked again, with their folder and its checkpoint."""
+        for old in self.study.get_trials(states=(TrialState.RUNNING,)):
+            self.study._storage.set_trial_user_attr(old._trial_id, "cut", True)
+            self.study.tell(old.number, state=TrialState.FAIL)
+            if set(old.params) == set(self.space):
+                self.study.enqueue_trial(old.params, user_attrs={FOLDER: old.user_attrs.get(FOLDER)})
+
+    def _start(self) -> None:
+        trial = self.study.ask(self.space)
+        folder = Path(trial.user_attrs.get(FOLDER) or self.folder / "trials" / f"{trial.number:04d}")
+        trial.set_user_attr(FOLDER, str(folder))
+        overrides = [*self.fixed, *words_of(trial.params), "test=false"]
+        job = self.job(trial.number, overrides, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        slot = self.free.popleft()
+        environment = {key: value for key, value in os.environ.items() if key not in OUTER}
+        environment["XMTC_SWEEP"] = self.folder.name
+        if slot.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+        if slot.threads:
+            environment.setdefault("OMP_NUM_THREADS", str(slot.threads))
+        with open(folder / LOG, "ab") as file:
+            process = subprocess.Popen(
+                job.command(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        self._running.append(Running(trial, job, process, slot))
+        log.info("trial %d: %s", trial.number, " ".join(words_of(trial.params)))
+
+    def _watch(self, running: Running) -> None:
+        """Reports new evaluations by their number, which is what trials of different batch sizes share."""
+        done = running.process.poll() is not None
+        for value in evaluations(running.job.folder)[running.reported :]:
+            running.trial.report(value, running.reported)
+            running.reported += 1
+        if not done and not running.pruned and running.trial.should_prune():
+            running.pruned = True
+            _stop(running.process)
+            done = True
+        if done:
+            self._running.remove(running)
+            self.free.append(running.slot)
+            self._tell(running)
+
+    def _tell(self, running: Running) -> None:
+        number, score = running.trial.number, (running.job.result().get("best") or {}).get("score")
+        if running.pruned:
+            self.study.tell(running.trial, state=TrialState.PRUNED)
+            log.info("trial %d: stopped, it lags behind the others", number)
+        elif score is None:
+            self.study.tell(running.trial, state=TrialState.FAIL)
+            log.info(
+                "trial %d: failed (exit code %s), see %s/%s",
+                number,
+                running.process.returncode,
+                running.job.folder,
+                LOG,
+            )
+        else:
+            self.study.tell(running.trial, score)
+            log.info("trial %d: validation nDCG@5 %.2f", number, 100 * score)
+
+    def best(self, count: int) -> list[optuna.trial.FrozenTrial]:
+        """The best finished trials of different settings."""
+        found: dict[str, optuna.trial.FrozenTrial] = {}
+        for trial in sorted(self.study.get_trials(states=(TrialState.COMPLETE,)), key=lambda each: -each.value):
+            found.setdefault(str(sorted(trial.params.items())), trial)
+        return list(found.values())[:count]
+
+
+def evaluations(folder: Path) -> list[float]:
+    """Validation nDCG@5 of each evaluation so far."""
+    try:
+        with (folder / "curves.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        return []
+    return [float(row[key]) for row in rows if (key := quality_column(row)) and row[key]]
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(process: subprocess.Popen, seconds: float = 60.0) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(seconds)
+    except ProcessLookupError:
+        process.wait()
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

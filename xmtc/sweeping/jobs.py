@@ -1,0 +1,134 @@
+"""The jobs of a sweep: where each lives, how far it has come, and the command that takes it on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xmtc.errors import InputError
+from xmtc.sweeping.settings import pairs, that_matter, words_that_matter
+
+LOG, NOTE, LOCK = "job.log", "job.json", ".job.lock"
+STOPPED = (75, 130)  # what xmtc.run ends with after SIGTERM and after Ctrl-C
+
+
+@dataclass
+class Job:
+    """One job. overrides: what it is run with, all of it. switches: --config-dir and such. config: resolved, plain."""
+
+    number: int
+    overrides: list[str]
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    switches: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """metrics.json is written last, whole."""
+        return (self.folder / "metrics.json").is_file()
+
+    @property
+    def cut(self) -> bool:
+        """It was stopped and can go on."""
+        checkpoints = self.folder / "checkpoints"
+        return not self.finished and any((checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+
+    def outcome(self, code: int) -> str:
+        """finished, stopped (by somebody's signal: it can go on) or failed, of a run that ended with this exit code."""
+        if code == 0 and self.finished:
+            return "finished"
+        return "stopped" if code in STOPPED else "failed"
+
+    def command(self) -> list[str]:
+        """A single run: without -m no process that it starts can be the sweep again."""
+        if self.cut:
+            held = saved_overrides(self.folder) or []
+            words = [word for word in self.overrides if word not in held]
+            words = [f"resume='{self.folder}'", *words]
+        else:
+            words = [*self.overrides, f"hydra.run.dir='{self.folder}'"]
+        return [sys.executable, "-m", "xmtc.run", *self.switches, *words]
+
+    def result(self) -> dict[str, Any]:
+        """What metrics.json says; empty before it is there."""
+        try:
+            return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def note(self, **facts) -> None:
+        """What the sweep knows of the job, for the report: job.json."""
+        temporary = self.folder / f"{NOTE}.tmp"
+        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        os.replace(temporary, self.folder / NOTE)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def saved_overrides(folder: Path) -> list[str] | None:
+    """What the run in `folder` was started with; None if it does not say."""
+    for path in (folder / "overrides.yaml", folder / ".hydra" / "overrides.yaml"):
+        try:
+            held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            continue
+        if isinstance(held, list):
+            return [str(word) for word in held if not str(word).startswith("resume=")]
+    return None
+
+
+def existing(sweep: Path) -> dict[tuple[str, ...], Path]:
+    """{overrides that matter: folder} of the runs that lie directly in a sweep's folder."""
+    found = {}
+    for folder in sorted(path for path in sweep.glob("*") if path.is_dir()):
+        held = saved_overrides(folder)
+        if held is not None:
+            found.setdefault(tuple(words_that_matter(held)), folder)
+    return found
+
+
+def place(job: Job, sweep: Path, known: dict[tuple[str, ...], Path]) -> None:
+    """Gives the job the folder of the same job in an earlier start of the sweep, else one that is free. InputError:
+    that job was made with other settings, because a file of the configuration has changed in between."""
+    identity = tuple(words_that_matter(job.overrides))
+    folder = known.get(identity)
+    if folder is not None:
+        job.folder = folder
+        _refuse_changes(job)
+        return
+    taken, wanted, count = set(known.values()), job.folder, 1
+    while job.folder in taken:  # a sweep that grew numbers its jobs anew
+        count += 1
+        job.folder = wanted.with_name(f"{wanted.name}_{count}")
+    known[identity] = job.folder
+
+
+def _refuse_changes(job: Job) -> None:
+    path = job.folder / "config.yaml"
+    if not path.is_file() or not job.config:
+        return
+    old, new = that_matter(yaml.safe_load(path.read_text(encoding="utf-8"))), that_matter(job.config)
+    for key in [*new, *old]:
+        if old.get(key) != new.get(key):
+            raise InputError(
+                f"{job.folder}: was made with {key}={old.get(key)}, which is {new.get(key)} now;"
+                " use another hydra.sweep.dir, or delete that folder"
+            )
+
+
+def swept(jobs: list[Job]) -> list[str]:
+    """What tells the jobs apart, as `head=none seed=1`, in their order."""
+    settings = [pairs(job.overrides) for job in jobs]
+    keys = list(dict.fromkeys(key for each in settings for key in each))
+    keys = [key for key in keys if len({each.get(key) for each in settings}) > 1]
+    return [
+        " ".join(f"{key}={each[key]}" for key in keys if key in each) or job.name for job, each in zip(jobs, settings)
+    ]

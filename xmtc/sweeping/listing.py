@@ -1,0 +1,78 @@
+"""`python -m xmtc.run -m ... dry_run=true`: the jobs of a sweep, and what earlier runs say they will take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from xmtc.config.compose import compose_jobs
+from xmtc.sweeping.settings import pairs, that_matter
+
+
+def asks_for_a_list(argv: Sequence[str]) -> bool:
+    """True for a sweep with dry_run=true."""
+    words = list(argv)
+    return bool({"-m", "--multirun"} & set(words)) and pairs(words).get("dry_run", "").lower() in ("true", "1", "yes")
+
+
+def listing(argv: Sequence[str]) -> str:
+    """The sweep as a table: what each job is, hours and GiB of memory where a finished run of the same configuration
+    (any seed) lies under paths.runs, `unknown` elsewhere. InputError if a job cannot be used. Trains nothing."""
+    from hydra._internal.utils import get_args_parser
+
+    known, rest = get_args_parser().parse_known_args(list(argv))
+    overrides = [*known.overrides, *rest]
+    jobs = compose_jobs(overrides, known.config_name or "run", [known.config_dir] if known.config_dir else [])
+    composed = [OmegaConf.to_container(_unlogged(config), resolve=True) for _, config in jobs]
+    measured: dict[str, tuple[float, float]] = {}
+    for runs in dict.fromkeys(config["paths"]["runs"] for config in composed):
+        measured |= earlier(Path(runs))
+    settings = [pairs(words) for words, _ in jobs]
+    told = [
+        key for key in dict.fromkeys(k for each in settings for k in each) if len({e.get(key) for e in settings}) > 1
+    ]
+    rows = [["#", "dataset", *told, "hours", "GiB"]]
+    for number, (config, each) in enumerate(zip(composed, settings)):
+        hours, gib = measured.get(identity(config), (None, None))
+        cells = [str(number), config["dataset"]["name"], *(each.get(key, "") for key in told)]
+        rows.append(
+            [*cells, "unknown" if hours is None else f"{hours:.2f}", "unknown" if gib is None else f"{gib:.2f}"]
+        )
+    total = [measured[identity(config)][0] for config in composed if identity(config) in measured]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    known_jobs = f"; {sum(total):.2f} hours one after the other" + (
+        f" for the {len(total)} that were measured" if len(total) < len(jobs) else ""
+    )
+    return "\n".join([*lines, f"{len(jobs)} jobs{known_jobs if total else ''}"])
+
+
+def identity(config: dict[str, Any]) -> str:
+    """Equal for runs that differ in their seed and in where files lie."""
+    kept = {key: value for key, value in that_matter(config).items() if key != "seed"}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def earlier(runs: Path) -> dict[str, tuple[float, float]]:
+    """{identity: (mean hours, most GiB)} of the finished runs below a folder."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for path in runs.rglob("metrics.json") if runs.is_dir() else ():
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+            cost = float(result["train_seconds"]) / 3600, float(result["peak_memory_bytes"]) / 2**30
+            found.setdefault(identity(config), []).append(cost)
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            continue  # not a run of ours, or one that was never whole
+    return {key: (fmean(hours for hours, _ in costs), max(gib for _, gib in costs)) for key, costs in found.items()}
+
+
+def _unlogged(config):
+    """The logger's folder is known only when a run starts."""
+    return OmegaConf.masked_copy(config, [key for key in config if key != "logger"])

@@ -1,0 +1,169 @@
+"""Runs jobs as processes, as many at once as there are slots; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmtc.sweeping.devices import Slot
+from xmtc.sweeping.jobs import LOCK, LOG, Job
+
+# of an outer torchrun, srun or salloc: a job that saw them would think it is a part of that
+OUTER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS",
+         "SLURM_PROCID", "SLURM_LOCALID", "TORCHELASTIC_RUN_ID", "PL_GLOBAL_SEED")  # fmt: skip
+
+
+@dataclass
+class State:
+    """waiting, running, elsewhere (another process holds its folder), kept (was finished), finished, failed, stopped"""
+
+    state: str = "waiting"
+    slot: Slot | None = None
+    started: float = 0.0
+    seconds: float = 0.0
+    code: int | None = None
+
+
+class Pool:
+    """`run()` until every job has ended. show(states) is called a few times a second, changed(job, state) when one
+    starts or ends. KeyboardInterrupt stops all jobs, which write their checkpoint, and is raised again."""
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        slots: list[Slot],
+        environment: dict[str, str],
+        show: Callable[[dict[int, State]], None] = lambda states: None,
+        changed: Callable[[Job, State], None] = lambda job, state: None,
+        stop_seconds: float = 120.0,
+        pause: float = 0.2,
+    ):
+        self.jobs, self.free = jobs, deque(slots)
+        self.environment, self.show, self.changed = environment, show, changed
+        self.stop_seconds, self.pause = stop_seconds, pause
+        self.states = {job.number: State() for job in jobs}
+        self._running: dict[int, tuple[Job, subprocess.Popen, int]] = {}
+
+    def run(self) -> dict[int, State]:
+        waiting = deque(self.jobs)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            for number in handlers:  # also where a shell's `&` had them ignored, which jobs would inherit
+                signal.signal(number, _interrupt)
+            while waiting or self._running:
+                for _ in range(len(waiting)):
+                    if not self.free:
+                        break
+                    job = waiting.popleft()
+                    if not self._start(job):
+                        waiting.append(job)
+                self._collect()
+                self.show(self.states)
+                if waiting or self._running:
+                    time.sleep(self.pause)
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self.states
+
+    def _start(self, job: Job) -> bool:
+        """False if it has to wait, because a process of an earlier start still runs it."""
+        state = self.states[job.number]
+        job.folder.mkdir(parents=True, exist_ok=True)
+        lock = locked(job.folder)
+        if lock is None:
+            state.state = "elsewhere"
+            return False
+        if job.finished:
+            os.close(lock)
+            state.state = "kept"
+            self.changed(job, state)
+            return True
+        slot = self.free.popleft()
+        environment = {key: value for key, value in self.environment.items() if key not in OUTER}
+        if slot.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+        if slot.threads:
+            environment.setdefault("OMP_NUM_THREADS", str(slot.threads))
+        with open(job.folder / LOG, "ab") as log:
+            process = subprocess.Popen(
+                job.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # so that Ctrl-C reaches jobs through us alone, once
+                pass_fds=(lock,),  # the job holds its folder as long as it lives, also if we do not
+            )
+        state.state, state.slot, state.started = "running", slot, time.monotonic()
+        self._running[job.number] = (job, process, lock)
+        self.changed(job, state)
+        return True
+
+    def _collect(self) -> None:
+        for number, (job, process, lock) in list(self._running.items()):
+            state = self.states[number]
+            state.seconds = time.monotonic() - state.started
+            if process.poll() is not None:
+                self._ended(job, process, lock, job.outcome(process.returncode))
+
+    def _ended(self, job: Job, process: subprocess.Popen, lock: int, how: str) -> None:
+        state = self.states[job.number]
+        state.state, state.code, state.seconds = how, process.returncode, time.monotonic() - state.started
+        del self._running[job.number]
+        job.note(state=how, exit_code=process.returncode, seconds=round(state.seconds, 1), device=state.slot.name)
+        os.close(lock)
+        self.free.appendleft(state.slot)
+        self.changed(job, state)
+
+    def _stop(self) -> None:
+        """As Ctrl-C on a single run: each job writes last.ckpt and leaves. Whoever does not is killed in the end."""
+        for _, process, _ in self._running.values():
+            _signal(process, signal.SIGINT)
+        deadline = time.monotonic() + self.stop_seconds
+        try:
+            while self._running and time.monotonic() < deadline:
+                for job, process, lock in list(self._running.values()):
+                    if process.poll() is not None:
+                        self._ended(job, process, lock, "finished" if job.finished else "stopped")
+                time.sleep(0.05)
+        except KeyboardInterrupt:  # a second one: not willing to wait
+            pass
+        for job, process, lock in list(self._running.values()):
+            _signal(process, signal.SIGKILL)
+            process.wait()
+            self._ended(job, process, lock, "stopped")
+
+
+def locked(folder: Path) -> int | None:
+    """A file descriptor that holds `folder` for one process and its children; None if another process holds it."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:  # some network file systems know no locks: then nothing is held, and nothing is in the way
+        pass
+    return descriptor
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    try:
+        os.killpg(process.pid, number)  # its whole session: ranks of DDP and workers too
+    except ProcessLookupError:
+        pass

@@ -1,0 +1,57 @@
+"""Trackers of runs: one run of theirs for one of ours, the same when it is continued, whole also without a network."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from xmtc.config.make import make
+
+ID = "wandb_id"
+
+
+def make_logger(node: dict | None, folder: Path):
+    """The logger that the configuration names, or False. A Weights & Biases run without an id gets one, which stays in
+    the run directory."""
+    if not node:
+        return False
+    if is_wandb(node) and node.get("id", "") is None:
+        node = node | {"id": kept_id(folder)}
+    return make(node)
+
+
+def is_wandb(node: dict | None) -> bool:
+    return bool(node) and "wandb" in node["_target_"].lower()
+
+
+def kept_id(folder: Path) -> str | None:
+    """The id of this directory's run, made at its first start. Only the first process needs it."""
+    if rank_zero_only.rank != 0:
+        return None
+    path = folder / ID
+    if not path.exists():
+        temporary = folder / f"{ID}.tmp"
+        temporary.write_text(secrets.token_hex(8), encoding="utf-8")
+        os.replace(temporary, path)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def summarise(loggers: list, result: dict, facts: dict) -> None:
+    """The scores of the best weights in the run's summary, where a table of runs is made from: test and validation by
+    their names, full precision, beside what it cost. Curves hold every evaluation, the last of which need not be it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0:
+            scores = {f"best/{part}/{k}": v for part in ("test", "validation") for k, v in (result[part] or {}).items()}
+            logger.experiment.summary.update(scores | facts)
+
+
+def finish(node: dict | None) -> None:
+    """A run left open would swallow the next one of a sweep."""
+    if is_wandb(node):
+        import wandb
+
+        wandb.finish()
