@@ -25,6 +25,10 @@ def test_a_slice_has_the_gradient_of_the_whole():
     logits, upstream = torch.randn(3, 5), torch.randn(3, 2)
     found, shared = GivenDecoder(5).slice_gradients(Encoded(logits), slice(1, 3), upstream, {})
     assert torch.equal(found[:, 1:3], upstream) and (found[:, [0, 3, 4]] == 0).all() and shared == {}
+    found, _ = GivenDecoder(7).slice_gradients(Encoded(logits), slice(4, 6), upstream, {})
+    assert torch.equal(found[:, 4], upstream[:, 0]) and (found[:, :4] == 0).all()
+    found, _ = GivenDecoder(9).slice_gradients(Encoded(logits), slice(7, 9), upstream, {})
+    assert (found == 0).all()
 
 
 def test_there_is_no_prior():

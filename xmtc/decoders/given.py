@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,14 @@ class GivenDecoder(LabelDecoder):
         if given_BL.shape[1] != self.num_labels:
             given_BL = F.pad(given_BL, (0, self.num_labels - given_BL.shape[1]))
         return given_BL[:, labels]
+
+    def slice_gradients(self, encoded, labels, grad_Bl, out):
+        """The general way cannot: it cuts rows of parameters, and here the features are what is cut."""
+        grad_BL = torch.zeros_like(encoded.features)
+        start, stop, _ = labels.indices(self.num_labels)
+        width = max(min(stop, grad_BL.shape[1]) - start, 0)
+        grad_BL[:, start : start + width] = grad_Bl[:, :width]
+        return grad_BL, {}
 
     def label_parameters(self) -> dict[str, nn.Parameter]:
         return {}

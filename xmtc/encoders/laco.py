@@ -40,6 +40,7 @@ from xmtc.encoders.pretrained import Backbone
 from xmtc.errors import InputError
 
 KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
+MOST = 1 << 25  # numbers of the convolution's answer at a time (128 MiB); training keeps them all for its way back
 
 
 class LACO(Encoder):
@@ -137,8 +138,10 @@ class LACO(Encoder):
         before = [(size - 1) // 2 for size in self.convolution.kernel_size]
         behind = [size // 2 for size in self.convolution.kernel_size]
         near_BMn = F.pad(near_BMn, (before[1], behind[1], before[0], behind[0]))
-        answers_BCMn = F.relu(self.convolution(near_BMn[:, None]))
-        weights_BM = torch.tanh(answers_BCMn.amax((1, 3))) * read.mask
+        # the largest of a ReLU is the ReLU of the largest; a few documents at a time: an answer is (n, M, n)
+        documents = max(1, MOST // (self.num_labels**2 * read.words.shape[1]))
+        largest = [self.convolution(part[:, None]).amax((1, 3)) for part in near_BMn.split(documents)]
+        weights_BM = torch.tanh(F.relu(torch.cat(largest))) * read.mask
         return (weights_BM[:, None] @ words_BMD).squeeze(1), weights_BM.detach()
 
     def _of_tokens(self, weights_BM: Tensor, lengths_B: Tensor) -> Tensor:
