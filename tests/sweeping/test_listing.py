@@ -2,11 +2,21 @@
 
 import json
 
+import pytest
 from omegaconf import OmegaConf
 
+import xmtc
 from xmtc.config import compose_jobs
-from xmtc.run import main
 from xmtc.sweeping.listing import asks_for_a_list, listing
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """The command; importing its module would leave it in the place of the function `xmtc.run`."""
+    monkeypatch.setattr(xmtc, "run", xmtc.run)
+    from xmtc.run import main
+
+    return main
 
 
 def finished(folder, words, seconds, memory):
@@ -20,7 +30,7 @@ def finished(folder, words, seconds, memory):
     (folder / "metrics.json").write_text(json.dumps({"train_seconds": seconds, "peak_memory_bytes": memory}))
 
 
-def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, capsys):
+def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, capsys, main):
     finished(tmp_path / "a", ["head=none", "seed=7", "data.workers=2"], 3600, 2**30)
     finished(tmp_path / "b" / "c", ["head=none", "seed=8"], 7200, 2**31)
     finished(tmp_path / "d", ["head=none", "recipe.max_epochs=3"], 60, 2**20)  # another configuration

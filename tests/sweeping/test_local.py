@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -76,4 +77,7 @@ def test_two_processes_a_job_train_each_configuration_exactly_once(sweep, tmp_pa
     for folder, head in zip(folders(tmp_path), ("none", "lcenet")):
         result = metrics(folder)
         assert result["provenance"]["head"] == head and result["provenance"]["world_size"] == 2
-        assert (folder / "job.log").read_text().count("run directory:") == 2  # each of its two ranks, once
+        # its ranks trained this configuration and no other
+        assert set(re.findall(r"run directory: (\S+)", (folder / "job.log").read_text())) == {str(folder)}
+        steps = [line.split(",")[0] for line in (folder / "curves.csv").read_text().splitlines()]
+        assert len(steps) == len(set(steps))

@@ -66,15 +66,18 @@ def test_command_line_error_is_one_line_and_exit_code_2(small):
 def test_a_signal_leaves_a_resumable_checkpoint(small, tmp_path, number, code):
     endless = ("recipe.max_epochs=100000", "recipe.validation.patience=null")
     process = command(*small, "encoder=bow", "head=none", "encoder.embedding.size=16", *endless)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/*/*/curves.csv")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.2)
-    (folder,) = tmp_path.glob("runs/*/*/*")
-    with pytest.raises(InputError, match="another run is at work"):
-        xmtc.run([f"resume={folder}"])
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("runs/*/*/*/curves.csv")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        (folder,) = tmp_path.glob("runs/*/*/*")
+        with pytest.raises(InputError, match="another run is at work"):
+            xmtc.run([f"resume={folder}"])
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == code
     assert "resume=RUN_DIR" in errors and "Traceback" not in errors
     import torch

@@ -18,7 +18,8 @@ def row_names(decoder: LabelDecoder, head: CorrelationHead) -> set[str]:
     """Names, in the training module's state, of the tensors whose first dimension is the label."""
     names = {f"decoder.{name}" for name in decoder.label_parameters()}
     for i, block in enumerate(head.blocks):
-        own = ["bias"] if isinstance(block, FullBlock) else block.label_parameters()
+        # a block of somebody else's head need not say which of its rows are labels'
+        own = ["bias"] if isinstance(block, FullBlock) else getattr(block, "label_parameters", dict)()
         names |= {f"head.blocks.{i}.{name}" for name in own}
     return names
 
