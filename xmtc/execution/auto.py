@@ -13,7 +13,7 @@ from xmtc.execution.dense import Dense
 from xmtc.heads.block import FullBlock
 
 log = logging.getLogger(__name__)
-# chunked is 1.1 times as slow as dense where both fit (experiments/LOG.md), so dense runs as long as its logits leave
+# where both fit, dense or chunked differ little in time (experiments/LOG.md), so dense runs as long as its logits leave
 # most of the memory to parameters, gradients and the optimiser
 DENSE_SHARE, KEPT_SHARE = 1 / 8, 1 / 32
 
