@@ -39,3 +39,25 @@ def test_init_from_takes_weights_and_keeps_a_new_head_as_made(train):
     torch.testing.assert_close(ours["decoder.weight"], theirs["decoder.weight"])
     # the head starts as the identity, so the warm start scores what the plain run scored
     assert warm["test"]["nDCG@5"] == plain["test"]["nDCG@5"]
+
+
+def test_a_signal_within_the_last_step_is_not_lost(small, tmp_path, monkeypatch):
+    import os
+    import signal
+
+    import pytest
+
+    from xmtc.errors import Preempted
+    from xmtc.training.checkpoints import Checkpoints
+
+    end = Checkpoints.on_train_end
+
+    def stopped(self, trainer, module):
+        os.kill(os.getpid(), signal.SIGTERM)
+        end(self, trainer, module)
+
+    monkeypatch.setattr(Checkpoints, "on_train_end", stopped)
+    with pytest.raises(Preempted):
+        xmtc.run([*small, *OPTIONS, f"hydra.run.dir={tmp_path / 'run'}"])
+    monkeypatch.undo()
+    assert xmtc.run([f"resume={tmp_path / 'run'}"])["steps"] == 5

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -83,12 +83,17 @@ class BinaryRelevance(FittedModel):
 
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = [np.zeros((0, k), np.float32)], [np.zeros((0, k), np.int64)]
-        transposed = self.weights_LV.T.tocsr()
-        for start in range(0, features_NV.shape[0], BLOCK):
-            margins = (features_NV[start : start + BLOCK] @ transposed).toarray() + self.bias_L
+        margins_of = self._scorer()
+        for start in range(0, features_NV.shape[0], BLOCK):  # never documents x labels of a whole part
+            margins = margins_of(features_NV[start : start + BLOCK])
             for held, new in zip((scores, labels), best(margins, k), strict=True):
                 held.append(new)
         return np.concatenate(scores), np.concatenate(labels)
+
+    def _scorer(self) -> Callable[[csr_matrix], np.ndarray]:
+        """Features of a few documents -> their scores (block, L)."""
+        transposed = self.weights_LV.T.tocsr()
+        return lambda block: (block @ transposed).toarray() + self.bias_L
 
     def state(self) -> dict[str, Tensor]:
         weights = self.weights_LV
@@ -176,16 +181,19 @@ class ClassifierChain(BinaryRelevance):
                 log.info("%d of %d labels, %.0f s", place + 1, L, time.monotonic() - started)
         self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.array(biases, np.float32)
 
-    def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
-        words = features_NV.shape[1]
-        from_words = (features_NV @ self.weights_LV[:, :words].T.tocsr()).toarray() + self.bias_L
-        from_labels = self.weights_LV[:, words:].toarray()
-        decided = np.zeros_like(from_words)
-        margins = np.zeros_like(from_words)
-        for place, label in enumerate(self.order_L):
-            margins[:, label] = from_words[:, place] + decided @ from_labels[place]
-            decided[:, place] = margins[:, label] > 0
-        return best(margins, k)
+    def _scorer(self) -> Callable[[csr_matrix], np.ndarray]:
+        words = self.weights_LV.shape[1] - len(self.order_L)
+        transposed, from_labels = self.weights_LV[:, :words].T.tocsr(), self.weights_LV[:, words:].toarray()
+
+        def margins_of(block: csr_matrix) -> np.ndarray:
+            from_words = (block @ transposed).toarray() + self.bias_L
+            decided, margins = np.zeros_like(from_words), np.zeros_like(from_words)
+            for place, label in enumerate(self.order_L):
+                margins[:, label] = from_words[:, place] + decided @ from_labels[place]
+                decided[:, place] = margins[:, label] > 0
+            return margins
+
+        return margins_of
 
     def state(self) -> dict[str, Tensor]:
         return super().state() | {"order": torch.from_numpy(self.order_L.astype(np.int64))}

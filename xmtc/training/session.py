@@ -29,6 +29,7 @@ from xmtc.training.random_state import RandomState
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
+from xmtc.training.stopping import error as stop_error
 from xmtc.training.tracking import finish, make_logger, summarise
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     try:
         with checkpoints.stopping.listening():
             trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
+        if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
+            raise stop_error(checkpoints.stopping.signal)
         steps = trainer.global_step
         if not _validated_at(record, steps):
             trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
