@@ -2,6 +2,10 @@
 
 import os
 
+# The suite runs one process a core; threads on top of that fight for the cores and make everything several times slower
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,10 @@
 """curves.csv, throughput, and the stop on divergence."""
 
 import csv
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,3 +59,10 @@ def test_a_loss_that_is_no_number_stops_with_advice(make_module, fit, tmp_path, 
 
 def test_peak_memory_is_in_bytes():
     assert 50e6 < peak_memory_bytes() < 1e12
+
+
+def test_a_process_does_not_report_the_peak_of_the_one_that_started_it():
+    ballast = np.ones(150_000_000)  # 1.2 GB, more than the program below ever needs
+    program = "from xmtc.training.record import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 50e6 < int(done.stdout) < ballast.nbytes

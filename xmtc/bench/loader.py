@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from xmtc.data.files import save
 from xmtc.data.sampler import TrainingSampler
 from xmtc.data.store import Part
 from xmtc.data.text import Words
+from xmtc.training.record import peak_memory_bytes
 
 BATCH = 64
 
@@ -40,7 +40,7 @@ def loader(documents: int = 20_000, tokens: int = 500, words: float = 730) -> Be
     memory, speed = [], {}
     for number in range(3):
         epoch(small, number)
-        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        memory.append(peak_memory_bytes())
     for part, labels in ((large, 3_000_000), (small, 4_000), (large, 3_000_000), (small, 4_000)):
         begun = time.perf_counter()
         epoch(part)

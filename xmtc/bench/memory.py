@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-STATUS = Path("/proc/self/status")
+from xmtc.training.record import process_bytes
 
 
 def peak_beyond(call: Callable[[], object]) -> int:
@@ -19,11 +19,6 @@ def peak_beyond(call: Callable[[], object]) -> int:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _resident("VmRSS")
+    before = process_bytes("VmRSS")
     call()
-    return _resident("VmHWM") - before
-
-
-def _resident(name: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name + ":"))
-    return int(line.split()[1]) * 1024
+    return process_bytes("VmHWM") - before

@@ -24,17 +24,23 @@ def peak_memory_bytes() -> int:
     """Most memory ever used: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return process_bytes("VmHWM")
 
 
 def resident_bytes() -> int:
     """Memory of this process now, where the system tells (Linux), else the most it ever had."""
+    return process_bytes("VmRSS")
+
+
+def process_bytes(field: str) -> int:
+    """Linux: a field of /proc/self/status. getrusage would do for the peak, but there a process that was started by a
+    larger one begins with the peak of that one, so that a sweep's jobs would report the launcher's memory."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return peak_memory_bytes()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 class Record(pl.Callback):
