@@ -3,7 +3,9 @@
 import gzip
 import logging
 import lzma
+import random
 from dataclasses import replace
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -160,3 +162,23 @@ def test_word2vec_of_a_corpus_too_small(tmp_path):
     store = small_store(tmp_path, train=TRAIN, test=TRAIN)
     with pytest.raises(InputError, match="embedding.min_count"):
         Word2Vec(8).table(store.vocabulary)
+
+
+def test_joint_vectors_bring_words_of_one_label_together(tmp_path):
+    pytest.importorskip("gensim")
+    # six labels, each with two dialects of 26 words that are never in one text: only the label joins them
+    choose = random.Random(0)
+    dialects = [[f"w{label}{dialect}{letter}" for letter in ascii_lowercase] for label in range(6) for dialect in "xy"]
+    picked = [choose.randrange(12) for _ in range(2000)]
+    texts = [(" ".join(choose.choices(dialects[dialect], k=12)), [f"l{dialect // 2}"]) for dialect in picked]
+    store = small_store(tmp_path, train=texts, test=texts[:6])
+    place = {word: i for i, word in enumerate((store.folder / "text" / "vocabulary.txt").read_text().splitlines())}
+    gap = {}
+    for labels in (False, True):
+        table = Word2Vec(16, epochs=5, min_count=1, workers=1, skip_gram=True, labels=labels).table(store.vocabulary)
+        middles = torch.stack([table[[place[word] for word in words]].mean(dim=0) for words in dialects])
+        near = torch.nn.functional.normalize(middles - middles.mean(dim=0), dim=1)
+        near = (near @ near.T)[::2, 1::2]  # label x label, first against second dialect
+        gap[labels] = float(near.diag().mean() - (near.sum() - near.diag().sum()) / 30)
+    assert gap[True] > gap[False] + 0.1
+    assert len(list((store.folder / "vectors").glob("*.npy"))) == 2

@@ -1,8 +1,16 @@
-"""Word vectors learnt from the corpus itself (Mikolov et al. 2013), for when no pre-trained ones are at hand."""
+"""Word vectors learnt from the corpus itself (Mikolov et al. 2013), for when no pre-trained ones are at hand.
+
+With `labels` words and labels are embedded jointly: a document's labels stand between its words, as further words that
+no text has, so that words predict the labels they occur with and words of the same labels move together (the joint
+embedding that MATCH starts from, Zhang et al. 2021, with word2vec's own objective). Only training documents are read,
+and only the words' vectors are kept. gensim's Doc2Vec with labels as tags does not do this: there two wordings of one
+label end up further apart than words of different labels.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -25,7 +33,8 @@ class Word2Vec(WordVectors):
     """Skip-gram or CBOW with negative sampling over the training part, by gensim; kept in the store, so made once.
 
     scale: the vectors are scaled to this standard deviation. Words met fewer than `min_count` times start as noise of
-    that size. One worker makes the result repeatable; more are faster.
+    that size. labels: vectors of words and labels jointly, one label behind every `window` words. One worker makes the
+    result repeatable; more are faster.
     """
 
     def __init__(
@@ -38,13 +47,14 @@ class Word2Vec(WordVectors):
         skip_gram: bool = False,
         scale: float = 0.3,
         workers: int = 2,
+        labels: bool = False,
     ):
         super().__init__(size, trainable)
         self.epochs, self.window, self.min_count = epochs, window, min_count
-        self.skip_gram, self.scale, self.workers = skip_gram, scale, workers
+        self.skip_gram, self.scale, self.workers, self.labels = skip_gram, scale, workers, labels
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
-        names = ("size", "epochs", "window", "min_count", "skip_gram")
+        names = ("size", "epochs", "window", "min_count", "skip_gram", *["labels"] * self.labels)
         key = hashlib.sha256(json.dumps({name: getattr(self, name) for name in names}).encode()).hexdigest()[:12]
         path = vocabulary.folder.parent / "vectors" / f"word2vec-{key}.npy"
         if not path.exists():
@@ -64,7 +74,9 @@ class Word2Vec(WordVectors):
             from gensim.models import Word2Vec as Model
         except ImportError as error:
             raise InputError("embedding=word2vec needs gensim: pip install 'xmtc[word2vec]'") from error
-        sentences = _Sentences(Part.load(vocabulary.folder.parent / "train"))
+        size = len(np.load(vocabulary.folder / "document_frequency.npy", mmap_mode="r"))
+        part = Part.load(vocabulary.folder.parent / "train")
+        sentences = _Sentences(part, first_label=size, every=self.window) if self.labels else _Sentences(part)
         log.info("training word vectors on %d documents (%d epochs)", len(sentences), self.epochs)
         model = Model(
             vector_size=self.size, window=self.window, min_count=self.min_count, sg=int(self.skip_gram),
@@ -74,9 +86,9 @@ class Word2Vec(WordVectors):
         if not len(model.wv):
             raise InputError(f"embedding.min_count: no word is met {self.min_count} times in the training texts")
         model.train(sentences, total_examples=model.corpus_count, epochs=self.epochs)
-        size = len(np.load(vocabulary.folder / "document_frequency.npy", mmap_mode="r"))
         vectors = np.zeros((size, self.size), np.float32)
-        vectors[np.array(model.wv.index_to_key)] = model.wv.vectors
+        keys = np.array(model.wv.index_to_key)
+        vectors[keys[keys < size]] = model.wv.vectors[keys < size]
         vectors[vocabulary.unknown] = 0
         temporary = path.with_name(f".{path.stem}-{os.getpid()}.npy")
         try:
@@ -87,15 +99,25 @@ class Word2Vec(WordVectors):
 
 
 class _Sentences:
-    """Documents as lists of token ids, in pieces that the library takes whole."""
+    """Documents as lists of token ids, in pieces that the library takes whole. With `first_label` the labels of the
+    document, one behind every `every` words, as the ids from there on."""
 
-    def __init__(self, part: Part, piece: int = 5000):
-        self.part, self.piece = part, piece
+    def __init__(self, part: Part, first_label: int | None = None, every: int = 5, piece: int = 5000):
+        self.part, self.first_label, self.every, self.piece = part, first_label, every, piece
 
     def __len__(self) -> int:
         return len(self.part)
 
     def __iter__(self):
-        for start, stop in zip(self.part.token_offsets[:-1], self.part.token_offsets[1:], strict=True):
+        for document, (start, stop) in enumerate(itertools.pairwise(self.part.token_offsets)):
             for place in range(start, stop, self.piece):
-                yield self.part.tokens[place : min(place + self.piece, stop)].tolist()
+                words = self.part.tokens[place : min(place + self.piece, stop)].tolist()
+                yield words if self.first_label is None else self._with_labels(words, document)
+
+    def _with_labels(self, words: list[int], document: int) -> list[int]:
+        first, last = self.part.label_offsets[document : document + 2]
+        labels = itertools.cycle((self.part.label_ids[first:last] + self.first_label).tolist())
+        mixed = []
+        for place in range(0, len(words), self.every):
+            mixed += [*words[place : place + self.every], *itertools.islice(labels, 1)]
+        return mixed
