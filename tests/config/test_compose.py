@@ -89,6 +89,16 @@ def test_modern_reads_the_recipe_of_a_head_on_an_encoder(tree):
     assert (checked.seed, checked.output) == (3, 5)
 
 
+def test_modern_reads_the_corpus_first_and_nothing_under_another_recipe(tree):
+    (tree / "recipe").mkdir()
+    corpus = "+dataset.modern={rate: 4, encoders: {fractions: {depth: 6}}}"
+    config = ["dataset=law", corpus, "seed=${modern:rate,1}", "output=${modern:depth,1}"]
+    checked = compose_checked(["+recipe.encoders.fractions={rate: 2, depth: 5}", *config])
+    assert (checked.seed, checked.output) == (4, 6)
+    checked = compose_checked(["+recipe.name=other", *config])
+    assert (checked.seed, checked.output) == (1, 1)
+
+
 def test_paper_without_default_names_the_key(tree):
     with pytest.raises(InputError, match="depth: expected at dataset.paper.encoders.fractions.depth or"):
         compose_checked(["seed=${paper:depth}"])

@@ -9,8 +9,9 @@ The facts stand once, in the dataset's file:
 
 and components interpolate them, so no file exists per pair and a misspelt pair cannot vanish silently.
 
-`${modern:KEY,DEFAULT}`: what the recipe says of this encoder, in `recipe.encoders.<encoder>.KEY`, or of this head on
-it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
+`${modern:KEY,DEFAULT}`: what was measured, under a recipe that has measurements (`recipe.encoders`): of the corpus, in
+`dataset.modern` (of the same shape as `dataset.paper`), of the encoder, in `recipe.encoders.<encoder>.KEY`, or of a head
+on it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
 """
 
 from __future__ import annotations
@@ -42,10 +43,17 @@ def paper(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
 
 
 def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
-    """First of `dataset.modern.KEY`, `recipe.encoders.<encoder>.heads.<head>.KEY`, `recipe.encoders.<encoder>.KEY`,
-    DEFAULT: what was measured to suit this corpus, this head on this encoder, or this encoder."""
-    encoder = f"recipe.encoders.{encoder_name(_root_)}"
-    places = (f"dataset.modern.{key}", f"{encoder}.heads.{_file_name(_root_, 'head')}.{key}", f"{encoder}.{key}")
+    """First of `dataset.modern.encoders.<encoder>.KEY`, `dataset.modern.KEY`, `recipe.encoders.<encoder>.heads.<head>.KEY`,
+    `recipe.encoders.<encoder>.KEY`, DEFAULT: what suits this encoder on this corpus, this corpus, this head on this
+    encoder, or this encoder. DEFAULT under `recipe=paper`."""
+    name = encoder_name(_root_)
+    encoder = f"recipe.encoders.{name}"
+    places = (
+        f"dataset.modern.encoders.{name}.{key}", f"dataset.modern.{key}",
+        f"{encoder}.heads.{_file_name(_root_, 'head')}.{key}", f"{encoder}.{key}",
+    )  # fmt: skip
+    if default is not _ABSENT and OmegaConf.select(_root_, "recipe.encoders", default=None) is None:
+        return default
     return _first(_root_, places, key, default)
 
 

@@ -7,9 +7,9 @@ Design
 * Padding is not masked: the papers convolve over the padded positions of a fixed length of 500. `text.fixed: false`
   cuts to the longest text of the batch in training instead, which changes the bins (so: not for `recipe=paper`);
   evaluation and prediction pad to the longest text of the training part (at most `text.length`).
-* `normalise` (not in the papers, `recipe=modern` has it): layer normalisation of the features. Features behind a ReLU
-  are all positive, so a step of Adam moves every label's logit the same way; with their mean taken out, two to four
-  times the learning rate is stable and one epoch passes what two reached (experiments/LOG.md).
+* `normalise` (not in the papers, `recipe=modern` has it): layer or batch normalisation of the features. Features behind
+  a ReLU are all positive, so a step of Adam moves every label's logit the same way; with their mean taken out, two to
+  four times the learning rate is stable and one epoch passes what two reached (experiments/LOG.md).
 
 The convolution is computed by distinct word. A convolution over word vectors is, position by position, a sum of `width`
 products "weight slice x vector of one word", and a batch of 64 x 500 tokens holds only some thousand distinct words. So
@@ -32,8 +32,7 @@ from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
-
-GAIN = 0.3  # of normalised features at the start: about the size of features without normalisation
+from xmtc.encoders.normalise import make_normalisation
 
 
 def bins(length: int, count: int) -> list[tuple[int, int]]:
@@ -114,7 +113,7 @@ class XMLCNN(Encoder):
         bottleneck: int = 512,
         dropout: float = 0.5,
         embedding_dropout: float = 0.0,
-        normalise: bool = False,
+        normalise: str | None = None,
     ):
         super().__init__()
         self.text = text
@@ -129,9 +128,7 @@ class XMLCNN(Encoder):
             self.biases.append(nn.Parameter(convolution.bias.data))
         self.bottleneck = nn.Linear(len(widths) * filters * bins, bottleneck)
         nn.init.xavier_uniform_(self.bottleneck.weight)
-        self.norm = nn.LayerNorm(bottleneck) if normalise else nn.Identity()
-        if normalise:
-            nn.init.constant_(self.norm.weight, GAIN)
+        self.norm = make_normalisation(normalise, bottleneck)
         self.dropout = nn.Dropout(dropout)
         self.embedding_dropout = embedding_dropout
 
