@@ -17,8 +17,11 @@ os.environ["XMTC_OFFLINE"] = "true"  # a test that wants to download says so
 
 
 def pytest_collection_modifyitems(items):
-    """The long ones first, so that no process is left with one at the end."""
+    """The long ones first, so that no process is left with one at the end; and with more time, for slower machines."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,10 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def plain(folder, *overrides):
+def plain(folder, *overrides, options=BOW):
     from omegaconf import OmegaConf
 
-    config = compose_checked([*SMALL, f"paths.cache_dir={folder}", *BOW, *overrides])
+    config = compose_checked([*SMALL, f"paths.cache_dir={folder}", *options, *overrides])
     return OmegaConf.to_container(config, resolve=True)
 
 
@@ -43,6 +43,16 @@ def test_weights_states_and_averages_are_counted_exactly(folder):
     average = {"_target_": "xmtc.training.averaging.RunningMean", "start_epoch": 0, "every": 1}
     assert needs(built, config | {"recipe": config["recipe"] | {"averaging": average}}).averages == 4 * count
     assert found.peak > found.parameters + found.optimizer + found.gradients
+
+
+def test_running_statistics_are_those_of_training_alone(folder):
+    encoder = ["encoder=xmlcnn", "encoder.filters=4", "encoder.normalise=batch", "embedding.size=8"]
+    config = plain(folder, *encoder, options=["data.batch_size=8"])
+    built = build(config)
+    before = {name: value.clone() for name, value in built.module.state_dict().items()}
+    needs(built, config)
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in built.module.state_dict().items())
 
 
 def test_updates_in_the_sweep_spare_the_gradients_of_the_rows(folder):

@@ -10,8 +10,8 @@ The facts stand once, in the dataset's file:
 and components interpolate them, so no file exists per pair and a misspelt pair cannot vanish silently.
 
 `${modern:KEY,DEFAULT}`: what was measured, under a recipe that has measurements (`recipe.encoders`): of the corpus, in
-`dataset.modern` (of the same shape as `dataset.paper`), of the encoder, in `recipe.encoders.<encoder>.KEY`, or of a head
-on it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
+`dataset.modern` (of the same shape as `dataset.paper`), of the encoder, in `recipe.encoders.<encoder>.KEY`, or of a
+head on it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def paper(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
 
 
 def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
-    """First of `dataset.modern.encoders.<encoder>.KEY`, `dataset.modern.KEY`, `recipe.encoders.<encoder>.heads.<head>.KEY`,
-    `recipe.encoders.<encoder>.KEY`, DEFAULT: what suits this encoder on this corpus, this corpus, this head on this
-    encoder, or this encoder. DEFAULT under `recipe=paper`."""
+    """First of `dataset.modern.encoders.<encoder>.KEY`, `dataset.modern.KEY`,
+    `recipe.encoders.<encoder>.heads.<head>.KEY`, `recipe.encoders.<encoder>.KEY`, DEFAULT: what suits this encoder on
+    this corpus, this corpus, this head on this encoder, or this encoder. DEFAULT under `recipe=paper`."""
     name = encoder_name(_root_)
     encoder = f"recipe.encoders.{name}"
     places = (

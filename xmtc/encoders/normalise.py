@@ -22,7 +22,7 @@ class BatchNorm(nn.BatchNorm1d):
     (B, D) -> (B, D), in float32 under autocast. So that training on P processes equals one process with P times the
     batch, which PyTorch's own does on GPUs alone. Two numbers a feature cross. A single document has no spread: it is
     normalised by the running statistics, as in evaluation. Gradients accumulated over micro-batches are those of the
-    micro-batches' own statistics.
+    micro-batches' own statistics. Running statistics are not averaged by `recipe.averaging`: take `layer` with it.
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -73,6 +73,15 @@ class Probe:
         self.labels = Labels(batch.labels.ids % SMALL, batch.labels.offsets)
 
     def memory(self, sizes: Sizes) -> Memory:
+        norms = [module for module in self.encoder.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+        states = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+        try:
+            return self._memory(sizes)
+        finally:  # running statistics are as before: a run does not depend on its estimate
+            for norm, state in zip(norms, states, strict=True):
+                norm.load_state_dict(state)
+
+    def _memory(self, sizes: Sizes) -> Memory:
         small = SMALL
         if self.chunked:  # alpha + beta labels + gamma chunk
             points = [(2 * small, small), (4 * small, small), (4 * small, 2 * small)]
