@@ -70,6 +70,7 @@ def test_every_plain_setting_has_a_type():
         ("seed=-1", "seed: expected at least 0"),
         ("dry_run=3", "dry_run: expected true or false"),
         ("data.batch_size=0", "data.batch_size: expected at least 1"),
+        ("paths.cache_dir=", "paths.cache_dir: expected a folder, got an empty name"),
         ("recipe.max_epochs=two", "recipe.max_epochs: expected a whole number"),
         ("head.entry=foo", "head.entry: expected one of"),
         ("head.rnk=3", "did you mean rank?"),

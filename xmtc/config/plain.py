@@ -62,6 +62,8 @@ AT_LEAST_ONE = (
     "prepare_workers",
     "recipe.max_epochs",
 )
+# and the environment's name for it
+NOT_EMPTY = {"paths.data_dir": "XMTC_DATA", "paths.cache_dir": "XMTC_CACHE", "paths.runs": None}
 NOT_NEGATIVE = ("seed", "checkpoints.minutes", "data.workers", "data.validation_size")
 
 
@@ -76,6 +78,9 @@ def check_plain(config: dict) -> None:
         least = 1 if key in AT_LEAST_ONE else 0 if key in NOT_NEGATIVE else None
         if least is not None and value is not None and value < least:
             raise InputError(f"{key}: expected at least {least}, got {value}")
+        if key in NOT_EMPTY and not value:
+            origin = f" (is the environment's {NOT_EMPTY[key]} empty?)" if NOT_EMPTY[key] else ""
+            raise InputError(f"{key}: expected a folder, got an empty name{origin}")
 
 
 def lookup(config: Any, key: str) -> tuple[bool, Any]:
