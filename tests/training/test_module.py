@@ -6,7 +6,13 @@ import torch
 
 from xmtc.data.batch import Batch
 from xmtc.encoders.base import Encoded
+from xmtc.execution.chunked import Chunked
+from xmtc.execution.dense import Dense
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.objectives import Objective
 from xmtc.training.predictions import Predictions
+
+L = 4  # of make_module
 
 
 def test_the_loss_weighs_the_main_part_and_adds_the_auxiliary_ones(make_module, batches):
@@ -41,6 +47,30 @@ def test_an_evaluation_scores_every_document_once_and_keeps_its_list(make_module
     assert module.metrics.compute()["P@1"] == pytest.approx(hits / 10)
     module.on_test_epoch_start()
     assert module.metrics.documents.sum() == 0
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_a_validation_scores_the_raw_logits_beside_the_enhanced_ones(make_module, batches, chunk):
+    module = make_module().eval()
+    for parameter in module.head.parameters():
+        torch.nn.init.normal_(parameter, std=3)  # a head that changes the order
+    if chunk:
+        module.execution = Chunked(module.decoder, module.head, Objective(), chunk)
+    module.on_validation_epoch_start()
+    raw, enhanced = (RankingMetrics(L, torch.arange(1, L + 1), 10) for _ in range(2))
+    for batch in batches:
+        module.validation_step(batch, 0)
+        with torch.no_grad():
+            logits = Dense(module.decoder, module.head, None).logits(module.encoder(batch))
+        for metrics, values in zip((raw, enhanced), logits, strict=True):
+            metrics.update(values.sort(dim=1, descending=True, stable=True).indices, batch.labels)
+    assert module.raw_metrics.compute() == raw.compute() and module.metrics.compute() == enhanced.compute()
+    assert raw.compute() != enhanced.compute()
+
+
+def test_curves_have_the_raw_logits_of_a_head(make_module, fit):
+    trainer = fit(make_module())
+    assert {"val/nDCG@5", "val/raw/nDCG@5", "val/raw/P@1"} <= trainer.callback_metrics.keys()
 
 
 def test_gold_labels_do_not_reach_the_scores(make_module, batches, labels_of):

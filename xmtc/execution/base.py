@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import torch
@@ -45,6 +46,12 @@ class Execution:
     def logits(self, encoded: Encoded, labels: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Raw and enhanced logits (B, l) of a slice of labels. Without a head both are the same tensor."""
         raise NotImplementedError
+
+    def without_head(self) -> Execution:
+        """The same execution over the raw logits: same decoder, no head."""
+        raw = copy.copy(self)
+        raw.head = CorrelationHead()
+        return raw
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.decoder.parameters(), *self.head.parameters()]

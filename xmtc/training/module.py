@@ -40,6 +40,7 @@ class XMTCModule(pl.LightningModule):
         self.encoder, self.decoder, self.head = encoder, decoder, head
         self.execution, self.metrics = execution, metrics
         self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.raw_metrics = metrics.clone() if len(head.blocks) else None  # of the logits before the head
         self.k = max(metrics.ks)
         self.collector = None
         self.micro_batch: int | None = None  # documents that are encoded at a time in training; null: all
@@ -58,15 +59,21 @@ class XMTCModule(pl.LightningModule):
         # Lightning would keep them through the next forward pass and every evaluation
         self.zero_grad()
 
-    def _evaluate(self, batch: Batch) -> None:
+    def _evaluate(self, batch: Batch, raw_metrics: RankingMetrics | None = None) -> None:
+        ways = [(self.execution, self.metrics, self.k)]
+        if raw_metrics is not None:
+            ways.append((self.execution.without_head(), raw_metrics, max(raw_metrics.ks)))
         if len(batch) == 0:  # another process still has documents
             if self.execution.collective:
-                self.execution.topk(self._nothing(), self.k)
+                for execution, _, k in ways:
+                    execution.topk(self._nothing(), k)
             return
-        scores, labels = self.execution.topk(self.encoder(batch), self.k)
-        self.metrics.update(labels[:, : max(self.metrics.ks)], batch.labels)
-        if self.collector is not None:
-            self.collector.add(batch.documents, labels, scores)
+        encoded = self.encoder(batch)
+        for execution, metrics, k in ways:
+            scores, labels = execution.topk(encoded, k)
+            metrics.update(labels[:, : max(metrics.ks)], batch.labels)
+            if self.collector is not None and metrics is self.metrics:
+                self.collector.add(batch.documents, labels, scores)
 
     def _nothing(self) -> Encoded:
         """Features of no document, in the shape that the encoder gives them."""
@@ -76,12 +83,18 @@ class XMTCModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.metrics.reset()
+        if self.raw_metrics is not None:
+            self.raw_metrics.reset()
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        self._evaluate(batch)
+        self._evaluate(batch, self.raw_metrics)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
+        if self.raw_metrics is not None:  # beside the curves of the enhanced logits, to see what the head does
+            raw = self.raw_metrics.compute()
+            chosen = {f"{name}@{k}" for name in ("P", "nDCG") for k in self.metrics.ks}
+            self.log_dict({f"val/raw/{name}": raw[name] for name in chosen}, sync_dist=False)
 
     def _report(self, prefix: str) -> None:
         """Keeps the scores in full precision (Lightning logs float32). Every process holds the same sums, so nothing is
