@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmtc.errors import InputError
+from xmtc.reporting import dashboard
 from xmtc.reporting.configurations import Configuration, configurations
 from xmtc.reporting.documents import mean_over_runs
 from xmtc.reporting.leaderboard import refresh, write_leaderboard
@@ -97,7 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report.html (one file, with curves), results.csv (a line a finished run), summary.csv, comparisons.csv, "
         "results.tex and PNG curves.",
     )
-    parser.add_argument("folders", nargs="*", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        metavar="RUN_OR_MULTIRUN_DIR",
+        help="run directories, or folders of some; wandb=[ENTITY/]PROJECT arranges that project's dashboard instead",
+    )
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -127,9 +133,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions",
     )
     arguments = parser.parse_args(argv)
-    if not arguments.folders and not arguments.leaderboard:
+    projects = [word.removeprefix("wandb=") for word in arguments.folders if word.startswith("wandb=")]
+    arguments.folders = [word for word in arguments.folders if not word.startswith("wandb=")]
+    if not arguments.folders and not arguments.leaderboard and not projects:
         parser.error("the following arguments are required: RUN_OR_MULTIRUN_DIR")
     try:
+        for project in projects:
+            print(dashboard.send(project))
         if arguments.into:
             from xmtc.reporting.keep import keep
 
