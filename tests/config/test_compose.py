@@ -95,7 +95,7 @@ def test_modern_reads_the_corpus_first_and_nothing_under_another_recipe(tree):
     config = ["dataset=law", corpus, "seed=${modern:rate,1}", "output=${modern:depth,1}"]
     checked = compose_checked(["+recipe.encoders.fractions={rate: 2, depth: 5}", *config])
     assert (checked.seed, checked.output) == (4, 6)
-    checked = compose_checked(["+recipe.name=other", *config])
+    checked = compose_checked(["+recipe.encoders={}", *config])
     assert (checked.seed, checked.output) == (1, 1)
 
 

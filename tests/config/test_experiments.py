@@ -61,6 +61,32 @@ def test_the_ablations_leave_out_one_part_each():
     assert left_out == [{"bottleneck"}, {"residual"}, {"entry", "middle"}]
 
 
+@pytest.mark.parametrize("table, full", [("labelcorank/table8", "labelcorank/full"), ("laco/table4", "laco/full")])
+def test_ablations_of_pretrained_models_change_what_they_name(table, full):
+    left_out, encoders = {}, {}
+    for words, config in compose_jobs([f"experiment={table}", "dataset=aapd"]):
+        row = next(word.removeprefix("row=") for word in words if word.startswith("row="))
+        encoders[row] = config.encoder
+    for row, encoder in encoders.items():
+        left_out[row.split("/")[1]] = {key for key in encoder if encoder[key] != encoders[full].get(key)} - {"text"}
+    expected = {
+        "labelcorank/table8": {
+            "full": set(), "no_correlation": {"selection"}, "no_ranking": {"sort"}, "no_positions": {"positions"},
+            "no_reranking": {"selection", "sort", "positions"},
+        },
+        "laco/table4": {"full": set(), "no_joint": {"joint"}, "no_cross_attention": {"cross_attention"}},
+    }[table]  # fmt: skip
+    assert {row: left_out[row] for row in expected} == expected
+    assert left_out.keys() - expected.keys() <= {"bert"}
+
+
+@pytest.mark.parametrize("dataset, gamma, beta", [("magcs", 35, 0.3), ("pubmed", 30, 0.3), ("aapd", 20, 0.25)])
+def test_labelcorank_takes_its_papers_settings(dataset, gamma, beta):
+    config = compose_checked(["row=labelcorank/full", f"dataset={dataset}"])
+    assert (config.encoder.gamma, config.encoder.beta) == (gamma, beta)
+    assert config.recipe.optimizer.lr * config.encoder.lr_factor == 1e-5 and config.data.batch_size == 16
+
+
 def test_a_sweep_of_several_processes_needs_a_launcher_of_ours():
     words = ["head=none,lcenet", "trainer=ddp", "trainer.devices=2"]
     with pytest.raises(Exception) as error:

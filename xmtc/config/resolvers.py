@@ -52,7 +52,7 @@ def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
         f"dataset.modern.encoders.{name}.{key}", f"dataset.modern.{key}",
         f"{encoder}.heads.{_file_name(_root_, 'head')}.{key}", f"{encoder}.{key}",
     )  # fmt: skip
-    if default is not _ABSENT and OmegaConf.select(_root_, "recipe.encoders", default=None) is None:
+    if default is not _ABSENT and not OmegaConf.select(_root_, "recipe.encoders", default=None):
         return default
     return _first(_root_, places, key, default)
 
