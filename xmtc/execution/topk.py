@@ -14,6 +14,7 @@ from torch import Tensor
 
 GROUP = 16  # labels a group at most: more make fewer maxima to select from, but more labels reach the threshold
 SMALLEST_GROUP = 4  # below that the passes cost what they spare
+BLOCK = 2**20  # scores that are worked through at a time: four MiB, much of which stays in a cache
 MOST = 4  # times k labels at the threshold, beyond which so many scores are equal that nothing is gained
 
 
@@ -47,26 +48,41 @@ def _selected(scores_Bl: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _filtered(scores_Bl: Tensor, k: int) -> Tensor | None:
     """Labels (B, k) as `best` orders them, by a threshold; None where it would spare nothing: few labels for their k,
     many equal scores, or scores that are not numbers."""
-    count = scores_Bl.shape[1]
+    documents, count = scores_Bl.shape
     size = min(GROUP, count // (2 * k))
-    if size < SMALLEST_GROUP or scores_Bl.numel() > _PLACE:
+    if size < SMALLEST_GROUP:
         return None
+    labels = np.empty((documents, k), np.int64)
+    step = min(max(BLOCK // count, 1), documents)
+    reached = np.empty((step, count), bool)  # fresh memory for every block would cost as much as the comparison
+    for start in range(0, documents, step):
+        part = slice(start, start + step)
+        values = scores_Bl[part].float().numpy()
+        if not _filter(values, size, reached[: len(values)], labels[part]):
+            return None
+    return torch.from_numpy(labels)
+
+
+def _filter(values: np.ndarray, size: int, reached: np.ndarray, labels: np.ndarray) -> bool:
+    """Writes the labels (b, k) of a block of documents. reached: (b, l), overwritten. False: too few or too many labels
+    reached the threshold. In NumPy, whose selection and sort of numbers are several times as fast as PyTorch's."""
+    (documents, count), k = values.shape, labels.shape[1]
     groups = count // size  # what is left over at the end is in no group, and compared like the rest
-    maxima = scores_Bl[:, : size * groups].unflatten(1, (size, groups)).amax(dim=1).float().numpy()
+    maxima = values[:, : size * groups].reshape(documents, size, groups).max(axis=1)
     threshold = np.partition(maxima, groups - k, axis=1)[:, groups - k, None]
-    values = scores_Bl.float().numpy()
-    places = np.flatnonzero(values >= threshold)
-    first = np.arange(len(values)) * count
+    places = np.flatnonzero(np.greater_equal(values, threshold, out=reached))
+    first = np.arange(documents) * count
     starts = np.searchsorted(places, first)
     counts = np.diff(starts, append=len(places))
-    if counts.min() < k or counts.max() > MOST * (k + GROUP):
-        return None
-    keys = np.full((len(values), counts.max()), np.iinfo(np.int64).min)
+    if counts.min() < k or counts.max() > MOST * (k + size):
+        return False
+    keys = np.full((documents, counts.max()), np.iinfo(np.int64).min)
     # one after the other in `places`, each document's in a row of their own in `keys`
-    shift = np.arange(len(values)) * keys.shape[1] - starts
+    shift = np.arange(documents) * keys.shape[1] - starts
     keys.reshape(-1)[np.arange(len(places)) + np.repeat(shift, counts)] = _keys(values.reshape(-1)[places], places)
     keys.sort(axis=1)
-    return torch.from_numpy((_PLACE - (keys[:, : -k - 1 : -1] & _PLACE)) - first[:, None])
+    np.subtract(_PLACE - first[:, None], keys[:, : -k - 1 : -1] & _PLACE, out=labels)
+    return True
 
 
 _PLACE = (1 << 32) - 1
