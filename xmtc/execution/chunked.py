@@ -13,7 +13,7 @@ from xmtc.decoders.base import LabelDecoder
 from xmtc.decoders.product import Place
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
-from xmtc.execution.base import Execution
+from xmtc.execution.base import Execution, on_host
 from xmtc.execution.sweeps import LabelSide, Sweeps
 from xmtc.execution.topk import best
 from xmtc.execution.updates import SGD, Adam, Norms, Update, corrected_eps
@@ -24,6 +24,7 @@ from xmtc.heads.block import CorrelationHead, FullBlock
 # (unmeasured)
 CHUNK_NUMBERS = {"cpu": 2**18, "cuda": 2**23}
 SMALLEST, MULTIPLE = 512, 256
+CHECK = 50  # steps on a GPU after which the loss is read
 
 
 def chunk_size(documents: int, num_labels: int, device: str) -> int:
@@ -76,6 +77,7 @@ class Chunked(Execution):
         self.update, self.lr_factor, self.weights, self.rounding = update, lr_factor, weights, rounding
         self.updater: Update | None = None
         self._optimizer = self._held = None
+        self._loss, self._losses = None, 0
 
     def side(self, documents: int, device: str) -> LabelSide:
         labels = self.decoder.num_labels
@@ -118,7 +120,22 @@ class Chunked(Execution):
     def follow(self, optimizer) -> None:
         self._optimizer = optimizer
 
-    def take_step(self, sweeps: Sweeps, scale: Tensor, factor: float = 1.0):
+    def watch(self, loss: Tensor) -> None:
+        """Told of every loss before an update. Raises InputError for one that is not finite: on a CPU at once, on a GPU
+        every `CHECK` steps and before anything is saved, so that no row it has spoilt reaches a checkpoint."""
+        self._loss = loss.detach() if self._loss is None else torch.where(self._loss.isfinite(), loss, self._loss)
+        self._losses += 1
+        if on_host(loss) or self._losses % CHECK == 0:
+            self._refuse_infinite()
+
+    def _refuse_infinite(self) -> None:
+        value, self._loss = self._loss, None
+        if value is not None and not value.isfinite():
+            raise InputError(
+                f"the loss is {float(value)}: lower recipe.optimizer.lr or execution.lr_factor, or set recipe.clipping"
+            )
+
+    def take_step(self, sweeps: Sweeps, scale: Tensor, factor: float | Tensor | None = None):
         """The last sweep with its update. Returns what `Sweeps.backward` returns."""
         groups = self._optimizer.param_groups
         group = next((g for g in groups if g.get("weight_decay")), groups[0])
@@ -138,7 +155,7 @@ class Chunked(Execution):
         total = super().squared_norm(grads)
         return total + self._held[2].to(total.dtype) if self._held else total
 
-    def finish_step(self, factor: float) -> None:
+    def finish_step(self, factor: float | Tensor) -> None:
         if self._held:
             sweeps, scale, _ = self._held
             self._held = None
@@ -147,6 +164,7 @@ class Chunked(Execution):
     def state_dict(self) -> dict:
         if self.updater is None:
             return {}
+        self._refuse_infinite()
         return {"update": self.update, "steps": self.updater.steps, **self.updater.tensors()}
 
     def load_state_dict(self, state: dict) -> None:
@@ -196,11 +214,8 @@ class _Loss(torch.autograd.Function):
         sweeps.gather()
         ctx.sweeps, ctx.execution = sweeps, execution
         loss = sweeps.loss(labels)
-        if execution.updater is not None and not torch.isfinite(loss):
-            # before the last sweep touches a weight
-            raise InputError(
-                f"the loss is {float(loss)}: lower recipe.optimizer.lr or execution.lr_factor, or set recipe.clipping"
-            )
+        if execution.updater is not None:  # before the last sweep touches a weight
+            execution.watch(loss)
         return loss
 
     @staticmethod

@@ -9,11 +9,11 @@ and their gradients couple the labels. Given all of them, a chunk of labels is c
     last sweep      all x, all G, then every gradient of the chunk
 
 2n + 1 sweeps (without blocks 2). Exact: the same loss and gradients as dense up to rounding. Raw logits are kept (B L
-numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward), or one
-for the first labels and the other for the rest. What is kept moves with the sweeps where it can: sweep i leaves x_{i-1} in the place of x_{i-2}, so that later sweeps start from
-there, and the last one walks back by taking the spreads away again (16 block products in place of 18 with two blocks,
-dense has 12). Gathered sums, gradients of features and the loss are accumulated in at least float32; chunks go in a
-fixed order.
+numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward), or the
+one for the first labels and the other for the rest. What is kept moves with the sweeps where it can: sweep i leaves
+x_{i-1} in the place of x_{i-2}, so that later sweeps start from there, and the last one walks back by taking the
+spreads away again (16 block products in place of 18 with two blocks, dense has 12). Gathered sums, gradients of
+features and the loss are accumulated in at least float32; chunks go in a fixed order.
 
 `reduce` sums a tensor over processes that hold other labels (execution=sharded); alone it is the identity.
 """
