@@ -112,6 +112,7 @@ class Batch(_Movable):
             offsets, host = self.bags.offsets[start : stop + 1], self.bags.host_offsets()
             words = slice(int(host[start]), int(host[stop]))
             made.bags = Bags(self.bags.word_ids[words], self.bags.counts[words], offsets - offsets[0])
+            made.bags._host_offsets = host[start : stop + 1] - host[start]
         return made
 
 
