@@ -74,6 +74,7 @@ CASES = {
     "dense attention": dict(like=Dense, head=two_blocks, attention=True),
     "dense bf16": dict(like=Dense, head=two_blocks, autocast=bf16),
     "chunked": dict(like=Chunked, head=two_blocks),
+    "chunked, all kept": dict(like=lambda *parts: Chunked(*parts, keep_raw=True), head=two_blocks),
     "chunked bf16": dict(like=Chunked, head=two_blocks, autocast=bf16),
     "chunked attention": dict(like=Chunked, head=two_blocks, attention=True),
     "recomputed": dict(like=recomputed, head=two_blocks),

@@ -24,14 +24,15 @@ def test_dense_up_to_an_eighth_of_the_memory_and_chunked_above(caplog):
     assert type(choose(24)) is Dense
     assert "dense logits would take 0.0029 GiB of 0.0234, no more than one eighth" in caplog.text
     chosen = choose(23.9)
-    assert type(chosen) is Chunked and chosen.keep_raw
+    assert type(chosen) is Chunked and chosen.keep_raw == 1
     assert "chunked (raw logits kept)" in caplog.messages[-1]
 
 
-def test_raw_logits_are_recomputed_where_they_do_not_fit(caplog):
+def test_as_many_quarters_of_the_raw_logits_are_kept_as_fit(caplog):
     caplog.set_level(logging.INFO)
-    assert not choose(7.9).keep_raw and choose(8).keep_raw  # a quarter of a mebibyte is 1/32 of 8
-    assert "recomputed" in caplog.messages[0]
+    # a quarter of a mebibyte is 1/32 of 8
+    assert [choose(size).keep_raw for size in (8, 7.9, 6, 5.9, 2, 1.9)] == [1, 0.75, 0.75, 0.5, 0.25, 0]
+    assert "75% of the raw logits kept" in caplog.messages[1] and "recomputed" in caplog.messages[-1]
 
 
 def test_evaluation_counts_too():

@@ -30,7 +30,7 @@ def objective(name, reduction, num_labels):
     documents=st.integers(1, 5),
     blocks=st.integers(0, 3),
     chunk=st.integers(1, 30),
-    keep=st.booleans(),
+    keep=st.sampled_from([0.0, 0.5, 0.75, 1.0]),
     attention=st.booleans(),
     entry=st.sampled_from(["sigmoid", "relu", "tanh", "elu", "identity"]),
     middle=st.sampled_from(["elu", "identity"]),
@@ -137,6 +137,8 @@ def test_what_cannot_be_is_refused_in_one_line():
         Chunked(decoder, NoHead(5), Objective(), chunk=0)
     with pytest.raises(InputError, match="execution.weights=bf16.*update=sgd"):
         Chunked(decoder, NoHead(5), Objective(), weights="bf16", update="adam")
+    with pytest.raises(InputError, match="execution.keep_raw.*from 0 to 1, got 2"):
+        Chunked(decoder, NoHead(5), Objective(), keep_raw=2)
     with torch.autocast("cpu", torch.float16), pytest.raises(InputError, match="16-mixed"):
         Chunked(decoder, NoHead(5), Objective()).loss(Encoded(torch.ones(1, 4)), labels_of([[1]]))
 

@@ -6,7 +6,7 @@ import torch
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded
 from xmtc.execution.dense import Dense
-from xmtc.execution.topk import best
+from xmtc.execution.topk import _filtered, best
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
 from xmtc.training.objectives import Objective
@@ -37,6 +37,35 @@ def test_equal_scores_come_in_the_order_of_labels_also_at_the_cut(values, k, dty
     top, labels = best(scores, k)
     assert torch.equal(labels, by_sorting(scores, k)) and labels.dtype == torch.int64
     assert torch.equal(top, scores.gather(1, labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("k, count", [(1, 64), (5, 333), (20, 700)])
+def test_a_threshold_in_front_of_the_sort_changes_nothing(k, count, dtype):
+    scores = torch.randn(9, count).to(dtype)
+    scores[1] = scores[1].round()  # equal scores, some of them at the cut
+    scores[2] = -scores[2].abs()
+    scores[3, :7], scores[4, :7] = torch.inf, -torch.inf
+    scores[5, 3 * k :] = -5.0
+    scores[6, : 2 * k] = torch.tensor([0.0, -0.0], dtype=dtype).repeat(k)  # equal, whatever their bits
+    scores[6, 2 * k :] = -scores[6, 2 * k :].abs() - 1
+    labels = by_sorting(scores, k)
+    for rows in (slice(None), [0, 2, 3, 4], [6], [8]):
+        top, found = best(scores[rows], k)
+        assert torch.equal(found, labels[rows]) and torch.equal(top, scores[rows].gather(1, found))
+    assert _filtered(scores[[0, 2, 3, 4]], k) is not None
+    view = scores[:4].t().contiguous().t()
+    assert torch.equal(best(view, k)[1], labels[:4])
+
+
+def test_without_a_threshold_where_it_would_spare_nothing():
+    assert _filtered(torch.randn(4, 30), 5) is None  # few labels for their k
+    assert _filtered(torch.zeros(4, 4000), 5) is None  # all equal
+    unknown = torch.randn(4, 4000)
+    unknown[2] = torch.nan
+    assert _filtered(unknown, 5) is None
+    assert best(unknown, 5)[1].shape == (4, 5)
+    assert best(torch.randn(3, 640, requires_grad=True), 5)[0].requires_grad
 
 
 def test_rows_with_and_without_ties_at_the_cut_share_a_batch():

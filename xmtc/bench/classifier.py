@@ -20,6 +20,7 @@ from xmtc.heads.block import CorrelationBlock, CorrelationHead
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW
 
+KEPT = {"ours": {}, "all kept": {"keep_raw": True}, "recomputed": {"keep_raw": False}}  # by way: what of the raw logits
 LARGE = 1_000_000  # labels from which dense is not tried and rows are bfloat16, updated within the sweep
 
 
@@ -49,7 +50,7 @@ class Case:
         if way == "baseline":
             return Dense(self.decoder, self.head, Objective())
         if not self.large:
-            return Chunked(self.decoder, self.head, Objective())
+            return Chunked(self.decoder, self.head, Objective(), **KEPT[way])
         execution = Chunked(self.decoder, self.head, Objective(), keep_raw=False, update="sgd", weights="bf16")
         execution.start()
         execution.follow(AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3))
@@ -63,22 +64,27 @@ class Case:
 
 
 def classifier(
-    labels: int = 501_008, features: int = 512, rank: int = 100, blocks: int = 2, documents: int = 64
+    labels: int = 501_008, features: int = 512, rank: int = 100, blocks: int = 2, documents: int = 64, others: int = 1
 ) -> Bench:
     """memory_ratio: bytes beyond parameters and gradients, ours over dense, each in a process of its own. time_ratio:
-    seconds of ours over dense. gradient_error: largest relative error of a gradient (norms)."""
+    seconds of ours over dense. gradient_error: largest relative error of a gradient (norms). others: 1 measures as well
+    what comes of all raw logits kept, and of none."""
     shape = [labels, features, rank, blocks, documents]
     facts = dict(zip(("labels", "features", "rank", "blocks", "documents"), shape, strict=True))
-    memory = {way: _memory(way, shape) for way in (["ours"] if labels >= LARGE else ["baseline", "ours"])}
+    further = [way for way in KEPT if way != "ours"] if others and labels < LARGE else []
+    memory = {way: _memory(way, shape) for way in (["ours"] if labels >= LARGE else ["baseline", "ours", *further])}
     facts["memory_bytes"] = memory
     case = Case(*shape)
     ours = case.execution("ours")
     if case.large:
         return Bench(None, lambda: case.step(ours), facts)
     facts["memory_ratio"] = memory["ours"] / memory["baseline"]
+    facts["other_memory_ratios"] = {way: memory[way] / memory["baseline"] for way in further}
     dense = case.execution("baseline")
     facts["gradient_error"] = _gradient_error(case, dense, ours)
-    return Bench(lambda: case.step(dense), lambda: case.step(ours), facts)
+    executions = {way: case.execution(way) for way in further}
+    steps = {way: lambda execution=execution: case.step(execution) for way, execution in executions.items()}
+    return Bench(lambda: case.step(dense), lambda: case.step(ours), facts, others=steps)
 
 
 def _gradient_error(case: Case, dense, ours) -> float:

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 class Bench:
     """baseline, ours: one call is one repetition. facts: what else belongs in the result (shapes, errors).
     baseline may be None where the size leaves no room for it, both where `facts` say all.
-    per_call: things that one call works through; the result then tells things a second instead of seconds."""
+    per_call: things that one call works through; the result then tells things a second instead of seconds.
+    others: further ways, measured in the same alternation; the result tells their seconds, and time_ratio over the
+    baseline's."""
 
     baseline: Callable[[], object] | None
     ours: Callable[[], object] | None
     facts: dict = field(default_factory=dict)
     per_call: int | None = None
+    others: dict[str, Callable[[], object]] = field(default_factory=dict)
 
 
 def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
@@ -27,7 +30,7 @@ def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
     steadier than the clock.
     only: run one way alone, so that its peak memory can be measured from outside; the other's time is then null.
     """
-    ways = {"baseline": bench.baseline, "ours": bench.ours}
+    ways = {"baseline": bench.baseline, "ours": bench.ours, **bench.others}
     ways = {way: function for way, function in ways.items() if function is not None}
     if only:
         ways = {way: function for way, function in ways.items() if way == only}
@@ -44,8 +47,10 @@ def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:
     medians = {way: statistics.median(values) for way, values in seconds.items()}
     baseline, ours = medians.get("baseline"), medians.get("ours")
     ratio, time_ratio = (baseline / ours, ours / baseline) if baseline and ours else (None, None)
+    others = {way: {"seconds": medians[way], "time_ratio": medians[way] / baseline if baseline else None}
+              for way in bench.others if way in medians}  # fmt: skip
     if bench.per_call:
         baseline, ours = (bench.per_call / seconds if seconds else None for seconds in (baseline, ours))
     return {"bench": name, "baseline": baseline, "ours": ours, "ratio": ratio, "time_ratio": time_ratio,
             "cpu_seconds": {way: statistics.median(values) for way, values in processor.items()},
-            "repeats": repeats, **bench.facts}  # fmt: skip
+            "repeats": repeats, **({"others": others} if others else {}), **bench.facts}  # fmt: skip

@@ -15,9 +15,18 @@ from torch import Tensor
 class _Movable:
     """Lets Lightning move and pin a dataclass of tensors (and of such dataclasses)."""
 
+    _host_offsets = None
+
     def _map(self, function):
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{k: function(v) if isinstance(v, (Tensor, _Movable)) else v for k, v in values.items()})
+        made = type(self)(**{k: function(v) if isinstance(v, (Tensor, _Movable)) else v for k, v in values.items()})
+        if hasattr(self, "offsets"):
+            made._host_offsets = self.offsets if self.offsets.device.type == "cpu" else self._host_offsets
+        return made
+
+    def host_offsets(self) -> Tensor:
+        """`offsets` on the CPU. What was moved to a GPU remembers them: reading them from there would stop it."""
+        return self.offsets.cpu() if self._host_offsets is None else self._host_offsets
 
     def to(self, *args, **kwargs):
         return self._map(lambda value: value.to(*args, **kwargs))
@@ -47,9 +56,11 @@ class Labels(_Movable):
         return torch.repeat_interleave(documents, counts, output_size=len(self.ids))
 
     def part(self, start: int, stop: int) -> Labels:
-        """Of documents start to stop. Reads two numbers, for which a GPU stops."""
-        offsets = self.offsets[start : stop + 1]
-        return Labels(self.ids[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
+        """Of documents start to stop."""
+        offsets, host = self.offsets[start : stop + 1], self.host_offsets()
+        made = Labels(self.ids[int(host[start]) : int(host[stop])], offsets - offsets[0])
+        made._host_offsets = host[start : stop + 1] - host[start]
+        return made
 
     def inside(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Positives with start <= label < stop: their documents (p,) and their columns in the slice (p,)."""
@@ -98,9 +109,10 @@ class Batch(_Movable):
         if self.tokens is not None:
             made.tokens, made.lengths = self.tokens[start:stop], self.lengths[start:stop]
         if self.bags is not None:
-            offsets = self.bags.offsets[start : stop + 1]
-            words = slice(int(offsets[0]), int(offsets[-1]))
+            offsets, host = self.bags.offsets[start : stop + 1], self.bags.host_offsets()
+            words = slice(int(host[start]), int(host[stop]))
             made.bags = Bags(self.bags.word_ids[words], self.bags.counts[words], offsets - offsets[0])
+            made.bags._host_offsets = host[start : stop + 1] - host[start]
         return made
 
 

@@ -84,7 +84,8 @@ class Probe:
     def _memory(self, sizes: Sizes) -> Memory:
         small = SMALL
         if self.chunked:  # alpha + beta labels + gamma chunk
-            points = [(2 * small, small), (4 * small, small), (4 * small, 2 * small)]
+            # four and eight chunks, so that any quarter of them can be kept
+            points = [(4 * small, small), (8 * small, small), (8 * small, 2 * small)]
             found = [self._measure(labels, chunk, sizes) for labels, chunk in points]
         else:  # alpha + beta labels, + gamma labels^2 with an L x L head
             found = [self._measure(labels, None, sizes) for labels in (small, 2 * small, 3 * small)]
@@ -93,13 +94,13 @@ class Probe:
             chunk = sizes.evaluation_chunk if name.startswith("evaluation") else sizes.chunk
             three = [part[name] for part in found]
             if self.chunked:
-                slope, wider = (three[1] - three[0]) / (2 * small), (three[2] - three[1]) / small
-                value = three[0] + slope * (sizes.labels - 2 * small) + wider * (min(chunk, sizes.labels) - small)
+                slope, wider = (three[1] - three[0]) / (4 * small), (three[2] - three[1]) / small
+                value = three[0] + slope * (sizes.labels - 4 * small) + wider * (min(chunk, sizes.labels) - small)
             else:
                 value = _parabola(three, small, sizes.labels, self.full)
             values[name] = max(round(value), 0)
         gradients = values.pop("gradients")
-        rows, state = found[0]["rows"] / (2 * small), found[0]["state"] / (2 * small)
+        rows, state = found[0]["rows"] / (4 * small), found[0]["state"] / (4 * small)
         if not self.chunked:
             rows, state = values["rows"] / max(sizes.labels, 1), 0.0
         phases = {name: value for name, value in values.items() if name not in ("rows", "state")}

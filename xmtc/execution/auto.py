@@ -8,13 +8,13 @@ import os
 import torch
 
 from xmtc.execution.base import Execution
-from xmtc.execution.chunked import Chunked
+from xmtc.execution.chunked import Chunked, kept
 from xmtc.execution.dense import Dense
 from xmtc.heads.block import FullBlock
 
 log = logging.getLogger(__name__)
 # where both fit, dense or chunked differ little in time (experiments/LOG.md), so dense runs as long as its logits leave
-# most of the memory to parameters, gradients and the optimiser
+# most of the memory to parameters, gradients and the optimiser; what is kept of the raw logits takes a 32nd at most
 DENSE_SHARE, KEPT_SHARE = 1 / 8, 1 / 32
 
 
@@ -43,6 +43,7 @@ def auto(
     if logits <= DENSE_SHARE * memory:
         log.info("execution: dense, for %s, no more than one eighth", share)
         return Dense(decoder, head, objective)
-    keep = 4 * batch_size * labels <= KEPT_SHARE * memory
-    log.info("execution: chunked (raw logits %s), for %s", "kept" if keep else "recomputed", share)
+    # in quarters: what estimates can tell apart with a few small chunks
+    keep = min(int(4 * KEPT_SHARE * memory / (4 * batch_size * labels)), 4) / 4
+    log.info("execution: chunked (%s), for %s", kept(keep), share)
     return Chunked(decoder, head, objective, keep_raw=keep)

@@ -25,6 +25,12 @@ def row_names(decoder: LabelDecoder, head: CorrelationHead) -> set[str]:
     return names
 
 
+def on_host(tensor: Tensor) -> bool:
+    """Whether its value can be read at no cost. A GPU would first have to finish all that was asked of it, so within a
+    step nothing is read from there."""
+    return tensor.device.type == "cpu"
+
+
 class Execution:
     """Answers `loss`, `topk` and `logits`. The rest is what an execution that shards labels or updates weights itself
     has to tell the training around it; the defaults are those of one that does neither."""
@@ -71,8 +77,9 @@ class Execution:
         """Sum of squares of all gradients of the step: `grads` and what an update in the sweep holds back."""
         return torch.stack([squared_norm(grad) for grad in grads.values()]).sum()
 
-    def finish_step(self, factor: float) -> None:
-        """Makes the update that `clipping` held back, its gradients times `factor`."""
+    def finish_step(self, factor: float | Tensor) -> None:
+        """Makes the update that `clipping` held back, its gradients times `factor`, a number or a tensor without
+        dimensions."""
 
     def whole_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """From what this process holds to what a checkpoint holds: all labels. Every process must call it."""

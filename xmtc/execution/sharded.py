@@ -38,13 +38,15 @@ class Sharded(Chunked):
         super().__init__(*arguments, **keywords)
         self.num_labels = self.decoder.num_labels
         self.rank, self.world_size, self.own = 0, 1, slice(0, self.num_labels)
-        self._started = False
+        self._started, self._hosts = False, None
 
     def start(self) -> list[nn.Parameter]:
         if not self._started:
             self._started = True
             if dist.is_available() and dist.is_initialized():
                 self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+                if dist.get_backend() != "gloo":  # shapes are told from host to host: a GPU need not stop for them
+                    self._hosts = dist.new_group(backend="gloo")
             if self.decoder.shared_parameters() and self.world_size > 1:
                 # a shared parameter's gradient is a sum over shards, DDP makes the mean of it
                 for parameter in self.decoder.shared_parameters().values():
@@ -76,11 +78,11 @@ class Sharded(Chunked):
         together, sizes = self._together(encoded)
         sweeps = self.sweeps(together, self.keep_raw)
         parameters = sweeps.side.row_parameters() + sweeps.side.shared_parameters()
-        return _Loss.apply(sweeps, _gathered_labels(labels, sizes), self, together.features, *parameters)
+        return _Loss.apply(sweeps, self._gathered_labels(labels, sizes), self, together.features, *parameters)
 
     def _together(self, encoded: Encoded) -> tuple[Encoded, list[int]]:
         """Features of all processes, in the order of ranks, and the number of documents of each."""
-        shapes = _all_shapes(encoded.features)
+        shapes = self._all_shapes(encoded.features)
         sizes = [shape[0] for shape in shapes]
         features = _Gather.apply(encoded.features, shapes, self.rank)
         mask = encoded.mask
@@ -88,6 +90,17 @@ class Sharded(Chunked):
             mask = _gathered(mask.to(torch.uint8), [shape[:2] for shape in shapes]).bool()
             mask[:, 0] |= ~mask.any(dim=1)
         return Encoded(features, mask), sizes
+
+    def _all_shapes(self, tensor: Tensor) -> list[tuple[int, ...]]:
+        mine = torch.tensor(tensor.shape)
+        shapes = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(shapes, mine, group=self._hosts)
+        return [tuple(shape.tolist()) for shape in shapes]
+
+    def _gathered_labels(self, labels: Labels, sizes: list[int]) -> Labels:
+        counts = _gathered(labels.offsets.diff(), [(size,) for size in sizes])
+        ids = _gathered(labels.ids, self._all_shapes(labels.ids))
+        return Labels(ids, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
 
     @torch.no_grad()
     def topk(self, encoded: Encoded, k: int) -> tuple[Tensor, Tensor]:
@@ -172,13 +185,6 @@ class _Gather(torch.autograd.Function):
         return mine * len(ctx.shapes), None, None
 
 
-def _all_shapes(tensor: Tensor) -> list[tuple[int, ...]]:
-    mine = torch.tensor(tensor.shape, device=tensor.device)
-    shapes = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(shapes, mine)
-    return [tuple(shape.tolist()) for shape in shapes]
-
-
 def _gathered(tensor: Tensor, shapes: list[tuple[int, ...]]) -> Tensor:
     """All processes' rows one after the other; other dimensions filled with zeros up to the largest."""
     largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
@@ -187,10 +193,3 @@ def _gathered(tensor: Tensor, shapes: list[tuple[int, ...]]) -> Tensor:
     parts = [torch.empty_like(padded) for _ in shapes]
     dist.all_gather(parts, padded)
     return torch.cat([part[: shape[0]] for part, shape in zip(parts, shapes, strict=True)])
-
-
-def _gathered_labels(labels: Labels, sizes: list[int]) -> Labels:
-    counts = _gathered(labels.offsets.diff(), [(size,) for size in sizes])
-    shapes = _all_shapes(labels.ids)
-    ids = _gathered(labels.ids, shapes)
-    return Labels(ids, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))

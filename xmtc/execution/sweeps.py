@@ -9,11 +9,11 @@ and their gradients couple the labels. Given all of them, a chunk of labels is c
     last sweep      all x, all G, then every gradient of the chunk
 
 2n + 1 sweeps (without blocks 2). Exact: the same loss and gradients as dense up to rounding. Raw logits are kept (B L
-numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward). What is
-kept moves with the sweeps where it can: sweep i leaves x_{i-1} in the place of x_{i-2}, so that later sweeps start from
-there, and the last one walks back by taking the spreads away again (16 block products in place of 18 with two blocks,
-dense has 12). Gathered sums, gradients of features and the loss are accumulated in at least float32; chunks go in a
-fixed order.
+numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward), or the
+one for the first labels and the other for the rest. What is kept moves with the sweeps where it can: sweep i leaves
+x_{i-1} in the place of x_{i-2}, so that later sweeps start from there, and the last one walks back by taking the
+spreads away again (16 block products in place of 18 with two blocks, dense has 12). Gathered sums, gradients of
+features and the loss are accumulated in at least float32; chunks go in a fixed order.
 
 `reduce` sums a tensor over processes that hold other labels (execution=sharded); alone it is the identity.
 """
@@ -63,11 +63,11 @@ class LabelSide:
 class Sweeps:
     """One step (or one evaluation) over the chunks of a LabelSide.
 
-    keep: hold the raw logits of all chunks between the sweeps.
+    keep: share of the labels whose raw logits are held between the sweeps.
     """
 
-    def __init__(self, side: LabelSide, encoded: Encoded, keep: bool):
-        self.side, self.keep = side, keep
+    def __init__(self, side: LabelSide, encoded: Encoded, keep: float):
+        self.side, self._kept_labels = side, round(keep * side.decoder.num_labels)
         self.encoded = replace(encoded, features=encoded.features.detach(), attention=None, auxiliary={})
         device = encoded.features.device.type
         self._autocast = dict(
@@ -81,7 +81,7 @@ class Sweeps:
         self._level = 0  # blocks that the kept logits have passed through
         # without a residual there is no way back; in half precision the way back is not exact
         residual = all(block.residual for block in side.blocks)
-        self._moves = keep and residual and not side.raw_loss_weight and not self._autocast["enabled"]
+        self._moves = keep > 0 and residual and not side.raw_loss_weight and not self._autocast["enabled"]
         self.gathered: list[Tensor] = []  # h_i, leaves of the small graphs h_i -> a_i
         self._grads: tuple | None = None  # of `grad_gathered`, for a second last sweep
         self.contexts: list[Tensor] = []  # a_i with their graph, which holds the dropout mask too
@@ -89,20 +89,24 @@ class Sweeps:
     def autocast(self) -> torch.autocast:
         return torch.autocast(**self._autocast)
 
+    def keeps(self, chunk: slice) -> bool:
+        return chunk.stop <= self._kept_labels
+
     def raw(self, chunk: slice) -> Tensor:
+        """x_0 of one chunk; of one that is kept and moves, what it has become."""
         if chunk.start in self._kept:
             return self._kept[chunk.start]
         logits = self.side.decoder(self.encoded, chunk)
-        if self.keep:
+        if self.keeps(chunk):
             self._kept[chunk.start] = logits
         return logits
 
     def last(self, chunk: slice, blocks: int) -> Tensor:
         """x_blocks of one chunk, when those before it are not needed. Not to be changed by the caller."""
-        values = self.raw(chunk)
-        if self.keep and blocks > self._level:
+        values, level = self.raw(chunk), self._level if self.keeps(chunk) else 0
+        if self.keeps(chunk) and blocks > level:
             values = values.clone()
-        for i in range(self._level, blocks):
+        for i in range(level, blocks):
             self.side.blocks[i].spread_(values, self.contexts[i].detach(), chunk)
         return values
 
@@ -116,7 +120,7 @@ class Sweeps:
     def descending(self, chunk: slice) -> Iterator[Tensor]:
         """x_n .. x_0 of one chunk, each to be read before the next is asked for."""
         n = len(self.side.blocks)
-        if not self._moves or n == 0:
+        if not (self._moves and n and self.keeps(chunk)):
             yield from reversed(self.inputs(chunk, n))
             return
         yield self.last(chunk, n)
@@ -139,7 +143,7 @@ class Sweeps:
 
     def _gathered_from(self, chunk: slice, i: int) -> Tensor:
         """x_i of one chunk, in the place of the x_{i-1} that is kept if it moves."""
-        if not (self._moves and i):
+        if not (self._moves and i and self.keeps(chunk)):
             return self.last(chunk, i)
         return self.side.blocks[i - 1].spread_(self.raw(chunk), self.contexts[i - 1].detach(), chunk)
 

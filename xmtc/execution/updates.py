@@ -30,11 +30,11 @@ class Update:
         self.parameters, self.lr_factor = parameters, lr_factor
         self.steps = 0
         self.group: dict = {}  # the optimiser's settings of this moment
-        self._factor = 1.0
+        self._factor: float | Tensor | None = None
         self._scratch: dict[nn.Parameter, Tensor] = {}
 
-    def begin(self, group: dict, factor: float = 1.0) -> None:
-        """Before the sweep. factor: of all gradients (clipping)."""
+    def begin(self, group: dict, factor: float | Tensor | None = None) -> None:
+        """Before the sweep. factor: of all gradients (clipping); null: 1."""
         self.group, self._factor = group, factor
         self.steps += 1
 
@@ -55,7 +55,7 @@ class Update:
     def finish(self, chunk: slice) -> None:
         for parameter in self.parameters:
             grad = self.scratch(parameter, chunk)
-            if self._factor != 1.0:
+            if self._factor is not None:
                 grad.mul_(self._factor)
             decay = self.group["weight_decay"] if parameter.ndim > 1 else 0.0
             self.update(parameter, chunk, grad, self.group["lr"] * self.lr_factor, decay)
@@ -80,7 +80,7 @@ class Adam(Update):
         beta1, beta2 = group["betas"]
         adamw(
             [parameter.data[chunk]], [grad], [self.first[i][chunk]], [self.second[i][chunk]], [],
-            [torch.tensor(float(self.steps - 1), device=parameter.device)], fused=True, amsgrad=False,
+            [torch.full((), float(self.steps - 1), device=parameter.device)], fused=True, amsgrad=False,
             beta1=beta1, beta2=beta2, lr=lr, weight_decay=decay, eps=group["eps"], maximize=False,
         )  # fmt: skip
 

@@ -27,7 +27,8 @@ processes changes a bit of any value. Floating point begins in `compute`, in flo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import lcm
+from itertools import accumulate
+from math import lcm, prod
 
 import numpy as np
 import torch
@@ -89,14 +90,17 @@ class RankingMetrics(Metric):
         self.groups = [""] + [f"/{name}" for name in names]  # group 0 is all labels, then the bins
 
         groups, k, classes = len(self.groups), self.max_k, len(frequencies)
-        for name, shape in {
+        self.shapes = {
             "documents": (groups,),  # N, then documents with a gold label in the bin
             "group_hits": (groups, k, k + 1),  # by rank and min(gold labels in the group, k)
             "group_recall": (groups, k),  # by rank, in 1 / RECALL_UNIT
             "class_hits": (classes, k),  # by class of label frequency and rank
             "class_ideal": (classes, k),  # the same for gold labels, rarest first
-        }.items():
-            self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        }
+        # one tensor, so that a batch is one addition and processes need one reduction
+        starts = [0, *accumulate(prod(shape) for shape in self.shapes.values())]
+        self.starts = dict(zip(self.shapes, starts, strict=False))
+        self.add_state("counts", torch.zeros(starts[-1], dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, topk_BK: Tensor, labels: Labels) -> None:
         """Adds B >= 0 documents. topk_BK: int64 labels, best first; K may be below k (then L is) or above it.
@@ -112,37 +116,49 @@ class RankingMetrics(Metric):
         sizes_BG = self._group_sizes(labels, rows, gold)
         present = (sizes_BG > 0).sum(0)
         present[0] = len(labels)  # over all labels, documents without gold labels count as well
-        self.documents = self.documents + present
 
-        for group_BK in (torch.zeros_like(predicted_BK), self.group_of_label[predicted_BK]):
-            size_BK = sizes_BG.gather(1, group_BK)
-            place = group_BK * self.max_k + ranks
-            cell = place * (self.max_k + 1) + size_BK.clamp(max=self.max_k)
-            self.group_hits = _added(self.group_hits, cell, hit_BK)
-            self.group_recall = _added(self.group_recall, place, hit_BK * (RECALL_UNIT // size_BK.clamp(min=1)))
+        # of every predicted label twice: in the group of all labels and in its bin
+        group_2BK = torch.stack([torch.zeros_like(predicted_BK), self.group_of_label[predicted_BK]])
+        size_2BK = sizes_BG.expand(2, -1, -1).gather(2, group_2BK)
+        place = group_2BK * self.max_k + ranks
+        in_group = place * (self.max_k + 1) + size_2BK.clamp(max=self.max_k)
+        recall = hit_BK * (RECALL_UNIT // size_2BK.clamp(min=1))
+        in_class = self.class_of_label[predicted_BK] * self.max_k + ranks
 
-        classes_BK = self.class_of_label[predicted_BK]
-        self.class_hits = _added(self.class_hits, classes_BK * self.max_k + ranks, hit_BK)
         # Weight falls as frequency rises, and classes are in order of frequency: by class is by descending weight.
         # Labels that tie are of one class, so their order does not matter.
-        num_classes = len(self.class_weight)
-        by_weight = (rows * num_classes + self.class_of_label[gold]).sort().values
+        class_of_gold = self.class_of_label[gold]
+        by_weight = class_of_gold[(rows * len(self.class_weight) + class_of_gold).argsort()]
         position = torch.arange(len(rows), device=rows.device) - labels.offsets[rows]
-        ideal = (by_weight % num_classes) * self.max_k + position.clamp(max=self.max_k - 1)
-        self.class_ideal = _added(self.class_ideal, ideal, (position < self.max_k).long())
+        ideal = by_weight * self.max_k + position.clamp(max=self.max_k - 1)
+
+        parts = {  # cells and what is added there
+            "documents": (torch.arange(len(present), device=rows.device), present),
+            "group_hits": (in_group, hit_BK.expand_as(in_group)),
+            "group_recall": (place, recall),
+            "class_hits": (in_class, hit_BK),
+            "class_ideal": (ideal, (position < self.max_k).long()),
+        }
+        cells = torch.cat([(cell + self.starts[name]).flatten() for name, (cell, _) in parts.items()])
+        added = torch.cat([value.flatten() for _, value in parts.values()])
+        # not in place: a state made in inference mode could not be changed outside of it
+        self.counts = self.counts.index_add(0, cells, added)
 
     def _group_sizes(self, labels: Labels, rows: Tensor, gold: Tensor) -> Tensor:
         """(B, G) int64: gold labels of each document, all and by bin."""
-        sizes_BG = rows.new_zeros(len(labels), len(self.groups))
-        sizes_BG = _added(sizes_BG, rows * len(self.groups) + self.group_of_label[gold], torch.ones_like(rows))
+        groups = len(self.groups)
+        sizes_BG = rows.new_zeros(len(labels) * groups)
+        sizes_BG.index_add_(0, rows * groups + self.group_of_label[gold], torch.ones_like(rows))
+        sizes_BG = sizes_BG.view(-1, groups)
         sizes_BG[:, 0] = labels.offsets.diff()
         return sizes_BG
 
     def compute(self) -> dict[str, float]:
         """Every metric as a fraction in [0, 1], named `nDCG@3`, `R@5/tail`; over no documents all are 0."""
+        counts = self.counts.cpu().numpy()
         documents, group_hits, group_recall, class_hits, class_ideal = (
-            state.cpu().numpy()
-            for state in (self.documents, self.group_hits, self.group_recall, self.class_hits, self.class_ideal)
+            counts[start : start + prod(shape)].reshape(shape)
+            for start, shape in zip(self.starts.values(), self.shapes.values(), strict=True)
         )
         discount = 1.0 / np.log2(np.arange(self.max_k) + 2.0)
         ideal_dcg = np.maximum(discount.cumsum(), 1.0)
@@ -162,12 +178,6 @@ class RankingMetrics(Metric):
             weight = weight * discount[:k]
             values[f"PSnDCG@{k}"] = _ratio((weight * class_hits[:, :k]).sum(), (weight * class_ideal[:, :k]).sum())
         return values
-
-
-def _added(state: Tensor, cells: Tensor, counts: Tensor) -> Tensor:
-    """state with counts added at flat positions. Not in place: a state made in inference mode could not be changed
-    outside of it."""
-    return state.flatten().index_add(0, cells.flatten(), counts.flatten()).view(state.shape)
 
 
 def _ratio(numerator, denominator) -> float:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
 from xmtc.errors import InputError
+from xmtc.execution.base import on_host
 
 
 class Clipping(pl.Callback):
@@ -17,19 +20,19 @@ class Clipping(pl.Callback):
             raise InputError(f"recipe.clipping.norm: expected a positive number, got {norm}")
         self.norm = norm
 
-    def limit(self, total: float) -> float:
+    def limit(self, total: Tensor) -> float | Tensor:
         return self.norm
 
     def on_before_optimizer_step(self, trainer, module, optimizer) -> None:
         grads = {p: p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None}
         if not grads:
             return
-        total = module.execution.squared_norm(grads).sqrt().item()
+        total = module.execution.squared_norm(grads).sqrt().double()
         limit = self.limit(total)
-        factor = limit / (total + 1e-6) if total > limit else 1.0
-        if factor != 1.0:
+        factor = torch.where(total > limit, limit / (total + 1e-6), 1.0)
+        if not on_host(factor) or factor != 1:
             for grad in grads.values():
-                grad.mul_(factor)
+                (grad._values() if grad.is_sparse else grad).mul_(factor)
         module.execution.finish_step(factor)
 
 
@@ -39,15 +42,18 @@ class AdaptiveClipping(Clipping):
 
     def __init__(self, factor: float = 5.0, window: int = 5):
         self.factor, self.window = factor, window
-        self.recorded = [math.inf]
+        self.recorded = torch.tensor([math.inf], dtype=torch.float64)  # where the norms are, so that none is read
 
-    def limit(self, total: float) -> float:
-        largest = max(self.recorded)
-        self.recorded = (self.recorded + [min(total, 2 * largest, 1.0)])[-self.window :]
+    def limit(self, total: float | Tensor) -> Tensor:
+        total = torch.as_tensor(total, dtype=torch.float64)
+        recorded = self.recorded.to(total.device)
+        largest = recorded.max()
+        new = torch.minimum(total, 2 * largest).clamp(max=1.0)
+        self.recorded = torch.cat([recorded, new[None]])[-self.window :]
         return self.factor * largest
 
     def state_dict(self) -> dict:
-        return {"recorded": self.recorded}
+        return {"recorded": self.recorded.tolist()}
 
     def load_state_dict(self, state: dict) -> None:
-        self.recorded = state["recorded"]
+        self.recorded = torch.tensor(state["recorded"], dtype=torch.float64)

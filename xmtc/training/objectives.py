@@ -51,27 +51,33 @@ class Objective:
 
     def __call__(self, logits_BL: Tensor, labels: Labels) -> Tensor:
         """Scalar loss of dense logits. Memory: one (B, L) gradient, made in the backward pass."""
-        rows, columns = labels.inside(0, logits_BL.shape[1])
-        return _LabelSum.apply(logits_BL, rows, columns, self) / self.normaliser(*logits_BL.shape)
+        return _LabelSum.apply(logits_BL, labels, self) / self.normaliser(*logits_BL.shape)
 
 
 class _LabelSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits_BL, rows, columns, objective):
-        ctx.save_for_backward(logits_BL, rows, columns)
+    def forward(ctx, logits_BL, labels, objective):
+        count = logits_BL.shape[1]
+        # labels unknown to the model stay in the list and count 0: to drop them would mean to ask a GPU how many
+        rows, columns, known = labels.rows(), labels.ids.clamp(max=max(count - 1, 0)), labels.ids < count
+        if count == 0:
+            rows, columns, known = rows[:0], columns[:0], known[:0]
+        ctx.save_for_backward(logits_BL, rows, columns, known)
         ctx.objective = objective
         # sums over B L terms lose digits in half precision
         z = logits_BL.float() if logits_BL.dtype in (torch.float16, torch.bfloat16) else logits_BL
         true = z[rows, columns]
-        return objective.negative(z).sum() + (objective.positive(true, columns) - objective.negative(true)).sum()
+        correction = objective.positive(true, columns) - objective.negative(true)
+        return objective.negative(z).sum() + torch.where(known, correction, 0).sum()
 
     @staticmethod
     def backward(ctx, grad):
-        logits_BL, rows, columns = ctx.saved_tensors
+        logits_BL, rows, columns, known = ctx.saved_tensors
         z = logits_BL.float() if logits_BL.dtype in (torch.float16, torch.bfloat16) else logits_BL
-        derivative = ctx.objective.negative_derivative(z)
-        derivative[rows, columns] = ctx.objective.positive_derivative(z[rows, columns], columns)
-        return derivative.mul_(grad).to(logits_BL.dtype), None, None, None
+        derivative, true = ctx.objective.negative_derivative(z), z[rows, columns]
+        correction = ctx.objective.positive_derivative(true, columns) - ctx.objective.negative_derivative(true)
+        derivative.index_put_((rows, columns), torch.where(known, correction, 0), accumulate=True)
+        return derivative.mul_(grad).to(logits_BL.dtype), None, None
 
 
 class Focal(Objective):

@@ -1,0 +1,96 @@
+"""No value is read from the device within a training step. Run on a CPU that is treated as a GPU."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tests.execution.cases import labels_of, parts
+from xmtc.data.batch import Bags, Batch
+from xmtc.encoders.base import Encoded
+from xmtc.errors import InputError
+from xmtc.execution import chunked
+from xmtc.execution.chunked import Chunked
+from xmtc.execution.dense import Dense
+from xmtc.execution.sharded import Sharded
+from xmtc.training import clipping
+from xmtc.training.clipping import AdaptiveClipping, Clipping
+from xmtc.training.objectives import Objective
+from xmtc.training.optimizers import AdamW, parameter_groups
+
+READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "bincount"}
+
+
+class NoReads(TorchDispatchMode):
+    """Fails on operators for which a GPU would have to be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name.removeprefix("aten::")
+        masks = name in ("index", "index_put_") and any(
+            isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bool for leaf in tree_leaves(args[1])
+        )
+        assert name not in READS and not masks, f"{name} reads a value"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    for module in (chunked, clipping):
+        monkeypatch.setattr(module, "on_host", lambda tensor: False)
+
+
+def test_the_watch_itself_works():
+    for read in (lambda t: t.sum().item(), lambda t: bool(t[0] > 1), lambda t: t[t > 1], lambda t: t.nonzero()):
+        with pytest.raises(AssertionError, match="reads a value"), NoReads():
+            read(torch.arange(3))
+
+
+@pytest.mark.parametrize("execution, options", [
+    (Dense, {}), (Chunked, {"chunk": 3}), (Chunked, {"chunk": 3, "update": "adam"}), (Sharded, {"chunk": 3}),
+    (Chunked, {"chunk": 3, "update": "sgd", "weights": "bf16"}),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("clip", [None, Clipping(0.1), AdaptiveClipping()], ids=["free", "clipped", "adaptive"])
+def test_a_step_reads_nothing(as_on_a_gpu, execution, options, clip):
+    decoder, head, encoded, labels = parts(11, 4, 2, False, seed=1, raw_loss_weight=0.3, dtype=torch.float32)
+    model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(4, 4), "decoder": decoder, "head": head})
+    model.execution = execution(decoder, head, Objective(), **options)
+    model.execution.clipping = clip is not None
+    model.execution.start()
+    optimizer = AdamW(parameter_groups(model), lr=0.1)
+    model.execution.follow(optimizer)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for _ in range(3):
+        with NoReads():
+            optimizer.zero_grad()
+            model.execution.loss(Encoded(model["encoder"](encoded.features)), labels).backward()
+            if clip:
+                clip.on_before_optimizer_step(None, model, optimizer)
+        optimizer.step()  # PyTorch's fused step is another story on a GPU
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_found_later_and_never_saved(as_on_a_gpu):
+    decoder, head, encoded, labels = parts(5, 2, 1, False, dtype=torch.float32)
+    execution = Chunked(decoder, head, Objective(), update="adam")
+    execution.start()
+    good, bad = torch.tensor(2.0), torch.tensor(torch.inf)
+    for loss in (good, bad, good):
+        execution.watch(loss)
+    with pytest.raises(InputError, match="the loss is inf"):
+        execution.state_dict()
+    execution.watch(bad)
+    with pytest.raises(InputError, match="the loss is inf"):
+        for _ in range(chunked.CHECK):
+            execution.watch(good)
+
+
+def test_a_part_of_a_batch_is_cut_without_reading_its_device():
+    bags = Bags(torch.arange(6), torch.ones(6), torch.tensor([0, 1, 4, 6]))
+    batch = Batch(torch.arange(3), labels_of([[1], [2, 3], []]), bags=bags)
+    moved = batch.to("meta").part(1, 3)  # a device that has no values to read
+    assert moved.labels.ids.shape == (2,) and moved.bags.word_ids.shape == (5,)
+    assert moved.part(1, 2).labels.ids.shape == (0,) and moved.part(1, 2).bags.word_ids.shape == (2,)
+    part = batch.part(1, 3)
+    assert part.labels.ids.tolist() == [2, 3] and part.labels.offsets.tolist() == [0, 2, 2]
+    assert part.bags.word_ids.tolist() == [1, 2, 3, 4, 5] and part.bags.offsets.tolist() == [0, 3, 5]
+    assert part.part(1, 2).labels.offsets.tolist() == [0, 0]
