@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
+from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked
 from xmtc.errors import InputError
 
@@ -32,7 +34,13 @@ def continued(argv: list[str]) -> list[str]:
     saved = folder / "overrides.yaml"
     if not saved.exists():
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
-    kept = OmegaConf.to_container(OmegaConf.load(saved))
+    require_whole(folder, ["overrides.yaml"])
+    try:
+        kept = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"resume: {saved} is not readable ({str(error).splitlines()[0]})") from None
+    if not isinstance(kept, list) or not all(isinstance(word, str) for word in kept):
+        raise InputError(f"resume: {saved} does not hold a list of overrides")
     # a rank that Lightning starts for us gets our own command line: those words again, and some for Hydra
     new = [word for word in argv if word not in [*given, *kept] and not word.startswith("hydra.run.dir=")]
     allowed = (*RESUMABLE, "hydra.job.name=", "hydra.output_subdir=")

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from xmtc.config.check import check_node, import_target
 from xmtc.config.make import make
 from xmtc.config.paths import config_dir
+from xmtc.data.checksums import require_whole
 from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.encoders.make import make_encoder
@@ -45,6 +46,8 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     of the weights that are touched, about a second of imports.
     """
     folder, checkpoint = _places(Path(run).expanduser())
+    text = [path.relative_to(folder).as_posix() for path in (folder / "text").glob("**/*")]
+    require_whole(folder, ["config.yaml", "labels.tsv", "ensemble.json", WEIGHTS, *text])
     if (folder / "ensemble.json").exists():
         from xmtc.fusion.members import load_ensemble
 

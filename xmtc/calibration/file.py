@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,16 @@ class Calibration:
 
     def save(self, folder: Path) -> Path:
         content = {"format": FORMAT} | {k: v for k, v in asdict(self).items() if k != "bin_of_label"}
+        content["checksum"] = _checksum(content)
         temporary = folder / f".{NAME}.tmp"
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         os.replace(temporary, folder / NAME)
         return folder / NAME
+
+
+def _checksum(content: dict) -> int:
+    """Of all else: a digit that a disk has changed would be another probability."""
+    return zlib.crc32(json.dumps({k: v for k, v in content.items() if k != "checksum"}, sort_keys=True).encode())
 
 
 def _mapped(one: dict, logits: np.ndarray) -> np.ndarray:
@@ -84,6 +91,9 @@ def read_calibration(folder: Path, labels: LabelTable) -> Calibration | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
             raise InputError(f"{path}: of another version; run xmtc.calibrate again")
+        if "checksum" in content and content["checksum"] != _checksum({"format": FORMAT} | content):
+            raise ValueError("changed or damaged since it was written: another checksum")
+        content.pop("checksum", None)
         calibration = Calibration(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not readable ({error}); delete it or run xmtc.calibrate again") from None

@@ -9,7 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
+import lzma
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +23,10 @@ from typing import BinaryIO
 import numpy as np
 
 from xmtc.errors import InputError
+
+# what zipfile and NumPy raise for damaged archives, and for flags, methods, sizes and headers that make no sense
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError,
+              TypeError, SyntaxError, OverflowError, MemoryError, LookupError)  # fmt: skip
 
 
 def save(path: Path, array: np.ndarray) -> None:
@@ -33,6 +42,27 @@ def growing(path: Path, dtype: type, length: int) -> Iterator[BinaryIO]:
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         yield file
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file.
+
+    Each array's bytes are read whole and compared with the archive's checksum before their header is believed, which
+    `np.load` does not: a damaged header can announce fewer numbers than there are. InputError: no .npz file, damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            return {name: _array(archive.read(member)) for name, member in members.items()}
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except UNREADABLE as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"{path}: not a readable .npz file ({lines[0][:120]})") from None
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 
 @contextlib.contextmanager

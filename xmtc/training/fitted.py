@@ -25,7 +25,7 @@ from xmtc.training.kept import BEST, write
 from xmtc.training.predictions import Predictions
 from xmtc.training.provenance import provenance
 from xmtc.training.record import COLUMNS, peak_memory_bytes
-from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
+from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 
 log = logging.getLogger(__name__)
 BLOCK = 4096  # documents whose features are made at a time
@@ -41,6 +41,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     data = XMTCData(store, model.text, "bag", config["seed"], **config["data"])
     describe(config, data, store, "a fitted model")
     write_text(folder, store, 1)
+    list_inputs(folder)
     started = time.monotonic()
     model.fit(_features(model, data.train, store), targets(data.train.gold(), store.num_labels))
     seconds = time.monotonic() - started

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from xmtc.data.checksums import list_files
 from xmtc.data.store import Store
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
@@ -65,6 +66,13 @@ def write_text(folder: Path, store: Store, width: int) -> None:
     facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
     facts |= {"width": width, "splitter": store.meta["text"].get("splitter")}
     write_json(folder / "text" / "meta.json", {"format": 1} | facts)
+
+
+@rank_zero_only
+def list_inputs(folder: Path) -> None:
+    """Checksums of what a run needs to be used or continued, once that is all there."""
+    text = sorted(path.relative_to(folder).as_posix() for path in (folder / "text").rglob("*") if path.is_file())
+    list_files(folder, ["config.yaml", "overrides.yaml", "labels.tsv", *text])
 
 
 @rank_zero_only
