@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.data.checksums import require_whole
-from xmtc.data.files import locked
+from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
 
 log = logging.getLogger("xmtc")
@@ -75,9 +74,8 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
 
         from xmtc.training.session import session
 
-        folder.mkdir(parents=True, exist_ok=True)
         first = rank_zero_only.rank == 0
-        with alone(folder) if first else nullcontext():
+        with writing_to(folder, "training", "runs"), alone(folder) if first else nullcontext():
             if first and not plain["resume"]:
                 _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
                 _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
@@ -94,6 +92,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
 def alone(folder: Path) -> Iterator[None]:
     """Two runs in one directory would write each other's checkpoints."""
     with ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             stack.enter_context(locked(folder / ".lock", waits=False))
         except BlockingIOError:
@@ -122,6 +121,5 @@ def run(overrides: list[str] = ()) -> dict:
 
 
 def _write(path: Path, content: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")

@@ -10,7 +10,6 @@ A map is a piecewise linear function of the logit (isotonic) or {"temperature": 
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xmtc.data.files import replaced, writing_to
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.metrics.frequency_bins import frequency_bins
@@ -57,9 +57,8 @@ class Calibration:
     def save(self, folder: Path) -> Path:
         content = {"format": FORMAT} | {k: v for k, v in asdict(self).items() if k != "bin_of_label"}
         content["checksum"] = _checksum(content)
-        temporary = folder / f".{NAME}.tmp"
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / NAME)
+        with writing_to(folder, "keeping the calibration", "runs"), replaced(folder / NAME) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         return folder / NAME
 
 

@@ -28,6 +28,8 @@ from xmtc.errors import InputError
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError,
               TypeError, SyntaxError, OverflowError, MemoryError, LookupError)  # fmt: skip
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def save(path: Path, array: np.ndarray) -> None:
     """As `np.save`, byte by byte."""
@@ -53,12 +55,21 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if not archive.comment and len(members) != _announced(path):  # a damaged entry can swallow the next
+                raise zipfile.BadZipFile("its directory announces another number of arrays")
             return {name: _array(archive.read(member)) for name, member in members.items()}
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except UNREADABLE as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"{path}: not a readable .npz file ({lines[0][:120]})") from None
+
+
+def _announced(path: Path) -> int:
+    """How many members the end of a zip archive without a comment says there are."""
+    with open(path, "rb") as file:
+        file.seek(-22, os.SEEK_END)
+        return int.from_bytes(file.read()[10:12], "little")
 
 
 def _array(data: bytes) -> np.ndarray:
@@ -71,11 +82,24 @@ def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[Non
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise InputError(f"paths.{key}: the disk is full while {doing} in {folder}") from error
+        if error.errno == errno.EIO:
+            raise InputError(f"the disk has failed while {doing} in {folder} ({error})") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"paths.{key}: cannot write to {folder} ({error.strerror})") from error
         raise
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary file to write, which takes the place of `path` once it is whole and is gone if it never is."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

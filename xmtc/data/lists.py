@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 
 from xmtc.data.batch import Labels
 from xmtc.data.collate import ranges
-from xmtc.data.files import read_npz
+from xmtc.data.files import read_npz, replaced
 from xmtc.errors import InputError
 
 ARRAYS = ("labels", "scores", "gold_indices", "gold_offsets", "unseen_labels")
@@ -38,16 +37,15 @@ class Lists:
 
     def save(self, path: Path) -> None:
         """Written beside its place and renamed."""
-        temporary = path.with_name(f".{path.name}.tmp.npz")
-        np.savez_compressed(
-            temporary,
-            labels=self.labels,
-            scores=self.scores,
-            gold_indices=self.gold.ids.numpy(),
-            gold_offsets=self.gold.offsets.numpy(),
-            unseen_labels=np.array(self.unseen, dtype=np.str_),
-        )
-        os.replace(temporary, path)
+        with replaced(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(
+                file,
+                labels=self.labels,
+                scores=self.scores,
+                gold_indices=self.gold.ids.numpy(),
+                gold_offsets=self.gold.offsets.numpy(),
+                unseen_labels=np.array(self.unseen, dtype=np.str_),
+            )
 
 
 def take_labels(gold: Labels, rows: np.ndarray) -> Labels:

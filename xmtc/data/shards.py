@@ -58,7 +58,7 @@ def _path(folder: Path, number: int) -> Path:
 def _clear(folder: Path) -> None:
     """Removes what is not a whole shard: files under a temporary name, and what a crash or a disk has damaged."""
     for path in folder.iterdir():
-        if path.name.startswith(".") or not _whole(path):
+        if path.name.startswith(".") or damaged(folder, [path.name]) or not _whole(path):
             path.unlink()
 
 

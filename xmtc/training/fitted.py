@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from xmtc.config.make import make
 from xmtc.data.batch import Labels
 from xmtc.data.collate import Documents
 from xmtc.data.datamodule import XMTCData
+from xmtc.data.files import replaced
 from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
@@ -116,9 +116,7 @@ def _curve(path: Path, seconds: float, validation: dict) -> None:
     """One row, of the only evaluation there is."""
     row = dict(zip(COLUMNS, (0, 0, round(seconds, 2), ""), strict=True))
     row |= {f"val/{name}": value for name, value in validation.items()}
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", newline="") as file:
+    with replaced(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
         writer.writerow(row)
-    os.replace(temporary, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.data.checksums import list_files
+from xmtc.data.files import replaced
 from xmtc.data.store import Store
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
@@ -77,6 +77,5 @@ def list_inputs(folder: Path) -> None:
 
 @rank_zero_only
 def write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
