@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,14 +50,14 @@ class LabelTable(Sequence[Label]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         cells = self._rows[index].decode("utf-8").split("\t")
         if len(cells) != 4 or not (cells[3].isascii() and cells[3].isdigit()):
             line = index % len(self) + 1
             raise InputError(f"{self.path}, line {line}: expected index, id, name and frequency, found {cells!r:.80}")
-        return Label(*cells[1:3], int(cells[3]))
+        return Label(cells[1], cells[2], int(cells[3]))
 
     @cached_property
     def ids(self) -> list[str]:
@@ -76,6 +77,6 @@ class LabelTable(Sequence[Label]):
             raise InputError(f"{self.path}: a line does not end with a training frequency") from None
 
     @cached_property
-    def index(self) -> dict[str, int]:
+    def index(self) -> dict[str, int]:  # type: ignore[override]  # not Sequence's method, which reads all rows
         """id -> index."""
         return {label: i for i, label in enumerate(self.ids)}

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def locked(path: Path, waits: bool = True) -> Iterator[None]:
         file.close()
 
 
-def _is_still(file, path: Path) -> bool:
+def _is_still(file: IO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:

@@ -67,8 +67,10 @@ def read_lists(path: Path) -> Lists:
         raise InputError(f"{path}: expected labels, scores and gold labels, found no {missing[0]}")
     if wrong := [name for name in ARRAYS[:4] if held[name].dtype.kind not in "iuf"]:
         raise InputError(f"{path}: {wrong[0]}: expected numbers, found {held[wrong[0]].dtype}")
-    labels, scores = held["labels"].astype(np.int64), held["scores"].astype(np.float32)
-    ids, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
+    labels: np.ndarray = held["labels"].astype(np.int64)
+    scores: np.ndarray = held["scores"].astype(np.float32)
+    ids: np.ndarray = held["gold_indices"].astype(np.int64)
+    offsets: np.ndarray = held["gold_offsets"].astype(np.int64)
     unseen = held["unseen_labels"].tolist() if "unseen_labels" in held else []
     fits = labels.ndim == 2 and labels.shape == scores.shape and offsets.shape == (len(labels) + 1,) and ids.ndim == 1
     if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any() or (ids < 0).any():

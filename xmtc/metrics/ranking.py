@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import lcm
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,14 @@ class RankingMetrics(Metric):
     full_state_update = False
     higher_is_better = True
 
+    documents: Tensor
+    group_hits: Tensor
+    group_recall: Tensor
+    class_hits: Tensor
+    class_ideal: Tensor
+    group_of_label: Tensor
+    class_of_label: Tensor
+
     def __init__(
         self,
         num_labels: int,
@@ -68,7 +77,7 @@ class RankingMetrics(Metric):
         propensity_a: float = 0.55,
         propensity_b: float = 1.5,
         bins: Mapping[str, float] = HEAD_TORSO,
-        **metric_options,
+        **metric_options: Any,
     ) -> None:
         super().__init__(**metric_options)
         label_frequency = torch.as_tensor(label_frequency, dtype=torch.int64)
@@ -170,6 +179,6 @@ def _added(state: Tensor, cells: Tensor, counts: Tensor) -> Tensor:
     return state.flatten().index_add(0, cells.flatten(), counts.flatten()).view(state.shape)
 
 
-def _ratio(numerator, denominator) -> float:
+def _ratio(numerator: float, denominator: float) -> float:
     # The numerator is never the larger one; a last bit of rounding above 1 is not worth a surprised reader.
     return min(float(numerator) / float(denominator), 1.0) if denominator else 0.0
