@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import xmtc
-from tests.faults.kills import TRAINING
 from tests.faults.log import Log, first_line
+from tests.faults.training import TRAINING
 from tests.system.contents import contents, difference
 from xmtc.errors import InputError
 from xmtc.training.kept import LAST, PREVIOUS

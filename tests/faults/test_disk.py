@@ -11,7 +11,7 @@ import pytest
 
 import xmtc
 from tests.faults import disk
-from tests.faults.kills import TRAINING
+from tests.faults.training import TRAINING
 from xmtc.errors import InputError
 from xmtc.training.kept import write
 
