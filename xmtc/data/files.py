@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from types import SimpleNamespace
 from typing import IO, BinaryIO
 
@@ -26,8 +27,7 @@ from xmtc.errors import InputError
 
 # what zipfile and NumPy raise for damaged archives, and for flags, methods, sizes and headers that make no sense
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError,
-              TypeError, SyntaxError, OverflowError, MemoryError, LookupError)  # fmt: skip
-
+              TypeError, SyntaxError, TokenError, OverflowError, MemoryError, LookupError)  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

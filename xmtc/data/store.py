@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.files import UNREADABLE
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
 
@@ -61,7 +62,7 @@ class Store:
         self.folder = Path(folder)
         try:
             self._open()
-        except (OSError, ValueError, LookupError, TypeError, SyntaxError, RecursionError, OverflowError) as error:
+        except UNREADABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise InputError(f"{folder}: a damaged store ({reason}); delete the folder: it is made again") from None
 
