@@ -20,9 +20,13 @@ run: $(STAMP) ## train on the built-in corpus with and without a correlation hea
 test: $(STAMP) ## run the test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-faults: $(STAMP) ## kill training runs a thousand times and compare what they end with (hours)
+faults: $(STAMP) ## kill runs, damage files, fill disks, fuzz, mutate, and look at what comes of it (many hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where anywhere --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.damage --cases 10000 --log runs/damage.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --inputs 1000000 --log runs/fuzz.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.disk --cases 200 --log runs/disk.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --mutants 1000 --log runs/mutants.jsonl
 
 # those with sizes are run smaller than on a GPU
 BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded \

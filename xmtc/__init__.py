@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
     import torch
 
     from xmtc.heads.block import CorrelationHead
-    from xmtc.model import Model
+    from xmtc.tagger import Tagger
 
 __version__ = "0.1.0"
 
 
-def run(overrides=()):
+def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
     """One run from Python: `xmtc.run(["encoder=bow", "head=none"])` returns what its metrics.json holds.
 
     Raises `xmtc.errors.InputError` for input that cannot be used.
@@ -27,7 +27,7 @@ def run(overrides=()):
     return run_(list(overrides))
 
 
-def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Model:
+def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Tagger:
     """A trained model from its run directory: `xmtc.load(RUN).predict(["text"], k=5)`.
 
     device: where it computes. execution: how decoder and head are run; null: as in training. Raises

@@ -134,7 +134,7 @@ def _checked(logits: Tensor, head: CorrelationHead) -> Tensor:
 
 def _head_weights(weights: str | Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The head's parameters, by their names in the head."""
-    state = weights if isinstance(weights, Mapping) else {}
+    state: dict[str, Tensor] = dict(weights) if isinstance(weights, Mapping) else {}
     for path in [] if isinstance(weights, Mapping) else _files(Path(weights)):
         if path.suffix == ".safetensors":
             from safetensors import safe_open

@@ -21,6 +21,8 @@ import torch
 import yaml
 
 from xmtc.calibration.fit import hits_of
+from xmtc.data.checksums import NAME as CHECKSUMS
+from xmtc.data.checksums import list_files
 from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
@@ -62,6 +64,7 @@ def ensemble(
     propensity = config["dataset"].get("propensity", {"a": 0.55, "b": 1.5})
     result: dict = {"test": None}
     target.mkdir(parents=True, exist_ok=True)
+    (target / CHECKSUMS).unlink(missing_ok=True)  # of an earlier ensemble there
     for part, (name, members) in parts.items():
         labels, scores = fuse(chosen, weights, [m.labels for m in members], [m.scores for m in members],
                               min(MOST, len(ids)))  # fmt: skip
@@ -83,6 +86,7 @@ def ensemble(
     _write(target / "overrides.yaml", "[]\n")
     _write(target / "metrics.json", json.dumps(result, indent=1))
     _write(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
+    list_files(target, ["config.yaml", "labels.tsv", "ensemble.json"])
     return result
 
 

@@ -4,8 +4,12 @@
 class InputError(Exception):
     """Bad input. Its message is one clear line: what was expected, what came, which config key to change.
 
-    Entry points print that line without a traceback and exit with code 2.
+    Entry points print that line without a traceback and exit with code 2. Line ends within it, as a column's name or
+    another library's words may hold, become blanks.
     """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).splitlines()))
 
 
 class Preempted(Exception):

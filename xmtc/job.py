@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
-from xmtc.data.files import locked
+from xmtc.data.checksums import require_whole
+from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
 
 log = logging.getLogger("xmtc")
@@ -32,7 +33,13 @@ def continued(argv: list[str]) -> list[str]:
     saved = folder / "overrides.yaml"
     if not saved.exists():
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
-    kept = OmegaConf.to_container(OmegaConf.load(saved))
+    require_whole(folder, ["overrides.yaml"])
+    try:
+        kept = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"resume: {saved} is not readable ({str(error).splitlines()[0]})") from None
+    if not isinstance(kept, list) or not all(isinstance(word, str) for word in kept):
+        raise InputError(f"resume: {saved} does not hold a list of overrides")
     # a rank that Lightning starts for us gets our own command line: those words again, and some for Hydra
     new = [word for word in argv if word not in [*given, *kept] and not word.startswith("hydra.run.dir=")]
     allowed = (*RESUMABLE, "hydra.job.name=", "hydra.output_subdir=")
@@ -67,9 +74,8 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
 
         from xmtc.training.session import session
 
-        folder.mkdir(parents=True, exist_ok=True)
         first = rank_zero_only.rank == 0
-        with alone(folder) if first else nullcontext():
+        with writing_to(folder, "training", "runs"), alone(folder) if first else nullcontext():
             if first and not plain["resume"]:
                 _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
                 _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
@@ -86,6 +92,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
 def alone(folder: Path) -> Iterator[None]:
     """Two runs in one directory would write each other's checkpoints."""
     with ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             stack.enter_context(locked(folder / ".lock", waits=False))
         except BlockingIOError:
@@ -114,6 +121,5 @@ def run(overrides: list[str] = ()) -> dict:
 
 
 def _write(path: Path, content: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,24 +31,33 @@ class LabelTable(Sequence[Label]):
     def __init__(self, path: Path):
         self.path = Path(path)
         try:
-            self._rows = self.path.read_bytes().split(b"\n")[:-1]
+            content = self.path.read_bytes()
+            content.decode("utf-8")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise InputError(
+                f"{path}, line {line}: expected UTF-8 text, found byte 0x{content[error.start]:02x}"
+            ) from None
+        self._rows = content.split(b"\n")[:-1]
         if not self._rows:
             raise InputError(f"{path}: expected lines of index, id, name and frequency, found none")
-        self[0], self[-1]
+        # three tabs a line as a whole are told in an instant; which line has not is looked for only then
+        for i in range(len(self)) if content.count(b"\t") != 3 * len(self) else (0, -1):
+            self[i]
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        cells = self._rows[index].decode("utf-8", "replace").split("\t")
-        if len(cells) != 4 or not cells[3].isdigit():
+        cells = self._rows[index].decode("utf-8").split("\t")
+        if len(cells) != 4 or not (cells[3].isascii() and cells[3].isdigit()):
             line = index % len(self) + 1
             raise InputError(f"{self.path}, line {line}: expected index, id, name and frequency, found {cells!r:.80}")
-        return Label(*cells[1:3], int(cells[3]))
+        return Label(cells[1], cells[2], int(cells[3]))
 
     @cached_property
     def ids(self) -> list[str]:
@@ -61,9 +71,12 @@ class LabelTable(Sequence[Label]):
     @cached_property
     def frequency(self) -> np.ndarray:
         """(L,) int64, training documents of each label."""
-        return np.fromiter((int(row.rsplit(b"\t", 1)[1]) for row in self._rows), np.int64, len(self))
+        try:
+            return np.fromiter((int(row.rsplit(b"\t", 1)[1]) for row in self._rows), np.int64, len(self))
+        except (ValueError, OverflowError):
+            raise InputError(f"{self.path}: a line does not end with a training frequency") from None
 
     @cached_property
-    def index(self) -> dict[str, int]:
+    def index(self) -> dict[str, int]:  # type: ignore[override]  # not Sequence's method, which reads all rows
         """id -> index."""
         return {label: i for i, label in enumerate(self.ids)}

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 import yaml
@@ -21,8 +23,10 @@ from torch.overrides import TorchFunctionMode
 from xmtc.config.check import check_node, import_target
 from xmtc.config.make import make
 from xmtc.config.paths import config_dir
+from xmtc.data.checksums import require_whole
 from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
+from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.fitted.base import is_fitted
@@ -45,6 +49,8 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     of the weights that are touched, about a second of imports.
     """
     folder, checkpoint = _places(Path(run).expanduser())
+    text = [path.relative_to(folder).as_posix() for path in (folder / "text").glob("**/*")]
+    require_whole(folder, ["config.yaml", "labels.tsv", "ensemble.json", WEIGHTS, *text])
     if (folder / "ensemble.json").exists():
         from xmtc.fusion.members import load_ensemble
 
@@ -68,7 +74,9 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     return Model(folder, config, labels, reader, parts, chosen)
 
 
-def _fitted(folder: Path, config: dict, labels: LabelTable, vocabulary, state: dict[str, Tensor]) -> FittedTagger:
+def _fitted(
+    folder: Path, config: dict, labels: LabelTable, vocabulary: Vocabulary, state: dict[str, Tensor]
+) -> FittedTagger:
     check_node(config["encoder"], "encoder")
     model = make(config["encoder"])
     try:
@@ -138,7 +146,9 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _fill(config: dict, vocabulary, num_labels: int, state: dict[str, Tensor], folder: Path) -> nn.ModuleDict:
+def _fill(
+    config: dict, vocabulary: Vocabulary, num_labels: int, state: dict[str, Tensor], folder: Path
+) -> nn.ModuleDict:
     """Encoder, decoder and head with the weights in `state`."""
     for group in ("encoder", "head", "execution"):
         check_node(config[group], group)  # of another version: keys that no longer exist
@@ -158,7 +168,7 @@ def _fill(config: dict, vocabulary, num_labels: int, state: dict[str, Tensor], f
     return parts
 
 
-def _empty(config: dict, vocabulary, num_labels: int, device: str) -> nn.ModuleDict:
+def _empty(config: dict, vocabulary: Vocabulary, num_labels: int, device: str) -> nn.ModuleDict:
     node = config["encoder"]
     vectors = {}
     for key, value in node.items():  # their files may be gone, and the checkpoint holds the table
@@ -177,7 +187,9 @@ def _empty(config: dict, vocabulary, num_labels: int, device: str) -> nn.ModuleD
 class _NothingAtRandom(TorchFunctionMode):
     """Skips random starts: drawing a large table takes seconds and touches all its memory."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if function in (Tensor.uniform_, Tensor.normal_):
             return args[0]
         return function(*args, **(kwargs or {}))

@@ -11,8 +11,11 @@ import torch
 from torch import nn
 
 from xmtc.data.batch import Batch
+from xmtc.data.collate import Documents
 from xmtc.data.reading import TextReader
+from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
+from xmtc.execution.base import Execution
 from xmtc.execution.topk import best
 from xmtc.labels import LabelTable
 from xmtc.tagger import Prediction, Ranking, Tagger, check_k, check_texts
@@ -28,8 +31,14 @@ class Model(Tagger):
     """
 
     def __init__(
-        self, folder: Path, config: dict, labels: LabelTable, reader: TextReader, parts: nn.ModuleDict, execution
-    ):
+        self,
+        folder: Path,
+        config: dict,
+        labels: LabelTable,
+        reader: TextReader,
+        parts: nn.ModuleDict,
+        execution: Execution,
+    ) -> None:
         super().__init__(folder, config, labels)
         self.reader, self.parts, self.execution = reader, parts, execution
         self.encoder, self.decoder, self.head = (parts[name] for name in ("encoder", "decoder", "head"))
@@ -39,19 +48,19 @@ class Model(Tagger):
         return next(self.parts.parameters()).device
 
     @cached_property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int:  # type: ignore[override]  # made when first asked for
         """As in the run's evaluation, fewer where a (B, L) tensor would exceed 256 MiB."""
         wanted = self.config.get("data", {}).get("evaluation_batch_size") or 64
         return max(1, min(wanted, LOGITS // self.num_labels))
 
     def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
-        def rank(encoded, k):
+        def rank(encoded: Encoded, k: int) -> tuple:
             return (best(self.execution.logits(encoded)[0], k) if raw else self.execution.topk(encoded, k),)
 
         return self._ranked(texts, k, batch_size, rank, 1)[0]
 
-    def _both(self, texts, k, batch_size):
-        def rank(encoded, k):
+    def _both(self, texts: Sequence[str], k: int, batch_size: int | None) -> tuple[Ranking, Ranking]:
+        def rank(encoded: Encoded, k: int) -> tuple:
             raw, enhanced = self.execution.logits(encoded)
             return best(raw, k), best(enhanced, k)
 
@@ -71,7 +80,7 @@ class Model(Tagger):
             raise InputError(f"batch_size: expected at least 1, got {batch_size}")
         documents = self.reader.documents(check_texts(texts))
         shape = (len(documents), k)
-        lists = [(np.zeros(shape, np.float32), np.zeros(shape, np.int64)) for _ in range(count)]
+        lists: list[Ranking] = [(np.zeros(shape, np.float32), np.zeros(shape, np.int64)) for _ in range(count)]
         with torch.inference_mode():
             for rows in self._batches(documents, batch_size or self.batch_size):
                 rankings = rank(self.encoder(documents[rows].to(self.device)), k)
@@ -79,7 +88,7 @@ class Model(Tagger):
                     scores[rows], labels[rows] = new_scores.float().cpu().numpy(), new_labels.cpu().numpy()
         return lists
 
-    def _batches(self, documents, size: int) -> Iterable[np.ndarray]:
+    def _batches(self, documents: Documents, size: int) -> Iterable[np.ndarray]:
         """Positions of similar length together. Where the encoder reads padding, texts longer than the usual width
         share a batch only with texts of exactly their length: an answer must not depend on its neighbours."""
         if not len(documents):
@@ -92,6 +101,6 @@ class Model(Tagger):
             return np.split(order, np.arange(size, len(order), size))
         widths = np.maximum(lengths[order], self.reader.width)
         starts = np.flatnonzero(np.diff(widths, prepend=-1))
-        ends = np.append(starts[1:], len(order))
+        ends: np.ndarray = np.append(starts[1:], len(order))
         cuts = np.concatenate([np.arange(start, end, size) for start, end in zip(starts, ends, strict=True)])
         return np.split(order, cuts[1:])

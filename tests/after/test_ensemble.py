@@ -184,5 +184,8 @@ def test_what_cannot_be_fused(run, other_run, make_run, encoders, tmp_path, caps
         assert message in line
     assert main([*map(str, alone), "--output", str(tmp_path / "out"), "--train-documents", "160"]) == 0
     (tmp_path / "out" / "ensemble.json").write_text("{}")
+    with pytest.raises(InputError, match="ensemble.json: changed or damaged"):
+        xmtc.load(tmp_path / "out")
+    (tmp_path / "out" / "checksums").unlink()
     with pytest.raises(InputError, match="ensemble.json: not readable"):
         xmtc.load(tmp_path / "out")

@@ -14,8 +14,8 @@ from xmtc.errors import InputError
 
 @pytest.fixture
 def copy(run, tmp_path):
-    """A copy of the run that a test may spoil."""
-    return shutil.copytree(run, tmp_path / "copy")
+    """A copy of the run that a test may spoil, without its list of checksums: what is read is judged by itself."""
+    return shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("checksums"))
 
 
 @pytest.mark.parametrize("encoder", ["bow", "xmlcnn", "attentionxml", "bertxml"])
@@ -160,6 +160,16 @@ def test_configurations_that_are_damaged_or_of_another_version(run, copy):
     refused(copy, "encoder.word_noise: unknown key")
     (copy / "config.yaml").write_text("seed: 3")
     refused(copy, "not the configuration of a run")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "labels.tsv", "text/vocabulary.txt", "text/meta.json"])
+def test_a_changed_letter_in_a_file_is_recognised(run, tmp_path, name):
+    """It would be another width, label or word: another answer."""
+    copy = shutil.copytree(run, tmp_path / "copy")
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    refused(copy, f"{name}: changed or damaged")
 
 
 def test_a_run_without_the_number_of_documents(copy):

@@ -122,7 +122,7 @@ def test_progress_is_told(tmp_path, monkeypatch, caplog):
 def test_the_same_bytes_for_any_number_of_processes(tmp_path):
     stores = [prepare(Listed(**PARTS), "small", Words(), tmp_path / str(n), n) for n in (1, 2, 3)]
     first = content(stores[0].folder)
-    assert len(first) == 17
+    assert len(first) == 18
     assert content(stores[1].folder) == first and content(stores[2].folder) == first
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from xmtc.data.store import Part, Store
 from xmtc.data.vocabulary import Vocabulary
+from xmtc.errors import InputError
 from xmtc.testing.corpora import small_store
 
 
@@ -50,3 +51,29 @@ def test_a_store_from_before_special_ids_were_kept(store, tmp_path):
 def test_cut(least, size):
     vocabulary = Vocabulary(6, np.array([0, 0, 3, 2, 1, 0]), 7, padding=0, unknown=1).cut(least)
     assert (vocabulary.size, len(vocabulary.document_frequency), vocabulary.num_documents) == (size, size, 7)
+
+
+def test_a_damaged_store_without_checksums_is_refused_in_one_line(tmp_path):
+    """As one from before there were any. Every byte of the small files, some of the others."""
+    folder = small_store(tmp_path).folder
+    (folder / "checksums").unlink()
+    refused = 0
+    for name in (
+        "meta.json",
+        "labels.tsv",
+        "train/tokens.npy",
+        "test/label_offsets.npy",
+        "text/document_frequency.npy",
+    ):
+        path = folder / name
+        content = path.read_bytes()
+        for place in range(0, len(content), max(1, len(content) // 60)):
+            for harmed in (content[:place], content[:place] + b"\xff" + content[place + 1 :]):
+                path.write_bytes(harmed)
+                try:
+                    Store(folder)
+                except InputError as error:
+                    assert "damaged store" in str(error)
+                    refused += 1
+        path.write_bytes(content)
+    assert refused > 100 and Store(folder).num_labels

@@ -46,7 +46,7 @@ def test_an_evaluation_scores_every_document_once_and_keeps_its_list(make_module
         np.testing.assert_allclose(module.collector.scores[batch.documents.numpy()], probabilities, rtol=1e-6)
     assert module.metrics.compute()["P@1"] == pytest.approx(hits / 10)
     module.on_test_epoch_start()
-    assert module.metrics.documents.sum() == 0
+    assert module.metrics.counts.sum() == 0
 
 
 @pytest.mark.parametrize("chunk", [None, 3])
@@ -83,7 +83,7 @@ def test_gold_labels_do_not_reach_the_scores(make_module, batches, labels_of):
 def test_an_empty_batch_is_passed_over(make_module, bag_batch):
     module = make_module().eval()
     module.validation_step(bag_batch([]), 0)
-    assert module.metrics.documents.sum() == 0
+    assert module.metrics.counts.sum() == 0
 
 
 def test_schedule_and_optimizer_act_by_step(make_module, fit):

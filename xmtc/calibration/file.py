@@ -10,7 +10,7 @@ A map is a piecewise linear function of the logit (isotonic) or {"temperature": 
 from __future__ import annotations
 
 import json
-import os
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xmtc.data.files import replaced, writing_to
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.metrics.frequency_bins import frequency_bins
@@ -55,10 +56,15 @@ class Calibration:
 
     def save(self, folder: Path) -> Path:
         content = {"format": FORMAT} | {k: v for k, v in asdict(self).items() if k != "bin_of_label"}
-        temporary = folder / f".{NAME}.tmp"
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(temporary, folder / NAME)
+        content["checksum"] = _checksum(content)
+        with writing_to(folder, "keeping the calibration", "runs"), replaced(folder / NAME) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         return folder / NAME
+
+
+def _checksum(content: dict) -> int:
+    """Of all else: a digit that a disk has changed would be another probability."""
+    return zlib.crc32(json.dumps({k: v for k, v in content.items() if k != "checksum"}, sort_keys=True).encode())
 
 
 def _mapped(one: dict, logits: np.ndarray) -> np.ndarray:
@@ -84,6 +90,9 @@ def read_calibration(folder: Path, labels: LabelTable) -> Calibration | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
             raise InputError(f"{path}: of another version; run xmtc.calibrate again")
+        if "checksum" in content and content["checksum"] != _checksum({"format": FORMAT} | content):
+            raise ValueError("changed or damaged since it was written: another checksum")
+        content.pop("checksum", None)
         calibration = Calibration(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not readable ({error}); delete it or run xmtc.calibrate again") from None

@@ -9,15 +9,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
+import lzma
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
 from xmtc.errors import InputError
+
+# what zipfile and NumPy raise for damaged archives, and for flags, methods, sizes and headers that make no sense
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError,
+              TypeError, SyntaxError, TokenError, OverflowError, MemoryError, LookupError)  # fmt: skip
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save(path: Path, array: np.ndarray) -> None:
@@ -35,17 +46,60 @@ def growing(path: Path, dtype: type, length: int) -> Iterator[BinaryIO]:
         yield file
 
 
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file.
+
+    Each array's bytes are read whole and compared with the archive's checksum before their header is believed, which
+    `np.load` does not: a damaged header can announce fewer numbers than there are. InputError: no .npz file, damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if not archive.comment and len(members) != _announced(path):  # a damaged entry can swallow the next
+                raise zipfile.BadZipFile("its directory announces another number of arrays")
+            return {name: _array(archive.read(member)) for name, member in members.items()}
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except UNREADABLE as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"{path}: not a readable .npz file ({lines[0][:120]})") from None
+
+
+def _announced(path: Path) -> int:
+    """How many members the end of a zip archive without a comment says there are."""
+    with open(path, "rb") as file:
+        file.seek(-22, os.SEEK_END)
+        return int.from_bytes(file.read()[10:12], "little")
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+
+
 @contextlib.contextmanager
 def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[None]:
     """Around code that writes under `folder`, which `paths.KEY` names: InputError if that cannot be written."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise InputError(f"paths.{key}: the disk is full while {doing} in {folder}") from error
+        if error.errno == errno.EIO:
+            raise InputError(f"the disk has failed while {doing} in {folder} ({error})") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"paths.{key}: cannot write to {folder} ({error.strerror})") from error
         raise
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary file to write, which takes the place of `path` once it is whole and is gone if it never is."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -65,7 +119,7 @@ def locked(path: Path, waits: bool = True) -> Iterator[None]:
         file.close()
 
 
-def _is_still(file, path: Path) -> bool:
+def _is_still(file: IO, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from xmtc.data.binary_vectors import binary_rows, is_binary
+from xmtc.data.checksums import damaged, list_files
 from xmtc.data.embedding import WordVectors
 from xmtc.data.files import locked, save, writing_to
 from xmtc.data.text import SEPARATOR
@@ -47,11 +48,11 @@ class Glove(WordVectors):
             raise InputError("embedding=glove: vectors of words need text=words, not a Hugging Face tokenizer")
         key = hashlib.sha256(json.dumps({"size": self.size} | identity(self.path)).encode()).hexdigest()[:12]
         kept = vocabulary.folder.parent / "vectors" / f"glove-{key}.npy"
-        if not kept.exists():
+        if not kept.exists() or damaged(kept.parent, [kept.name]):
             with writing_to(kept.parent, "keeping word vectors"):
                 kept.parent.mkdir(exist_ok=True)
                 with locked(kept.with_suffix(".lock")):
-                    if not kept.exists():
+                    if not kept.exists() or damaged(kept.parent, [kept.name]):
                         self._read(vocabulary.folder / "vocabulary.txt", kept)
         vectors = np.load(kept, mmap_mode="r")
         table = torch.empty(vocabulary.size, self.size).uniform_(-1, 1)
@@ -88,6 +89,7 @@ class Glove(WordVectors):
         try:
             save(temporary, vectors)
             os.replace(temporary, kept)
+            list_files(kept.parent, [kept.name])
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +10,10 @@ import torch
 
 from xmtc.data.batch import Labels
 from xmtc.data.collate import ranges
+from xmtc.data.files import read_npz, replaced
 from xmtc.errors import InputError
+
+ARRAYS = ("labels", "scores", "gold_indices", "gold_offsets", "unseen_labels")
 
 
 @dataclass
@@ -36,16 +37,15 @@ class Lists:
 
     def save(self, path: Path) -> None:
         """Written beside its place and renamed."""
-        temporary = path.with_name(f".{path.name}.tmp.npz")
-        np.savez_compressed(
-            temporary,
-            labels=self.labels,
-            scores=self.scores,
-            gold_indices=self.gold.ids.numpy(),
-            gold_offsets=self.gold.offsets.numpy(),
-            unseen_labels=np.array(self.unseen, dtype=np.str_),
-        )
-        os.replace(temporary, path)
+        with replaced(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(
+                file,
+                labels=self.labels,
+                scores=self.scores,
+                gold_indices=self.gold.ids.numpy(),
+                gold_offsets=self.gold.offsets.numpy(),
+                unseen_labels=np.array(self.unseen, dtype=np.str_),
+            )
 
 
 def take_labels(gold: Labels, rows: np.ndarray) -> Labels:
@@ -60,19 +60,22 @@ def read_lists(path: Path) -> Lists:
     """A predictions.npz. InputError: not there, damaged, or arrays that do not fit together."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; a finished run has it")
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            labels, scores = held["labels"].astype(np.int64), held["scores"].astype(np.float32)
-            ids, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
-            unseen = held["unseen_labels"].tolist() if "unseen_labels" in held else []
-    except KeyError as error:
-        raise InputError(f"{path}: expected labels, scores and gold labels, {error.args[0]}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
-        raise InputError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from None
-    fits = labels.ndim == 2 and labels.shape == scores.shape and len(offsets) == len(labels) + 1
-    if not fits or offsets[-1] != len(ids):
+    held = read_npz(path)
+    # without unseen labels it is an older file or somebody else's: then an array of another name may be theirs, damaged
+    wanted = ARRAYS if set(held) - set(ARRAYS) else ARRAYS[:4]
+    if missing := [name for name in wanted if name not in held]:
+        raise InputError(f"{path}: expected labels, scores and gold labels, found no {missing[0]}")
+    if wrong := [name for name in ARRAYS[:4] if held[name].dtype.kind not in "iuf"]:
+        raise InputError(f"{path}: {wrong[0]}: expected numbers, found {held[wrong[0]].dtype}")
+    labels: np.ndarray = held["labels"].astype(np.int64)
+    scores: np.ndarray = held["scores"].astype(np.float32)
+    ids: np.ndarray = held["gold_indices"].astype(np.int64)
+    offsets: np.ndarray = held["gold_offsets"].astype(np.int64)
+    unseen = held["unseen_labels"].tolist() if "unseen_labels" in held else []
+    fits = labels.ndim == 2 and labels.shape == scores.shape and offsets.shape == (len(labels) + 1,) and ids.ndim == 1
+    if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any() or (ids < 0).any():
         raise InputError(
             f"{path}: expected labels and scores of one shape (N, K) and N + 1 gold offsets, found "
-            f"{labels.shape}, {scores.shape} and {len(offsets)}"
+            f"{labels.shape}, {scores.shape} and {offsets.shape}"
         )
     return Lists(labels, scores, Labels(torch.from_numpy(ids), torch.from_numpy(offsets)), unseen)

@@ -18,6 +18,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+from xmtc.data.checksums import damaged
 from xmtc.data.files import locked, writing_to
 from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT, Store
@@ -57,10 +58,14 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
 
 
 def _usable(place: Path) -> bool:
-    """Whether a whole store of this version is there."""
+    """Whether a whole store of this version is there. Cost: reads all of it, 1.7 GB/s a core."""
     try:
-        return json.loads((place / "meta.json").read_text(encoding="utf-8"))["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
+        if json.loads((place / "meta.json").read_text(encoding="utf-8"))["format"] != FORMAT:
+            return False
+        if (name := damaged(place)) is not None:
+            log.warning("%s: %s is damaged (its checksum is not the one it was written with)", place, name)
+        return name is None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -70,7 +75,7 @@ def _make(place: Path, source: Source, name: str, text: Text, content: dict, wor
         if left != work:
             shutil.rmtree(left, ignore_errors=True)
     if place.exists():
-        log.warning("%s is incomplete or of another version and is made again", place)
+        log.warning("%s is incomplete, damaged or of another version and is made again", place)
         shutil.rmtree(place)
     log.info("%s %s into %s", "going on preparing" if work.exists() else "preparing", name, place)
     try:

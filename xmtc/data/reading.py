@@ -11,6 +11,7 @@ import numpy as np
 
 from xmtc.data.batch import Batch
 from xmtc.data.collate import Documents, Layout
+from xmtc.data.files import UNREADABLE
 from xmtc.data.store import Part
 from xmtc.data.text import HuggingFace, Text
 from xmtc.data.tokenising import Tokenised, hugging_face_size, pieces, tokenise
@@ -28,8 +29,8 @@ def read_vocabulary(folder: Path) -> tuple[Vocabulary, int | None]:
     meta = _meta(folder)
     try:
         frequency = np.load(folder / "document_frequency.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{folder / 'document_frequency.npy'}: not readable ({str(error).splitlines()[0]})") from None
+    except UNREADABLE as error:
+        raise InputError(f"{folder / 'document_frequency.npy'}: not readable ({error})") from None
     special = {"padding": meta.get("padding", PADDING), "unknown": meta.get("unknown", UNKNOWN)}
     return Vocabulary(len(frequency), frequency, meta.get("num_documents", 0), folder, **special), meta.get("width")
 

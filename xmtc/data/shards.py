@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import time
-import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.checksums import damaged, list_files
+from xmtc.data.files import read_npz
 from xmtc.data.text import HuggingFace, Text
 from xmtc.data.tokenising import Documents, Tokenised, tokenise
 from xmtc.errors import InputError
@@ -40,12 +41,13 @@ def write_shards(folder: Path, spec: Text, documents: Iterable[tuple[str, list[s
     InputError: what reading the corpus raises, a label that cannot be written, a process that died.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "complete").exists():
+    if not (folder / "complete").exists() or damaged(folder) is not None:
         _clear(folder)
         count = sum(1 for _ in _made(folder, _task(spec), documents, workers))
         if count == 0:
             raise InputError(f"dataset: the {folder.name} part of the corpus has no documents")
         (folder / "complete").write_text(f"{count}\n", encoding="utf-8")
+        list_files(folder)
     return [_path(folder, number) for number in range(int((folder / "complete").read_text(encoding="utf-8")))]
 
 
@@ -54,10 +56,17 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _clear(folder: Path) -> None:
-    """Removes what is not a whole shard: files under a temporary name, and what a machine's crash has emptied."""
+    """Removes what is not a whole shard: files under a temporary name, and what a crash or a disk has damaged."""
     for path in folder.iterdir():
-        if path.name.startswith(".") or not zipfile.is_zipfile(path):
+        if path.name.startswith(".") or damaged(folder, [path.name]) or not _whole(path):
             path.unlink()
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return bool(read_npz(path))
+    except InputError:
+        return False
 
 
 def _task(spec: Text) -> Text | str:

@@ -4,6 +4,7 @@ meta.json           format, counts, hashes; ids of the padding and the unknown t
 labels.tsv          index, id, name, training frequency: L labels of train and validation, sorted by id
 unseen_labels.txt   labels met only in test; label L + i is line i
 text/               vocabulary.txt (word-level) or tokenizer.json; document_frequency.npy
+checksums           of all files, compared when a run opens the store (checksums.py)
 PART/               tokens.npy int32, token_offsets.npy int64, label_ids.npy int32, label_offsets.npy int64
 """
 
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.files import UNREADABLE
 from xmtc.data.vocabulary import Vocabulary
+from xmtc.errors import InputError
 
 FORMAT = 1
 
@@ -39,7 +42,12 @@ class Part:
     @classmethod
     def load(cls, folder: Path) -> Part:
         names = ("tokens", "token_offsets", "label_ids", "label_offsets")
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in names), folder)
+        part = cls(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names), folder)
+        for array, offsets in ((part.tokens, part.token_offsets), (part.label_ids, part.label_offsets)):
+            numbers = array.dtype.kind == offsets.dtype.kind == "i" and array.ndim == offsets.ndim == 1
+            if not numbers or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(array):
+                raise ValueError(f"{folder.name}: offsets that do not end where the array does")
+        return part
 
     def __reduce__(self):
         if self.folder is not None:
@@ -48,10 +56,17 @@ class Part:
 
 
 class Store:
-    """An opened store. Costs nothing to open: arrays stay on disk until touched."""
+    """An opened store. Costs nothing to open: arrays stay on disk until touched. InputError: damaged."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+        try:
+            self._open()
+        except UNREADABLE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise InputError(f"{folder}: a damaged store ({reason}); delete the folder: it is made again") from None
+
+    def _open(self) -> None:
         self.meta = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
         self.parts = {name: Part.load(self.folder / name) for name in self.meta["parts"]}
         rows = [line.split("\t") for line in _lines(self.folder / "labels.tsv")]
@@ -60,7 +75,7 @@ class Store:
         self.label_frequency = np.array([int(row[3]) for row in rows], dtype=np.int64)
         self.unseen_labels = _lines(self.folder / "unseen_labels.txt")
         text = self.folder / "text"
-        frequency = np.load(text / "document_frequency.npy")
+        frequency = np.load(text / "document_frequency.npy", allow_pickle=False)
         special = {name: self.meta[name] for name in ("padding", "unknown") if name in self.meta}
         self.vocabulary = Vocabulary(len(frequency), frequency, len(self.parts["train"]), text, **special)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.checksums import list_files
 from xmtc.data.files import growing, save
 from xmtc.data.shards import lines_of, write_shards
 from xmtc.data.sources.base import Source
@@ -56,6 +57,7 @@ class StoreWriter:
             for part, counts in self.counts.items()
         )
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        list_files(self.folder)
 
     def _shards(self, part: str) -> list[Path]:
         return write_shards(self.work / part, self.text, self.source.documents(part), self.workers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +18,9 @@ from xmtc.errors import InputError
 RATIO = 100  # text shrinks to a tenth at best; an archive that grows more is no corpus
 SMALL = 1 << 30  # bytes that any archive may grow to
 MOST_FILES = 2_000_000
+# the last ones: what the libraries raise for names, flags, methods, sizes and places that make no sense
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, struct.error,
+           ValueError, RuntimeError, OverflowError)  # fmt: skip
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -24,6 +29,8 @@ def unpack(archive: Path, folder: Path) -> None:
     InputError: not an archive, damaged, a path outside of the folder, a link or device, too large in all; what was
     written until then stays, for the caller to remove.
     """
+    if not archive.is_file():
+        raise InputError(f"{archive}: there is no such file")
     folder.mkdir(parents=True, exist_ok=True)
     bound = max(SMALL, RATIO * archive.stat().st_size)
     free = shutil.disk_usage(folder).free
@@ -46,8 +53,11 @@ def unpack(archive: Path, folder: Path) -> None:
                     file.write(piece)
     except FileExistsError as error:
         raise InputError(f"{archive}: holds {Path(error.filename).name} twice") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{archive}: the archive is damaged ({error}); remove it and download it again") from None
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # not of what the archive says
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(f"{archive}: the archive is damaged ({reason}); remove it and download it again") from None
 
 
 def _members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
@@ -69,6 +79,8 @@ def _members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
                 if not member.isfile():
                     raise InputError(f"{archive}: {member.name} is a link or a device, expected files only")
                 yield member.name, file.extractfile(member)
+            while file.fileobj.read(1 << 20):  # to the end, where the checksum of a compressed one is compared
+                pass
     else:
         raise InputError(f"{archive}: expected a whole zip or tar archive; remove it and download it again")
 

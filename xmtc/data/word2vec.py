@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmtc.data.checksums import damaged, list_files
 from xmtc.data.embedding import WordVectors
 from xmtc.data.files import locked, save, writing_to
 from xmtc.data.store import Part
@@ -57,11 +58,11 @@ class Word2Vec(WordVectors):
         names = ("size", "epochs", "window", "min_count", "skip_gram", *["labels"] * self.labels)
         key = hashlib.sha256(json.dumps({name: getattr(self, name) for name in names}).encode()).hexdigest()[:12]
         path = vocabulary.folder.parent / "vectors" / f"word2vec-{key}.npy"
-        if not path.exists():
+        if not path.exists() or damaged(path.parent, [path.name]):
             with writing_to(path.parent, "keeping word vectors"):
                 path.parent.mkdir(exist_ok=True)
                 with locked(path.with_suffix(".lock")):  # processes of one run wait for the first
-                    if not path.exists():
+                    if not path.exists() or damaged(path.parent, [path.name]):
                         self._train(vocabulary, path)
         vectors = np.load(path)[: vocabulary.size]
         known = vectors.any(axis=1)
@@ -94,6 +95,7 @@ class Word2Vec(WordVectors):
         try:
             save(temporary, vectors)
             os.replace(temporary, path)
+            list_files(path.parent, [path.name])
         finally:
             temporary.unlink(missing_ok=True)
 

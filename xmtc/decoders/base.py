@@ -21,7 +21,8 @@ class LabelDecoder(nn.Module):
     num_labels: int
 
     def forward(self, encoded: Encoded, labels: slice = slice(None)) -> Tensor:
-        """(B, l) raw logits of labels[start:stop]; slice(None) means all L."""
+        """(B, l) raw logits of labels[start:stop]; slice(None) means all L. Those of a slice are the caller's own, who
+        may overwrite them: no view of the features."""
         raise NotImplementedError
 
     def label_parameters(self) -> dict[str, nn.Parameter]:

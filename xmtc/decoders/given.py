@@ -25,7 +25,8 @@ class GivenDecoder(LabelDecoder):
         given_BL = encoded.features
         if given_BL.shape[1] != self.num_labels:
             given_BL = F.pad(given_BL, (0, self.num_labels - given_BL.shape[1]))
-        return given_BL[:, labels]
+        # a slice alone would be a view, and sweeps overwrite what they are given
+        return given_BL if labels == slice(None) else given_BL[:, labels].clone()
 
     def slice_gradients(self, encoded, labels, grad_Bl, out):
         """The general way cannot: it cuts rows of parameters, and here the features are what is cut."""

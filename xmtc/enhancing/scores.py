@@ -12,7 +12,6 @@ documents, that a label outside is true. The head may lift them into the list fr
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from xmtc.data.batch import Labels
 from xmtc.data.collate import ranges
+from xmtc.data.files import read_npz
 from xmtc.data.lists import Lists, read_lists, take_labels
 from xmtc.errors import InputError
 
@@ -136,15 +136,15 @@ def read_scores(path: str, num_labels: int | None = None) -> Scores:
             if dense.ndim != 2 or dense.dtype.kind != "f":
                 raise InputError(f"{path}: expected (N, L) numbers, found {dense.dtype} {dense.shape}")
             return Scores(dense.shape[1], dense=dense)
-        with np.load(place, allow_pickle=False) as held:
-            names = set(held.files)
-            if {"data", "indices", "indptr", "shape"} <= names:
-                ids, offsets = held["indices"].astype(np.int64), held["indptr"].astype(np.int64)
-                if b"csr" not in held["format"].tobytes():
-                    raise InputError(f"{path}: expected a CSR matrix, found {held['format']}")
-                return Scores(int(held["shape"][1]), None, ids, held["data"].astype(np.float32), offsets)
-            lists = {name: held[name] for name in ("labels", "scores") if name in names}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        held = read_npz(place)
+        names = set(held)
+        if {"data", "indices", "indptr", "shape"} <= names:
+            ids, offsets = held["indices"].astype(np.int64), held["indptr"].astype(np.int64)
+            if b"csr" not in held["format"].tobytes():
+                raise InputError(f"{path}: expected a CSR matrix, found {held['format']}")
+            return Scores(int(held["shape"][1]), None, ids, held["data"].astype(np.float32), offsets)
+        lists = {name: held[name] for name in ("labels", "scores") if name in names}
+    except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
         raise InputError(f"{path}: not a readable .npy or .npz file ({str(error).splitlines()[0]})") from None
     if len(lists) < 2:
         raise InputError(f"{path}: expected a CSR matrix or arrays labels and scores, found {', '.join(sorted(names))}")
@@ -176,17 +176,17 @@ def read_gold(path: str) -> Labels:
     if not place.is_file():
         raise InputError(f"{path}: there is no such file")
     try:
-        with np.load(place, allow_pickle=False) as held:
-            names = set(held.files)
-            if {"gold_indices", "gold_offsets"} <= names:
-                ids, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
-            elif {"data", "indices", "indptr", "shape"} <= names:
-                keep = held["data"] != 0
-                ids = held["indices"][keep].astype(np.int64)
-                offsets = np.concatenate([[0], np.cumsum(keep)])[held["indptr"]].astype(np.int64)
-            else:
-                raise InputError(f"{path}: expected a CSR matrix or gold_indices, found {', '.join(sorted(names))}")
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        held = read_npz(place)
+        names = set(held)
+        if {"gold_indices", "gold_offsets"} <= names:
+            ids, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
+        elif {"data", "indices", "indptr", "shape"} <= names:
+            keep = held["data"] != 0
+            ids = held["indices"][keep].astype(np.int64)
+            offsets = np.concatenate([[0], np.cumsum(keep)])[held["indptr"]].astype(np.int64)
+        else:
+            raise InputError(f"{path}: expected a CSR matrix or gold_indices, found {', '.join(sorted(names))}")
+    except (ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from None
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     return Labels(torch.from_numpy(ids[np.lexsort((ids, rows))]), torch.from_numpy(offsets))

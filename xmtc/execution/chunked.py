@@ -221,6 +221,9 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         sweeps, execution = ctx.sweeps, ctx.execution
+        if sweeps is None:
+            raise RuntimeError("a second backward pass of one loss: what the sweeps kept is overwritten by the first")
+        ctx.sweeps = None
         rows = sweeps.side.row_parameters()
         grads: dict[Tensor, Tensor] = {}
         if execution.updater is None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import xmtc
+from xmtc.data.checksums import list_files
 from xmtc.errors import InputError
 
 FORMAT = 1
@@ -26,6 +27,7 @@ def filled(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
+        list_files(temporary)
         for file in temporary.rglob("*"):  # some libraries write for their owner alone
             if file.is_file():
                 shutil.copymode(temporary / FACTS, file)

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from xmtc.config.make import make
+from xmtc.data.checksums import require_whole
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.errors import InputError
 from xmtc.exporting.folder import FACTS
@@ -41,6 +42,7 @@ class OnnxTagger(Tagger):
 
     def __init__(self, folder: str | Path, int8: bool = False, threads: int = 0):
         folder = Path(folder)
+        require_whole(folder, [path.relative_to(folder).as_posix() for path in folder.glob("**/*")])
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
             config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))

@@ -7,6 +7,8 @@ and documents, chosen on validation documents.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -57,7 +59,14 @@ class LabelSetMetrics(Metric):
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, num_labels: int, threshold: float, **metric_options) -> None:
+    true_positives: Tensor
+    false_positives: Tensor
+    false_negatives: Tensor
+    unknown_false_negatives: Tensor
+    exact_documents: Tensor
+    documents: Tensor
+
+    def __init__(self, num_labels: int, threshold: float, **metric_options: Any) -> None:
         super().__init__(**metric_options)
         self.num_labels, self.threshold = num_labels, float(threshold)
         for name in ("true_positives", "false_positives", "false_negatives"):

@@ -8,9 +8,10 @@ ones, so a hit on a rare label is worth more: w_l = 1 / p_l.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def propensities(label_counts, num_documents: int, a: float = 0.55, b: float = 1.5) -> np.ndarray:
+def propensities(label_counts: ArrayLike, num_documents: int, a: float = 0.55, b: float = 1.5) -> np.ndarray:
     """(L,) float64 in (0, 1]: p_l = 1 / (1 + C (N_l + b)^-a) with C = (ln N - 1) (b + 1)^a.
 
     label_counts: (L,) N_l, training documents that carry the label (array or CPU tensor); 0 is fine.
@@ -32,6 +33,6 @@ def propensities(label_counts, num_documents: int, a: float = 0.55, b: float = 1
     return 1.0 / (1.0 + c * (counts + b) ** -a)
 
 
-def inverse_propensities(label_counts, num_documents: int, a: float = 0.55, b: float = 1.5) -> np.ndarray:
+def inverse_propensities(label_counts: ArrayLike, num_documents: int, a: float = 0.55, b: float = 1.5) -> np.ndarray:
     """(L,) float64 >= 1: w_l = 1 / p_l, never larger for a more frequent label."""
     return 1.0 / propensities(label_counts, num_documents, a, b)

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import lcm, prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,10 @@ class RankingMetrics(Metric):
     full_state_update = False
     higher_is_better = True
 
+    counts: Tensor
+    group_of_label: Tensor
+    class_of_label: Tensor
+
     def __init__(
         self,
         num_labels: int,
@@ -69,7 +74,7 @@ class RankingMetrics(Metric):
         propensity_a: float = 0.55,
         propensity_b: float = 1.5,
         bins: Mapping[str, float] = HEAD_TORSO,
-        **metric_options,
+        **metric_options: Any,
     ) -> None:
         super().__init__(**metric_options)
         label_frequency = torch.as_tensor(label_frequency, dtype=torch.int64)
@@ -180,6 +185,6 @@ class RankingMetrics(Metric):
         return values
 
 
-def _ratio(numerator, denominator) -> float:
+def _ratio(numerator: float, denominator: float) -> float:
     # The numerator is never the larger one; a last bit of rounding above 1 is not worth a surprised reader.
     return min(float(numerator) / float(denominator), 1.0) if denominator else 0.0

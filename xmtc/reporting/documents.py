@@ -5,12 +5,12 @@ The definitions are those of xmtc/metrics/ranking.py, whose values are the means
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.files import read_npz
 from xmtc.errors import InputError
 from xmtc.reporting.runs import Run
 
@@ -23,10 +23,10 @@ def document_scores(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
 
     Costs O(N K + P log P). InputError: not a readable file of predictions."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            labels = held["labels"][:, :DEPTH].astype(np.int64)
-            gold, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        held = read_npz(path)
+        labels = held["labels"][:, :DEPTH].astype(np.int64)
+        gold, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
+    except (ValueError, LookupError) as error:
         raise InputError(f"{path}: not a readable file of predictions ({error})") from error
     sizes = np.diff(offsets)
     found = hits(labels, gold, sizes)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.files import read_npz
 from xmtc.errors import InputError
 from xmtc.reporting.runs import Run
 from xmtc.reporting.tables import results_csv, write_text
@@ -58,7 +59,7 @@ def _keep_predictions(run: Run, folder: Path) -> None:
     """labels (N, 5): best first, as positions in label_ids (L,), the ids; gold sets are those of the corpus."""
     source = run.folder / "predictions.npz"
     ids = [line.split("\t")[1] for line in (run.folder / "labels.tsv").read_text(encoding="utf-8").split("\n")[:-1]]
-    labels = np.load(source)["labels"][:, :DEPTH].astype(np.uint16 if len(ids) <= 2**16 else np.int32)
+    labels = read_npz(source)["labels"][:, :DEPTH].astype(np.uint16 if len(ids) <= 2**16 else np.int32)
     folder.mkdir(exist_ok=True)
     path = folder / f"{run.encoder}-{run.head}-{run.recipe}-seed{run.seed}.npz"
     np.savez_compressed(path, labels=labels, label_ids=np.array(ids))

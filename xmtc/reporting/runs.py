@@ -56,11 +56,14 @@ class Run:
         path = self.folder / "curves.csv"
         if not path.is_file():
             return []
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                {k: v for k, cell in row.items() if k and (v := _number(cell)) is not None}
-                for row in csv.DictReader(file)
-            ]
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return [
+                    {k: v for k, cell in row.items() if k and (v := _number(cell)) is not None}
+                    for row in csv.DictReader(file)
+                ]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}: not readable CSV: {error}") from None
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from xmtc.config.make import make
 from xmtc.data.batch import Labels
 from xmtc.data.collate import Documents
 from xmtc.data.datamodule import XMTCData
+from xmtc.data.files import replaced
 from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
@@ -25,7 +25,7 @@ from xmtc.training.kept import BEST, write
 from xmtc.training.predictions import Predictions
 from xmtc.training.provenance import provenance
 from xmtc.training.record import COLUMNS, peak_memory_bytes
-from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
+from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 
 log = logging.getLogger(__name__)
 BLOCK = 4096  # documents whose features are made at a time
@@ -41,6 +41,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     data = XMTCData(store, model.text, "bag", config["seed"], **config["data"])
     describe(config, data, store, "a fitted model")
     write_text(folder, store, 1)
+    list_inputs(folder)
     started = time.monotonic()
     model.fit(_features(model, data.train, store), targets(data.train.gold(), store.num_labels))
     seconds = time.monotonic() - started
@@ -115,9 +116,7 @@ def _curve(path: Path, seconds: float, validation: dict) -> None:
     """One row, of the only evaluation there is."""
     row = dict(zip(COLUMNS, (0, 0, round(seconds, 2), ""), strict=True))
     row |= {f"val/{name}": value for name, value in validation.items()}
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", newline="") as file:
+    with replaced(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
         writer.writerow(row)
-    os.replace(temporary, path)

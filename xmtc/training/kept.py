@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from xmtc.errors import InputError
 
 log = logging.getLogger(__name__)
+WRITING_FAILED = ("inline_container", "iostream error", "PytorchStreamWriter")  # of torch.save; it does not say why
 LAST, PREVIOUS, BEST, HASHES = "last.ckpt", "previous.ckpt", "best.ckpt", "hashes"
 
 
@@ -28,16 +30,28 @@ def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
     `previous.ckpt`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_of(path)
-    save(str(temporary))
-    if not writes:
-        return
-    _sync(temporary)
-    listed = _listed(path.parent)  # several: a kill before the rename leaves an older file under this name
-    _write_list(path.parent, {**listed, path.name: [sha256(temporary), *listed.get(path.name, [])[:7]]})
-    if path.name == LAST and path.exists():
-        os.replace(path, path.with_name(PREVIOUS))
-    os.replace(temporary, path)
-    _sync(path.parent)
+    try:
+        save(str(temporary))
+        if not writes:
+            return
+        _sync(temporary)
+        listed = _listed(path.parent)  # several: a kill before the rename leaves an older file under this name
+        _write_list(path.parent, {**listed, path.name: [sha256(temporary), *listed.get(path.name, [])[:7]]})
+        if path.name == LAST and path.exists():
+            os.replace(path, path.with_name(PREVIOUS))
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except (OSError, RuntimeError) as error:
+        if writes:
+            temporary.unlink(missing_ok=True)
+            temporary_of(path.parent / HASHES).unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in WRITING_FAILED):
+            free = shutil.disk_usage(path.parent).free
+            raise InputError(
+                f"{path}: cannot be written, the disk is full or has failed ({free:,} bytes free); the file that was"
+                " there before is kept"
+            ) from error
+        raise
 
 
 def is_whole(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import os
 import resource
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from xmtc.data.files import replaced
 from xmtc.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,7 @@ class Record(pl.Callback):
 
     def _write(self) -> None:
         names = list(COLUMNS) + [name for name in self._rows[-1] if name not in COLUMNS]
-        temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "w", newline="") as file:
+        with replaced(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, names, restval="")
             writer.writeheader()
             writer.writerows(self._rows)
-        os.replace(temporary, self.path)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from xmtc.data.checksums import list_files
+from xmtc.data.files import replaced
 from xmtc.data.store import Store
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
@@ -68,7 +69,13 @@ def write_text(folder: Path, store: Store, width: int) -> None:
 
 
 @rank_zero_only
+def list_inputs(folder: Path) -> None:
+    """Checksums of what a run needs to be used or continued, once that is all there."""
+    text = sorted(path.relative_to(folder).as_posix() for path in (folder / "text").rglob("*") if path.is_file())
+    list_files(folder, ["config.yaml", "overrides.yaml", "labels.tsv", *text])
+
+
+@rank_zero_only
 def write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))

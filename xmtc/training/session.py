@@ -27,7 +27,7 @@ from xmtc.training.progress import Progress
 from xmtc.training.provenance import provenance
 from xmtc.training.random_state import RandomState
 from xmtc.training.record import Record, peak_memory_bytes
-from xmtc.training.results import KEPT, MONITOR, describe, floor, set_scores, write_json, write_text
+from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
 from xmtc.training.stopping import error as stop_error
 from xmtc.training.tracking import finish, make_logger, summarise
@@ -203,3 +203,4 @@ def write_inputs(folder: Path, built: Built) -> None:
     """labels.tsv and text/: what a run needs to be used without its corpus."""
     write_text(folder, built.store, built.data.width)
     built.module.encoder.keep(folder / "text")
+    list_inputs(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from xmtc.data.checksums import require_whole
 from xmtc.data.store import _lines
 from xmtc.data.vocabulary import PADDING
 from xmtc.errors import InputError
@@ -25,6 +26,7 @@ def start_from(run: Path, built) -> None:
         raise InputError(f"init_from: {run} has no checkpoints/best.ckpt")
     if not is_whole(checkpoint):
         raise InputError(f"init_from: {checkpoint} is damaged (its SHA-256 is not in {checkpoint.with_name('hashes')})")
+    require_whole(run, ["labels.tsv", "text/vocabulary.txt"])
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module, store = built.module, built.store
     labels = _matches([line.split("\t")[1] for line in _lines(run / "labels.tsv")], store.labels)

@@ -6,12 +6,12 @@ with the text of label k on line k. Labels are the matrix' column numbers.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from xmtc.data.files import read_npz
 from xmtc.data.sources.lines import lines
 from xmtc.data.sources.part_files import Document, PartFiles
 from xmtc.errors import InputError
@@ -42,19 +42,33 @@ def names_by_line(path: Path | None) -> dict[str, str]:
     return {} if path is None else {str(number): name for number, name in enumerate(lines(path)) if name}
 
 
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_npz(path)
+    except InputError as error:
+        raise ValueError(str(error).removeprefix(f"{path}: ")) from None
+
+
 def read_csr(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(row offsets (N + 1,), columns of the entries that are not zero) of a matrix that scipy.sparse.save_npz wrote."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            kind = bytes(file["format"].item()).decode()
-            if kind != "csr":
-                raise InputError(f"{path}: expected a sparse matrix by rows (csr), found {kind}")
-            indices, offsets, values = file["indices"], file["indptr"].astype(np.int64), file["data"]
-            rows = int(file["shape"][0])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        file = _arrays(path)
+        kind = bytes(file["format"].item()).decode()
+        if kind != "csr":
+            raise InputError(f"{path}: expected a sparse matrix by rows (csr), found {kind}")
+        indices, offsets, values = file["indices"].astype(np.int64), file["indptr"].astype(np.int64), file["data"]
+        rows, columns = (int(size) for size in file["shape"])
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: expected a matrix written by scipy.sparse.save_npz ({reason})") from None
-    if len(offsets) != rows + 1 or offsets[-1] != len(indices) or len(values) != len(indices):
+    if (
+        not (offsets.ndim == indices.ndim == values.ndim == 1)
+        or len(offsets) != rows + 1
+        or offsets[-1] != len(indices)
+        or len(values) != len(indices)
+    ):
         raise InputError(f"{path}: expected {rows + 1} offsets that end at {len(indices)}, found another count")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or not ((0 <= indices) & (indices < columns)).all():
+        raise InputError(f"{path}: expected offsets that start at 0 and grow, and columns below {columns}")
     kept = np.concatenate([[0], np.cumsum(values != 0)])
     return kept[offsets], indices[values != 0]

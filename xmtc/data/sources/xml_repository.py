@@ -18,6 +18,8 @@ from xmtc.data.sources.pecos import names_by_line
 from xmtc.data.text import SEPARATOR
 from xmtc.errors import InputError
 
+MOST = 1_000_000  # times one word in one document
+
 
 class BagOfWordsSource(PartFiles):
     """A document's text is the names of its features (`f17` without Xf.txt), in the line's order. A value that is a
@@ -70,6 +72,8 @@ class BagOfWordsSource(PartFiles):
                 raise InputError(f"{where}: expected feature:value, found {pair[:40]!r}") from None
             if not 0 <= number < width:
                 raise InputError(f"{where}: expected feature numbers below {width}, found {number}")
+            if weight > MOST and weight.is_integer():
+                raise InputError(f"{where}: expected counts of at most {MOST:,}, found {value[:40]}")
             word = "-".join(names.get(str(number), f"f{number}").split())
             words += [word] * (int(weight) if weight > 1 and weight.is_integer() else 1)
         return " ".join(words)

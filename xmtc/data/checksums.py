@@ -1,0 +1,79 @@
+"""Whether files are as they were written: a list `checksums` in their folder, `CRC-32  bytes  name` a line.
+
+Against damage (a disk's flipped bits, a copy cut short, an edit by mistake), not against malice. CRC-32 finds every
+burst of up to 32 bits and misses 1 in 4e9 of the rest; it reads 1.7 GB/s on a core where SHA-256 reads 0.3, and what
+is read here is read again soon after. A file that is not listed counts as whole, as all of an older folder do.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from xmtc.errors import InputError
+
+NAME = "checksums"
+PIECE = 1 << 20  # bytes
+
+
+def list_files(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Lists the files `names` of the folder (those that are there; by default all, in subfolders too) as they are now.
+
+    What else is listed stays. The list is replaced at once.
+    """
+    if names is None:
+        found = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+        names = (name for name in found if name != NAME)
+    known = _listed(folder)
+    for name in names:
+        known.pop(name, None)
+        if (folder / name).is_file():
+            known[name] = _state(folder / name)
+    temporary = folder / f".{NAME}.tmp"
+    temporary.write_text("".join(f"{state}  {name}\n" for name, state in sorted(known.items())), encoding="utf-8")
+    os.replace(temporary, folder / NAME)
+
+
+def damaged(folder: Path, names: Iterable[str] | None = None) -> str | None:
+    """The first of the files (by default all that are listed) that is missing or not as it is listed, else None.
+
+    Of files that are named, those that are missing count as whole: whoever reads them says what is missing.
+    """
+    known = _listed(folder)
+    for name in known if names is None else names:
+        path = folder / name
+        if not path.is_file():
+            if names is None:
+                return name
+        elif name in known and known[name] != _state(path):
+            return name
+    return None
+
+
+def require_whole(folder: Path, names: Iterable[str]) -> None:
+    """InputError: one of the files is not as it was written."""
+    if (name := damaged(folder, names)) is not None:
+        raise InputError(
+            f"{folder / name}: changed or damaged since it was written (its checksum is another than in "
+            f"{folder / NAME}); if it was changed on purpose, delete its line there"
+        )
+
+
+def _state(path: Path) -> str:
+    checksum = size = 0
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            checksum, size = zlib.crc32(piece, checksum), size + len(piece)
+    return f"{checksum:08x}  {size}"
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """name -> "CRC-32  bytes". A damaged list says what it says: the files it then gets wrong count as damaged."""
+    try:
+        text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return {}
+    rows = (line.split("  ", 2) for line in text.split("\n") if line)
+    return {row[-1]: "  ".join(row[:2]) for row in rows}
