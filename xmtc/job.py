@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import yaml
@@ -75,7 +75,11 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
         from xmtc.training.session import session
 
         first = rank_zero_only.rank == 0
-        with writing_to(folder, "training", "runs"), alone(folder) if first else nullcontext():
+        with ExitStack() as around:
+            around.enter_context(writing_to(folder, "training", "runs"))
+            folder.mkdir(parents=True, exist_ok=True)
+            if first:
+                around.enter_context(alone(folder))
             if first and not plain["resume"]:
                 _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
                 _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
@@ -92,7 +96,6 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
 def alone(folder: Path) -> Iterator[None]:
     """Two runs in one directory would write each other's checkpoints."""
     with ExitStack() as stack:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             stack.enter_context(locked(folder / ".lock", waits=False))
         except BlockingIOError:

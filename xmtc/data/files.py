@@ -87,7 +87,7 @@ def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[Non
         if error.errno == errno.EIO:
             raise InputError(f"the disk has failed while {doing} in {folder} ({error})") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise InputError(f"paths.{key}: cannot write to {folder} ({error.strerror})") from error
+            raise InputError(f"paths.{key}: cannot write to {folder} ({error})") from error
         raise
 
 
