@@ -6,7 +6,7 @@ import pytest
 
 from xmtc.bench import __main__ as command
 from xmtc.bench import estimate
-from xmtc.bench.compare import compare
+from xmtc.bench.compare import Bench, compare
 from xmtc.bench.evaluation import evaluation
 from xmtc.bench.scaling import scaling
 from xmtc.bench.sharded import sharded
@@ -58,7 +58,5 @@ def test_estimates_are_compared_with_a_real_run(monkeypatch):
 
 
 def test_a_bench_of_facts_alone_has_no_times(capsys):
-    result = compare(
-        "sharded", type("B", (), {"baseline": None, "ours": None, "per_call": None, "facts": {"a": 1}}), 3, None
-    )
+    result = compare("sharded", Bench(None, None, {"a": 1}), 3, None)
     assert result["baseline"] is None and result["ours"] is None and result["ratio"] is None and result["a"] == 1

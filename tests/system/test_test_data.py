@@ -7,6 +7,7 @@ import numpy as np
 
 import xmtc
 from tests.system.contents import contents, difference
+from xmtc.data.checksums import list_files
 
 OPTIONS = ("head=lcenet", "head.rank=4", "encoder=bow", "encoder.embedding.size=16", "recipe.max_epochs=3")
 
@@ -20,6 +21,7 @@ def test_a_run_does_not_depend_on_its_test_part(train, cache, tmp_path):
         for name in ("tokens.npy", "label_ids.npy"):
             array = np.load(part / name)
             np.save(part / name, np.roll(array, 7))
+            list_files(part.parent, [f"test/{name}"])  # changed on purpose
             changed += 1
     assert changed
     again = tmp_path / "again"
