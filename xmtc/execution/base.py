@@ -53,11 +53,11 @@ class Execution:
         """Raw and enhanced logits (B, l) of a slice of labels. Without a head both are the same tensor."""
         raise NotImplementedError
 
-    def without_head(self) -> Execution:
-        """The same execution over the raw logits: same decoder, no head."""
+    def raw_and_enhanced_topk(self, encoded: Encoded, raw_k: int, k: int) -> tuple[tuple[Tensor, Tensor], ...]:
+        """`topk` of the logits before the head, and of those behind it."""
         raw = copy.copy(self)
         raw.head = CorrelationHead()
-        return raw
+        return raw.topk(encoded, raw_k), self.topk(encoded, k)
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.decoder.parameters(), *self.head.parameters()]

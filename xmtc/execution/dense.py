@@ -24,6 +24,11 @@ class Dense(Execution):
         scores, labels = best(self.logits(encoded)[1], k)
         return scores.float(), labels
 
+    def raw_and_enhanced_topk(self, encoded: Encoded, raw_k: int, k: int) -> tuple[tuple[Tensor, Tensor], ...]:
+        """The decoder runs once for both."""
+        found = [best(logits, n) for logits, n in zip(self.logits(encoded), (raw_k, k), strict=True)]
+        return tuple((scores.float(), labels) for scores, labels in found)
+
     def logits(self, encoded: Encoded, labels: slice = slice(None)) -> tuple[Tensor, Tensor]:
         if len(self.head.blocks) == 0:
             raw = self.decoder(encoded, labels)

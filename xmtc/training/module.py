@@ -60,20 +60,21 @@ class XMTCModule(pl.LightningModule):
         self.zero_grad()
 
     def _evaluate(self, batch: Batch, raw_metrics: RankingMetrics | None = None) -> None:
-        ways = [(self.execution, self.metrics, self.k)]
-        if raw_metrics is not None:
-            ways.append((self.execution.without_head(), raw_metrics, max(raw_metrics.ks)))
-        if len(batch) == 0:  # another process still has documents
-            if self.execution.collective:
-                for execution, _, k in ways:
-                    execution.topk(self._nothing(), k)
+        if len(batch) == 0 and not self.execution.collective:
             return
-        encoded = self.encoder(batch)
-        for execution, metrics, k in ways:
-            scores, labels = execution.topk(encoded, k)
-            metrics.update(labels[:, : max(metrics.ks)], batch.labels)
-            if self.collector is not None and metrics is self.metrics:
-                self.collector.add(batch.documents, labels, scores)
+        encoded = self.encoder(batch) if len(batch) else self._nothing()  # another process still has documents
+        if raw_metrics is None:
+            scores, labels = self.execution.topk(encoded, self.k)
+        else:
+            width = max(raw_metrics.ks)
+            (_, raw), (scores, labels) = self.execution.raw_and_enhanced_topk(encoded, width, self.k)
+        if len(batch) == 0:
+            return
+        self.metrics.update(labels[:, : max(self.metrics.ks)], batch.labels)
+        if raw_metrics is not None:
+            raw_metrics.update(raw, batch.labels)
+        if self.collector is not None:
+            self.collector.add(batch.documents, labels, scores)
 
     def _nothing(self) -> Encoded:
         """Features of no document, in the shape that the encoder gives them."""
