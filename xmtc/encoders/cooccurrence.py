@@ -40,24 +40,54 @@ def expand(
 
     S2: labels with probability > alpha, the `fallback` most probable if there is none, by descending probability; then
     S3: labels by descending sum of the values that the labels of S2 give them; then, where those run out, the most
-    probable others. Equal ones by ascending label. Cost: O(B L); no loop over documents.
+    probable others. Equal ones by ascending label. Cost: a comparison of B L numbers and a sort of what S2 and its
+    partners are, whatever L is; documents where those run out cost a selection from L each.
     """
     B, L = probabilities_BL.shape
-    probabilities_BL = probabilities_BL.double()
+    if B == 0:
+        return torch.zeros(0, gamma, dtype=torch.int64, device=probabilities_BL.device)
     first_BL = probabilities_BL > alpha
-    nothing = (~first_BL.any(1)).nonzero().squeeze(1)
+    cells = first_BL.view(-1)
+    first = _places(cells)
+    documents = first.div(L, rounding_mode="floor")
+    nothing = (torch.bincount(documents, minlength=B) == 0).nonzero().squeeze(1)
     if len(nothing):
         first_BL[nothing[:, None], largest(probabilities_BL[nothing], min(fallback, L))] = True
-    documents, labels = first_BL.nonzero(as_tuple=True)
-    cells = documents[:, None] * L + partners_LM[labels]
-    scores = torch.zeros(B * L, dtype=torch.float64, device=probabilities_BL.device)
-    scores.index_add_(0, cells.flatten(), values_LM[labels].double().flatten())
-    # three tiers, each within (tier, tier + 1]: what is in S2, what occurs with it, the rest
-    keys = probabilities_BL.flatten().clone()
-    near = scores.nonzero().squeeze(1)
-    keys[near] = 1 + scores[near] / (1 + scores[near])
-    keys[documents * L + labels] = 2 + probabilities_BL[documents, labels]
-    return largest(keys.view(B, L), gamma)
+        first = _places(cells)
+        documents = first.div(L, rounding_mode="floor")
+    labels = first - documents * L
+    partners_S = (documents[:, None] * L + partners_LM[labels]).flatten()
+    met, place = torch.unique(torch.cat([partners_S, first]), return_inverse=True)
+    scores = torch.zeros(len(met), dtype=torch.float64, device=met.device)
+    scores.index_add_(0, place[: len(partners_S)], values_LM[labels].double().flatten())
+    # two tiers, each within (tier, tier + 1]: what occurs with S2, and S2
+    keys = torch.where(scores > 0, 1 + scores / (1 + scores), -1.0)
+    keys[place[len(partners_S) :]] = 2 + probabilities_BL.reshape(-1)[first].double()
+    # a row a document, cells ascending, which a stable sort keeps where keys are equal
+    rows = met.div(L, rounding_mode="floor")
+    held = torch.bincount(rows, minlength=B)
+    place = torch.arange(len(met), device=met.device) - (held.cumsum(0) - held)[rows]
+    keys_BW = keys.new_full((B, max(int(held.max()), gamma)), -1.0)
+    keys_BW[rows, place] = keys
+    cells_BW = torch.zeros_like(keys_BW, dtype=torch.int64)
+    cells_BW[rows, place] = met - rows * L
+    keys_BW, order = keys_BW.sort(dim=1, descending=True, stable=True)
+    counts = (keys_BW > 0).sum(1)
+    chosen = cells_BW.gather(1, order[:, :gamma])
+    short = (counts < gamma).nonzero().squeeze(1)
+    if len(short):  # the third tier
+        rank = torch.arange(gamma, device=rows.device) - counts[short, None]
+        taken = torch.where(rank < 0, chosen[short], L)
+        own = torch.cat([probabilities_BL[short].double(), keys.new_zeros(len(short), 1)], dim=1)
+        own.scatter_(1, taken, -1.0)  # the last column is that of no label
+        fill = largest(own[:, :L], gamma)
+        chosen[short] = torch.where(rank < 0, taken, fill.gather(1, rank.clamp(min=0)))
+    return chosen
+
+
+def _places(mask: Tensor) -> Tensor:
+    """Where a flat mask is true, ascending. On a CPU by NumPy, ten times as fast as `nonzero` where little is true."""
+    return torch.from_numpy(np.flatnonzero(mask.numpy())) if mask.device.type == "cpu" else mask.nonzero().squeeze(1)
 
 
 def largest(values_BL: Tensor, k: int) -> Tensor:
