@@ -94,6 +94,9 @@ def test_margins_become_logits():
     scale = fit_scale(Scores(L // 2, dense=margins), gold_of(targets), "auto", None)
     assert not scale.probabilities
     np.testing.assert_allclose(scale(margins), logits, atol=0.35)
+    squashed = 1 / (1 + np.exp(-margins))  # as a run of encoder=br stores them
+    scale = fit_scale(Scores(L // 2, dense=squashed), gold_of(targets), "sigmoid", None)
+    np.testing.assert_allclose(scale(squashed), logits, atol=0.35)
 
 
 @pytest.mark.parametrize("kind, k", [("dense", L), ("csr", 8), ("lists", 8)])

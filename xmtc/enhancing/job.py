@@ -36,7 +36,7 @@ def enhance_scores(
     validation_size: float = 0.1,
     label_table: str | None = None,
     num_labels: int | None = None,
-    scale: Literal["auto", "probability", "logit", "margin"] = "auto",
+    scale: Literal["auto", "probability", "logit", "margin", "sigmoid"] = "auto",
     outside: float | None = None,
     head: Literal["lcenet", "cornet"] = "lcenet",
     rank: int = 512,
@@ -80,7 +80,7 @@ def enhance_scores(
             raise InputError(f"{name}: {other.num_labels} labels, expected the {L} of the training scores")
     fitted = fit_scale(train, gold, scale, outside)
     log.info("%d documents, %d labels; %s; labels outside a shortlist start at logit %.2f", len(rows), L,
-             "probabilities" if fitted.probabilities else f"logit = {fitted.slope:.3g} score + {fitted.shift:.3g}",
+             f"logit = {fitted.slope:.3g} {'logit(score)' if fitted.probabilities else 'score'} + {fitted.shift:.3g}",
              fitted.outside)  # fmt: skip
     torch.manual_seed(seed)
     made = HEADS[head](L, rank=rank, blocks=blocks)

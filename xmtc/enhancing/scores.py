@@ -75,7 +75,8 @@ class Scores:
 
 @dataclass
 class Scale:
-    """Stored value -> logit: logit(p) of probabilities, or slope x + shift fitted on training documents (Platt 1999).
+    """Stored value -> logit: slope x + shift, x = logit(p) of probabilities. Of margins, and of probabilities that are
+    no more than squashed margins, slope and shift are fitted on training documents (Platt 1999); else they are 1 and 0.
 
     outside: logit of a label outside the shortlist.
     """
@@ -88,25 +89,25 @@ class Scale:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if self.probabilities:
             p = np.clip(np.asarray(values, np.float64), 1e-7, 1 - 1e-7)
-            return (np.log(p) - np.log1p(-p)).astype(np.float32)
+            values = (np.log(p) - np.log1p(-p)).astype(np.float32)
         return (self.slope * values + self.shift).astype(np.float32)
 
 
 def fit_scale(scores: Scores, gold: Labels, kind: str, outside: float | None) -> Scale:
-    """kind: probability, logit (as they are), margin (fitted), or auto: probability where all lie in [0, 1], else
-    margin."""
+    """kind: probability, logit (as they are), margin (fitted), sigmoid (of a margin, fitted), or auto: probability
+    where all lie in [0, 1], else margin."""
     values, true = scores.pairs(gold)
     if not np.isfinite(values).all():
         raise InputError("scores: expected finite numbers, found some that are not")
     if kind == "auto":
         kind = "probability" if len(values) and values.min() >= 0 and values.max() <= 1 else "margin"
-    scale = Scale(kind == "probability")
-    if kind == "margin":
+    scale = Scale(kind in ("probability", "sigmoid"))
+    if kind in ("margin", "sigmoid"):
         from sklearn.linear_model import LogisticRegression
 
         if true.all() or not true.any():
             raise InputError("scores: the labels of the training documents are all or never among their scores")
-        fitted = LogisticRegression(C=1e6).fit(values[:, None], true)
+        fitted = LogisticRegression(C=1e6).fit(scale(values)[:, None], true)
         scale.slope, scale.shift = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         if scale.slope <= 0:
             raise InputError("scores: higher scores go with wrong labels; are scores and labels of the same documents?")

@@ -43,7 +43,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     write_text(folder, store, 1)
     list_inputs(folder)
     started = time.monotonic()
-    model.fit(_features(model, data.train, store), targets(data.train.gold(), store.num_labels))
+    model.fit(features(model, data.train, store), targets(data.train.gold(), store.num_labels))
     seconds = time.monotonic() - started
     content = {"state_dict": model.state(), "step": 0, "monitor": MONITOR}
     result: dict = {"test": None}
@@ -105,7 +105,8 @@ def targets(gold: Labels, num_labels: int) -> csr_matrix:
     return csr_matrix((np.ones(keep.sum(), bool), ids[keep], offsets), shape=(len(gold), num_labels))
 
 
-def _features(model: FittedModel, documents: Documents, store: Store) -> csr_matrix:
+def features(model: FittedModel, documents: Documents, store: Store) -> csr_matrix:
+    """(N, V) of a part of the store."""
     from scipy.sparse import vstack
 
     blocks = np.split(np.arange(len(documents)), np.arange(BLOCK, len(documents), BLOCK))
