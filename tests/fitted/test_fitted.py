@@ -14,6 +14,7 @@ from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
 from xmtc.fitted.br import BinaryRelevance, ClassifierChain
 from xmtc.fitted.features import tfidf
+from xmtc.fitted.solver import fit_block
 from xmtc.training.fitted import targets
 
 L = 6
@@ -68,14 +69,39 @@ def test_binary_relevance_is_one_svm_a_label(corpus):
     assert model.topk(features[:0], 3)[0].shape == (0, 3)
 
 
-@pytest.mark.slow
-def test_several_processes_fit_the_same(corpus):
+def test_several_threads_fit_the_same(corpus):
     features, targets = corpus
-    many = csr_matrix(np.tile(targets.toarray(), (1, 50)))  # 300 labels, two blocks
+    many = csr_matrix(np.tile(targets.toarray(), (1, 50)))  # 300 labels, five blocks
     alone, together = (BinaryRelevance(Words(), jobs=jobs) for jobs in (1, 2))
     for model in (alone, together):
         model.fit(features, many)
     assert all(torch.equal(a, b) for a, b in zip(alone.state().values(), together.state().values(), strict=True))
+
+
+@pytest.mark.parametrize("c, tolerance", [(1.0, 0.1), (10.0, 1e-3)])
+def test_the_solver_is_as_near_to_the_optimum_as_liblinear(corpus, c, tolerance):
+    from sklearn.svm import LinearSVC
+
+    features, targets = corpus
+    has = targets.toarray()[:, :5]
+    weights, bias = fit_block(features, has, c, tolerance)
+
+    def cost(w, b, y):
+        return 0.5 * (w @ w + b * b) + c * (np.maximum(0, 1 - y * (features @ w + b)) ** 2).sum()
+
+    for label in range(5):
+        y = np.where(has[:, label], 1, -1)
+        theirs, best = (LinearSVC(C=c, tol=tol, random_state=0, max_iter=100_000).fit(features, y)
+                        for tol in (tolerance, 1e-8))  # fmt: skip
+        least = cost(best.coef_[0], best.intercept_[0], y)
+        own = cost(weights[:, label].astype(np.float64), float(bias[label]), y)
+        assert own - least <= max(2 * (cost(theirs.coef_[0], theirs.intercept_[0], y) - least), 1e-3 * least)
+
+
+def test_documents_without_words(corpus):
+    """Only the bias is left: the optimum of b^2 / 2 + 3 C (1 - b)^2 + C (1 + b)^2."""
+    weights, bias = fit_block(csr_matrix((4, 7), dtype=np.float32), np.array([[1], [1], [1], [0]], bool), 1.0, 1e-6)
+    assert (weights == 0).all() and bias[0] == pytest.approx(4 / 9, abs=1e-5)
 
 
 def test_a_chain_is_that_of_scikit_learn(corpus):

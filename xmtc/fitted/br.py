@@ -1,4 +1,4 @@
-"""Binary relevance: TF-IDF and one linear SVM a label (LIBLINEAR through scikit-learn): the strong cheap baseline.
+"""Binary relevance: TF-IDF and one linear SVM a label (LIBLINEAR's, in `solver.py`): the strong cheap baseline.
 
 Squared hinge, L2; weights smaller than `prune` are dropped, which costs no accuracy and keeps a model of tens of
 thousands of labels small (DiSMEC, Babbar & Schoelkopf, WSDM 2017: 0.01). A label's margin is taken as its logit: an
@@ -9,13 +9,10 @@ Labels that no or every training document has get a constant margin of -1 or +1.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -23,18 +20,18 @@ from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 from torch import Tensor
 
 from xmtc.errors import InputError
+from xmtc.fitted import solver
 from xmtc.fitted.base import FittedModel, best
 
 log = logging.getLogger(__name__)
-BLOCK = 256  # labels fitted by a process at a time; documents scored at a time
+BLOCK = 256  # documents scored at a time
 
 
 class BinaryRelevance(FittedModel):
-    """c: cost of a training error. tolerance: of the solver (0.1 is LIBLINEAR's). jobs: processes, null for one a core;
-    never more than there are blocks of 256 labels.
+    """c: cost of a training error. tolerance: of the solver (0.1 is LIBLINEAR's). jobs: threads, null for one a core.
 
-    Cost: L fits over the whole training part; memory for weights a few thousand numbers a label, and one (256, L)
-    block of margins when it predicts.
+    Cost: L fits over the whole training part; memory for weights a few thousand numbers a label, 64 (V + N) numbers a
+    thread while it fits, and one (256, L) block of margins when it predicts.
     """
 
     def __init__(
@@ -49,37 +46,31 @@ class BinaryRelevance(FittedModel):
         super().__init__(text, min_documents)
         if c <= 0 or tolerance <= 0 or prune < 0:
             raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
+        if solver.njit is None:
+            raise InputError("encoder: br and cc need numba: pip install 'xmtc[linear]'")
         self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs
         self.weights_LV = self.bias_L = None
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
         columns, started = csc_matrix(targets_NL), time.monotonic()
-        blocks = np.split(np.arange(columns.shape[1]), np.arange(BLOCK, columns.shape[1], BLOCK))
-        tasks = [[owners(columns, label) for label in block] for block in blocks]
+        blocks = [columns[:, start : start + solver.WIDTH] for start in range(0, columns.shape[1], solver.WIDTH)]
         rows, biases, done = [], [], 0
-        for own, bias in self._machines(features_NV, tasks):
-            rows.append(own)
-            biases.append(bias)
-            done += len(bias)
-            log.info("%d of %d labels, %.0f s", done, columns.shape[1], time.monotonic() - started)
+        with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
+            for own, bias in pool.map(lambda block: self._machines(features_NV, block.toarray()), blocks):
+                rows.append(own)
+                biases.append(bias)
+                done += len(bias)
+                log.info("%d of %d labels, %.0f s", done, columns.shape[1], time.monotonic() - started)
         self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.concatenate(biases)
 
-    def _machines(self, features_NV: csr_matrix, tasks: list) -> Iterator[tuple[csr_matrix, np.ndarray]]:
-        """Weights (l, V) and biases (l,) of each block of labels, in order."""
-        settings = (self.c, self.tolerance, self.prune)
-        jobs = min(self.jobs or os.cpu_count() or 1, len(tasks))
-        if jobs == 1:
-            yield from (machines(features_NV, task, *settings) for task in tasks)
-            return
-        context = multiprocessing.get_context("spawn")
-        try:
-            with ProcessPoolExecutor(jobs, context, _start, (features_NV, settings)) as pool:
-                yield from pool.map(_work, tasks)
-        except BrokenProcessPool as error:
-            raise InputError(
-                "encoder.jobs: a process has died, for want of memory or because the script that calls xmtc.run has no"
-                " `if __name__ == '__main__':`; encoder.jobs=1 uses this process alone"
-            ) from error
+    def _machines(self, features_NV: csr_matrix, has_NB: np.ndarray) -> tuple[csr_matrix, np.ndarray]:
+        """Weights (B, V) and biases (B,) of labels given by the documents that have them."""
+        always, sometimes = has_NB.all(axis=0), has_NB.any(axis=0)
+        weights, bias = solver.fit_block(features_NV, has_NB, self.c, self.tolerance)
+        constant = always | ~sometimes
+        weights[:, constant], bias[constant] = 0, np.where(always, 1.0, -1.0)[constant]
+        weights[np.abs(weights) < self.prune] = 0
+        return csr_matrix(weights.T), bias
 
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = [np.zeros((0, k), np.float32)], [np.zeros((0, k), np.int64)]
@@ -111,50 +102,6 @@ class BinaryRelevance(FittedModel):
         self.weights_LV = csr_matrix(parts, shape=(len(self.bias_L), int(state["words"])))
 
 
-def owners(columns_NL: csc_matrix, label: int) -> np.ndarray:
-    """Documents that have the label."""
-    return columns_NL.indices[columns_NL.indptr[label] : columns_NL.indptr[label + 1]]
-
-
-_held: tuple = ()
-
-
-def _start(features_NV: csr_matrix, settings: tuple) -> None:
-    """Once in each process: the features are too large to travel with every block."""
-    global _held
-    _held = features_NV, settings
-
-
-def _work(task: list[np.ndarray]) -> tuple[csr_matrix, np.ndarray]:
-    return machines(_held[0], task, *_held[1])
-
-
-def machines(features_NV: csr_matrix, task: list[np.ndarray], *settings: float) -> tuple[csr_matrix, np.ndarray]:
-    """Weights (l, V) and biases (l,) of labels given by the documents that have them."""
-    rows, biases = [], np.zeros(len(task), np.float32)
-    for place, documents in enumerate(task):
-        has = np.zeros(features_NV.shape[0], bool)
-        has[documents] = True
-        row, biases[place] = machine(features_NV, has, *settings)
-        rows.append(row)
-    return vstack(rows, format="csr"), biases
-
-
-def machine(features_NV, has_N: np.ndarray, c: float, tolerance: float, prune: float) -> tuple[csr_matrix, float]:
-    """Weights (1, V) and bias of one label."""
-    if has_N.all() or not has_N.any():
-        return csr_matrix((1, features_NV.shape[1]), dtype=np.float32), 1.0 if has_N.all() else -1.0
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVC
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = LinearSVC(C=c, tol=tolerance, random_state=0).fit(features_NV, has_N)
-    weights = fitted.coef_.astype(np.float32)
-    weights[np.abs(weights) < prune] = 0
-    return csr_matrix(weights), float(fitted.intercept_[0])
-
-
 class ClassifierChain(BinaryRelevance):
     """CC (Read et al., 2011; scikit-learn's `ClassifierChain` over the same SVMs): label j's machine also sees the
     answers for the labels before it, true ones in training and its own decisions when it predicts.
@@ -172,14 +119,12 @@ class ClassifierChain(BinaryRelevance):
             starts = np.minimum(columns.indptr, columns.indptr[place])  # the labels before it; the others are empty
             seen = csc_matrix((columns.data[: starts[-1]], columns.indices[: starts[-1]], starts), shape=(N, L))
             augmented = hstack([features_NV, seen], format="csr", dtype=np.float32)
-            has = np.zeros(N, bool)
-            has[owners(columns, place)] = True
-            row, bias = machine(augmented, has, self.c, self.tolerance, self.prune)
+            row, bias = self._machines(augmented, columns[:, [place]].toarray() > 0)
             rows.append(row)
             biases.append(bias)
             if place % 50 == 49 or place + 1 == L:
                 log.info("%d of %d labels, %.0f s", place + 1, L, time.monotonic() - started)
-        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.array(biases, np.float32)
+        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.concatenate(biases)
 
     def _scorer(self) -> Callable[[csr_matrix], np.ndarray]:
         words = self.weights_LV.shape[1] - len(self.order_L)
