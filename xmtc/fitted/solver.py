@@ -38,7 +38,7 @@ def fit_block(
     squares = np.asarray(features_NV.multiply(features_NV).sum(axis=1), np.float32).ravel() + np.float32(1)
     random = np.random.default_rng(seed)
     for _ in range(MOST):
-        highest, lowest = np.full(B, -np.inf, np.float32), np.full(B, np.inf, np.float32)
+        highest, lowest = np.zeros(B, np.float32), np.zeros(B, np.float32)  # of the optimum
         _pass(starts, words, values, random.permutation(N), sign, alpha, weights, bias, squares,
               np.float32(0.5 / c), highest, lowest)  # fmt: skip
         if not (highest - lowest > tolerance).any():
