@@ -29,7 +29,7 @@ faults: $(STAMP) ## kill runs, damage files, fill disks, fuzz, mutate, and look 
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --mutants 1000 --log runs/mutants.jsonl
 
 # those with sizes are run smaller than on a GPU
-BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded \
+BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded svm \
   step "wiki500k-step --documents 16 --words 20000 --labels 20000"
 
 bench: $(STAMP) ## measure everything that needs no GPU; a JSON line each

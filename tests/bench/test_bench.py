@@ -7,6 +7,7 @@ import pytest
 from xmtc.bench import __main__ as command
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
+from xmtc.bench.svm import svm
 
 
 def small():
@@ -30,3 +31,9 @@ def test_last_line_is_the_result(monkeypatch, capsys, only):
 def test_ratio_is_baseline_over_ours():
     result = compare("x", small(), 3, None)
     assert result["ratio"] == pytest.approx(result["baseline"] / result["ours"])
+
+
+def test_both_ways_minimise_the_same_cost():
+    facts = svm(documents=200, words=500, length=30, labels=4).facts
+    assert facts["cost_ours"] == pytest.approx(facts["cost_baseline"], rel=0.02)
+    assert 1 <= facts["cost_ours"] < 1.02

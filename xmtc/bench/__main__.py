@@ -22,6 +22,7 @@ from xmtc.bench.prepare import prepare_bench
 from xmtc.bench.scaling import scaling
 from xmtc.bench.sharded import sharded
 from xmtc.bench.step import step
+from xmtc.bench.svm import svm
 from xmtc.bench.wiki500k_step import wiki500k_step
 
 BENCHES = {
@@ -36,6 +37,7 @@ BENCHES = {
     "scaling": scaling,
     "sharded": sharded,
     "step": step,
+    "svm": svm,
     "wiki500k-step": wiki500k_step,
 }
 
