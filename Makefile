@@ -30,7 +30,7 @@ faults: $(STAMP) ## kill runs, damage files, fill disks, fuzz, mutate, and look 
 
 # those with sizes are run smaller than on a GPU
 BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded svm \
-  step "wiki500k-step --documents 16 --words 20000 --labels 20000"
+  labelcorank step "wiki500k-step --documents 16 --words 20000 --labels 20000"
 
 bench: $(STAMP) ## measure everything that needs no GPU; a JSON line each
 	@for name in $(BENCHES); do $(BIN)/python -m xmtc.bench $$name --json || exit 1; done
