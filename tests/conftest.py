@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.commands.starting import started
 from xmtc.data.batch import Bags, Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 
@@ -22,6 +23,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """An executable that can stand in the place of `sys.executable`: `[python, "-m", "xmtc.run", …]` starts in a
+    fraction of a second, see tests/commands/server.py. For tests of what a command does; what importing it does, and
+    that it can be started at all, is seen with `sys.executable`."""
+    folder = tmp_path_factory.mktemp("commands")
+    with started(folder) as executable:
+        yield executable
 
 
 @pytest.fixture(autouse=True)

@@ -38,15 +38,16 @@ def script(text, port):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
-def test_everything_on_a_page_runs(page, tmp_path):
+def test_everything_on_a_page_runs(page, tmp_path, python):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(python).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{tmp_path}",
         "XMTC_CACHE": str(tmp_path / "cache"),
         "WANDB_MODE": "disabled",
+        "OMP_NUM_THREADS": "1",
     }
     command = ["bash", "-c", script(page.read_text(encoding="utf-8"), port)]
     with open(tmp_path / "log", "w+") as log:

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,13 +38,14 @@ def test_every_choice_of_every_group_is_named():
 
 
 @pytest.mark.slow
-def test_the_tutorial_of_your_own_corpus_runs(tmp_path):
+def test_the_tutorial_of_your_own_corpus_runs(tmp_path, python):
     (script,) = re.findall(r"^```bash\n(.*?)^```$", README, re.M | re.S)
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(python).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "XMTC_CACHE": str(tmp_path / "cache"),
         "WANDB_MODE": "disabled",
+        "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True

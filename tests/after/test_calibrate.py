@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import precision_score
+from sklearn.metrics import precision_recall_curve
 
 import xmtc
 from xmtc.calibrate import calibrate, main
@@ -99,7 +99,9 @@ def test_thresholds_against_a_sweep():
     lists = planted(300, 5)
     p, hit, real = lists.scores, hits_of(lists), lists.labels >= 0
     chosen = choose(p, lists, L, [0.6, 0.9], [2.0])
-    facts = {t: (precision_score(hit.ravel(), (p >= t).ravel(), zero_division=0), (p >= t).sum()) for t in np.unique(p)}
+    precisions, _, thresholds = precision_recall_curve(hit.ravel(), p.ravel())  # its last precision is of no threshold
+    facts = {t: (precision, (p >= t).sum()) for t, precision in zip(thresholds, precisions[:-1], strict=True)}
+    assert sorted(facts) == np.unique(p).tolist()
     for wanted in (0.6, 0.9):
         reached = [t for t, (precision, _) in facts.items() if precision >= wanted]
         assert chosen[f"precision-{wanted}"] == min(reached, key=lambda t: -facts[t][1])

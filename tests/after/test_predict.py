@@ -179,24 +179,24 @@ def test_reading_is_a_stream(tmp_path):
     tracemalloc.stop()
 
 
-def command(*words, **options):
+def command(python, *words, **options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-m", "xmtc.predict", *words], env=environment, **pipes, **options)
+    return subprocess.Popen([python, "-m", "xmtc.predict", *words], env=environment, **pipes, **options)
 
 
 def test_the_command_answers_on_stdout_alone(run, texts, tmp_path):
-    process = command(f"checkpoint={run}", "input=-", "k=2", cwd=tmp_path)
-    out, errors = process.communicate("\n".join(texts).encode(), timeout=120)
+    process = command(sys.executable, f"checkpoint={run}", "input=-", "k=2", cwd=tmp_path)
+    out, errors = process.communicate("\n".join(texts).encode(), timeout=280)
     assert process.returncode == 0 and [json.loads(line) for line in out.splitlines()] == wanted(run, texts, k=2)
     assert b"documents answered" in errors and list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_pipe_and_a_wrong_key_end_quietly(run):
-    process = command(f"checkpoint={run}", "input=-", "k=100", "batch_size=1")
-    wrong = command(f"checkpoint={run}", "input=-", "topk=3")
+def test_a_closed_pipe_and_a_wrong_key_end_quietly(run, python):
+    process = command(python, f"checkpoint={run}", "input=-", "k=100", "batch_size=1")
+    wrong = command(python, f"checkpoint={run}", "input=-", "topk=3")
     process.stdout.close()
-    _, errors = process.communicate(b"g0c1w1\n" * 50, timeout=120)
+    _, errors = process.communicate(b"g0c1w1\n" * 50, timeout=280)
     assert process.returncode == 141 and b"Traceback" not in errors and b"Error" not in errors
-    _, errors = wrong.communicate(b"", timeout=120)
+    _, errors = wrong.communicate(b"", timeout=280)
     assert wrong.returncode == 2 and len(errors.splitlines()) == 1 and b"topk" in errors

@@ -2,10 +2,12 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -114,61 +116,84 @@ def test_a_label_that_cannot_be_written_is_told_from_a_worker(tmp_path):
         assert left(tmp_path) == []
 
 
-CHILD = """
-import sys
+# a life for each line of stdin, forked behind the imports; each a process group of its own with its workers
+LIVES = """
+import os, sys, traceback
 from pathlib import Path
 from xmtc.data import shards
 from xmtc.data.preparation import prepare
 from xmtc.data.text import Words
 from xmtc.testing.corpora import Listed, random_documents
 
+def live(parts, cache, workers):
+    try:
+        os.setsid()
+        print(os.getpid(), flush=True)
+        prepare(Listed(**parts), "small", Words(), Path(cache), int(workers))
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
 if __name__ == "__main__":
     shards.SHARD = 64
     parts = {"train": random_documents(6000, 0, words=300), "test": random_documents(900, 2, words=400, labels=15)}
-    print("go", flush=True)
-    prepare(Listed(**parts), "small", Words(), Path(sys.argv[1]), int(sys.argv[2]))
+    for line in sys.stdin:
+        pid = os.fork() or live(parts, *line.rstrip().rsplit(" ", 1))
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
-def run_child(script, cache, workers, seconds=None):
-    """Starts a preparation in a process group of its own; after `seconds` kills all of it. Was it killed?"""
+@contextmanager
+def lives(folder):
+    """`live(cache, workers, seconds=None)`: a preparation; after `seconds` all of it is killed. Was it killed?"""
+    (folder / "lives.py").write_text(LIVES)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, str(script), str(cache), str(workers)]
-    child = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE)
-    child.stdout.readline()
-    if seconds is not None:
-        time.sleep(seconds)
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-    code = child.wait(120)
-    assert code in (0, -signal.SIGKILL)
-    return code != 0
+    command, pipes = [sys.executable, str(folder / "lives.py")], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+
+        def live(cache, workers, seconds=None):
+            print(cache, workers, file=process.stdin, flush=True)
+            pid = int(process.stdout.readline())
+            if seconds is not None:
+                time.sleep(seconds)
+                try:
+                    os.killpg(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # it has ended
+            code = int(process.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            return code != 0
+
+        yield live
+        process.stdin.close()
 
 
-def killed_again_and_again(tmp_path, kills, workers, longest):
-    script = tmp_path / "child.py"
-    script.write_text(CHILD)
-    run_child(script, tmp_path / "whole", workers)
-    (whole,) = (path for path in (tmp_path / "whole").iterdir() if path.is_dir())
-    moments = random.Random(0)
-    survived, cache = 0, tmp_path / "cut"
-    for _ in range(kills):
-        if not run_child(script, cache, workers, moments.uniform(0, longest)):
-            survived += 1  # it was done: begin again
-            assert content(cache / whole.name) == content(whole)
-            subprocess.run(["rm", "-rf", str(cache)], check=True)
-    run_child(script, cache, workers)
+def killed_again_and_again(tmp_path, kills, workers):
+    """How many lives came to their end, of `kills` that were to be killed at a moment of the time that one takes."""
+    with lives(tmp_path) as live:
+        started = time.monotonic()
+        live(tmp_path / "whole", workers)
+        longest = time.monotonic() - started
+        (whole,) = (path for path in (tmp_path / "whole").iterdir() if path.is_dir())
+        moments = random.Random(0)
+        survived, cache = 0, tmp_path / "cut"
+        for _ in range(kills):
+            if not live(cache, workers, moments.uniform(0, longest)):
+                survived += 1  # it was done: begin again
+                assert content(cache / whole.name) == content(whole)
+                shutil.rmtree(cache)
+        live(cache, workers)
     assert content(cache / whole.name) == content(whole)
     assert [name for name in left(cache) if not name.endswith(".lock")] == [whole.name]
     return survived
 
 
 def test_killed_twice(tmp_path):
-    killed_again_and_again(tmp_path, kills=2, workers=1, longest=0.15)
+    killed_again_and_again(tmp_path, kills=2, workers=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_twenty_random_moments(tmp_path, workers):
-    survived = killed_again_and_again(tmp_path, kills=20, workers=workers, longest=0.5 if workers == 1 else 4.0)
-    assert survived < 20  # else the moments were all too late
+    assert killed_again_and_again(tmp_path, kills=20, workers=workers) < 20  # else the moments were all too late

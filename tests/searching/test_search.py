@@ -21,7 +21,7 @@ from xmtc.searching.study import Search  # noqa: E402
 from xmtc.sweeping.devices import cpu_slots  # noqa: E402
 from xmtc.sweeping.jobs import Job  # noqa: E402
 
-# trains by x: 6 evaluations that approach it, then metrics.json
+# trains by x: 6 evaluations that approach it, and after some seconds metrics.json
 SCRIPT = """
 import json, pathlib, sys, time
 folder, x, seconds, words = pathlib.Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
@@ -32,8 +32,8 @@ lines = ["step,val/nDCG@5"]
 for step in range(6):
     lines.append(f"{step},{x * (step + 1) / 6}")
     (folder / "curves.csv").write_text("\\n".join(lines) + "\\n")
-    (folder / "checkpoints" / "last.ckpt").touch()
-    time.sleep(seconds)
+(folder / "checkpoints" / "last.ckpt").touch()
+time.sleep(seconds)
 (folder / "metrics.json").write_text(json.dumps({"best": {"score": x}, "test": None}))
 """
 
@@ -47,8 +47,16 @@ class Fake(Job):
         return [sys.executable, "-c", SCRIPT, str(self.folder), x, str(self.seconds), *cut, *self.overrides]
 
 
-class Slow(Fake):
-    seconds = 0.5
+class Endless(Fake):
+    """Does not end before somebody has seen its evaluations, however slow the machine."""
+
+    seconds = 250.0
+
+
+class Lagging(Fake):
+    @property
+    def seconds(self):
+        return Endless.seconds if "x=0.1" in self.overrides else 0.0
 
 
 def search(tmp_path, space=None, job=Fake, jobs=1):
@@ -74,7 +82,7 @@ def test_trials_end_are_kept_and_never_see_test(tmp_path):
 
 def test_a_trial_that_lags_is_stopped(tmp_path):
     space = {"x": CategoricalDistribution(["0.9", "0.1"])}
-    found = search(tmp_path, space, Slow)
+    found = search(tmp_path, space, Lagging)
     for x in ("0.9",) * 4 + ("0.1",):
         found.study.enqueue_trial({"x": x})
     found.run(5)
@@ -84,7 +92,7 @@ def test_a_trial_that_lags_is_stopped(tmp_path):
 
 
 def test_a_search_that_was_stopped_goes_on_with_the_cut_trial(tmp_path):
-    found = search(tmp_path, job=Slow)
+    found = search(tmp_path, job=Endless)
     cut = tmp_path / "trials" / "0000"
 
     def stop():
@@ -154,7 +162,8 @@ def test_a_setting_that_does_not_exist_is_named_before_anything_starts(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_whole_search(tmp_path, capfd):
+def test_a_whole_search(tmp_path, capfd, python, monkeypatch):
+    monkeypatch.setattr(sys, "executable", python)  # what its jobs are started with
     words = "dataset=toy dataset.source.train=160 dataset.source.validation=40 dataset.source.test=41 encoder=bow"
     words += f" encoder.embedding.size=16 head=none logger=csv recipe.max_epochs=1 paths.cache_dir={tmp_path / 'cache'}"
     options = ["--into", str(tmp_path / "s"), "--trials", "1", "--finalists", "1", "--seeds", "2"]

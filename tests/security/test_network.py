@@ -1,8 +1,11 @@
 """Training, preparing, predicting and reporting on data that is here open no connection but to this machine."""
 
+import json
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,35 +22,45 @@ def lookup(host, *rest, **words):
     return known(host, *rest, **words)
 known, socket.getaddrinfo = socket.getaddrinfo, lookup
 socket.socket.connect = socket.socket.connect_ex = walled
-import runpy, sys
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-
-
-def walled(*words, text=None):
-    command = [sys.executable, "-c", WALL, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, input=text)
+# behind it, one after the other: an interpreter that has imported nothing when the wall is built
+COMMANDS = """
+import json, runpy, sys
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    print("ended:", sys.argv[0], flush=True)
+"""
 
 
 @pytest.mark.slow
 def test_no_command_calls_out(small, tmp_path):
     run = tmp_path / "run"
     options = [word for word in small if not word.startswith("logger")]
-    done = walled("xmtc.prepare", *(word for word in options if word.startswith(("dataset", "paths", "prepare"))))
+    commands = [
+        ["xmtc.prepare", *(word for word in options if word.startswith(("dataset", "paths", "prepare")))],
+        # with the default logger: W&B, offline
+        ["xmtc.run", *options, "encoder=bow", "head=none", "encoder.embedding.size=8", f"hydra.run.dir={run}"],
+        ["xmtc.predict", f"checkpoint={run}", "input=-"],
+        ["xmtc.report", str(run)],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WALL + COMMANDS, json.dumps(commands)],
+        capture_output=True, text=True, timeout=200, input="one two\n", cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-1500:]
-    # with the default logger: W&B, offline
-    done = walled("xmtc.run", *options, "encoder=bow", "head=none", "encoder.embedding.size=8", f"hydra.run.dir={run}")
-    assert done.returncode == 0, done.stderr[-1500:]
-    done = walled("xmtc.predict", f"checkpoint={run}", "input=-", text="one two\n")
-    assert done.returncode == 0 and done.stdout, done.stderr[-1500:]
-    done = walled("xmtc.report", run)
-    assert done.returncode == 0, done.stderr[-1500:]
+    lines = done.stdout.splitlines()
+    ends = [line.removeprefix("ended: ") for line in lines if line.startswith("ended: ")]
+    assert [end.rpartition("xmtc/")[2] for end in ends] == ["prepare.py", "run.py", "predict.py", "report.py"]
+    assert sum(line.startswith('{"labels"') for line in lines) == 1 and (run / "metrics.json").is_file()
 
 
 def test_the_wall_stands():
-    script = WALL.rsplit("import runpy", 1)[0]
     for call in ("socket.create_connection(('example.org', 80))", "socket.socket().connect(('192.0.2.1', 80))"):
-        done = subprocess.run([sys.executable, "-c", f"{script}\n{call}"], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", f"{WALL}\n{call}"], capture_output=True, text=True)
         assert done.returncode == 1 and "a connection to" in done.stderr or "a lookup of" in done.stderr
     assert socket.gethostbyname("localhost")

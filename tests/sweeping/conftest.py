@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -26,13 +25,13 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def command(cache, tmp_path):
+def command(cache, tmp_path, python):
     """`command("head=none,lcenet")`: words of a sweep into tmp_path/sweep."""
 
     def command(*words, launcher="local"):
         folders = [f"paths.cache_dir={cache}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
         launch = [f"hydra/launcher={launcher}"] if launcher else []
-        return [sys.executable, "-m", "xmtc.run", "-m", *TINY, *folders, *launch, *words]
+        return [python, "-m", "xmtc.run", "-m", *TINY, *folders, *launch, *words]
 
     return command
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.sweeping.conftest import TINY
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
 from xmtc.sweeping.jobs import Job, existing, place, swept
@@ -43,6 +44,14 @@ def test_every_job_runs_once_and_a_failure_stops_nothing(tmp_path):
     states = run(jobs, cpu_slots(1))
     assert [states[n].state for n in range(4)] == ["kept", "finished", "kept", "kept"]
     assert [len(starts(job)) for job in jobs] == [1, 2, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_job_is_a_run_in_a_process_of_the_interpreter(tmp_path):
+    """Without the stand-ins of the other tests, and of those of whole sweeps."""
+    job = Job(0, [*TINY, "head=lcenet", "head.blocks=0"], tmp_path / "0")
+    states = run([job], cpu_slots(1))
+    assert (states[0].state, states[0].code) == ("failed", 2) and "head.blocks" in (job.folder / "job.log").read_text()
 
 
 @pytest.mark.parametrize("code, state", [(1, "failed"), (75, "stopped"), (130, "stopped"), (-9, "failed")])

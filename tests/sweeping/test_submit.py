@@ -95,7 +95,7 @@ def test_the_sbatch_file_starts_one_task_a_device(tmp_path):
     assert "srun" in text and "COMMAND" in text
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # ranks are real processes: submitit knows its own by their ids
 def test_two_ranks_a_job_train_each_configuration_exactly_once(sweep, tmp_path):
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
     done = sweep("head=none,lcenet", *ddp, "hydra.launcher.cluster=local", launcher="submitit")

@@ -46,36 +46,35 @@ def test_absent_gpu(small):
     refused([*small, "trainer=gpu"], "trainer.accelerator=gpu.*trainer=cpu")
 
 
-def command(*overrides):
+def command(python, *overrides):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "xmtc.run", *overrides], env=environment, text=True,
+        [python, "-m", "xmtc.run", *overrides], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
 def test_command_line_error_is_one_line_and_exit_code_2(small):
-    process = command(*small, "head.rnk=3")
-    _, errors = process.communicate(timeout=120)
+    process = command(sys.executable, *small, "head.rnk=3")
+    _, errors = process.communicate(timeout=280)
     assert process.returncode == 2
     assert len(errors.strip().splitlines()) == 1 and "head.rnk" in errors and "Traceback" not in errors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_signal_leaves_a_resumable_checkpoint(small, tmp_path, number, code):
+def test_a_signal_leaves_a_resumable_checkpoint(small, tmp_path, python, number, code):
     endless = ("recipe.max_epochs=100000", "recipe.validation.patience=null")
-    process = command(*small, "encoder=bow", "head=none", "encoder.embedding.size=16", *endless)
+    process = command(python, *small, "encoder=bow", "head=none", "encoder.embedding.size=16", *endless)
     try:
-        deadline = time.monotonic() + 120
         while not list(tmp_path.glob("runs/*/*/*/curves.csv")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.2)
+            assert process.poll() is None
+            time.sleep(0.05)
         (folder,) = tmp_path.glob("runs/*/*/*")
         with pytest.raises(InputError, match="another run is at work"):
             xmtc.run([f"resume={folder}"])
         process.send_signal(number)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate()
     finally:
         process.kill()
     assert process.returncode == code

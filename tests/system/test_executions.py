@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -99,13 +98,13 @@ def test_an_update_in_several_processes_wants_shards():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("update", ["null", "adam"])
-def test_two_processes_with_shards_train_what_one_trains(train, small, tmp_path, dense, update):
+def test_two_processes_with_shards_train_what_one_trains(train, small, tmp_path, dense, python, update):
     """160 documents in batches of 2 x 16: the steps of one process with batches of 32."""
     folder = tmp_path / "run"
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
     options = [*OPTIONS[:-1], "data.batch_size=16", "recipe.max_epochs=2", *PARTS["sharded"]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "xmtc.run", *small, *options, *ddp, f"hydra.run.dir={folder}"]
+    command = [python, "-m", "xmtc.run", *small, *options, *ddp, f"hydra.run.dir={folder}"]
     done = subprocess.run(
         [*command, f"execution.update={update}"], env=environment, capture_output=True, text=True, timeout=280
     )

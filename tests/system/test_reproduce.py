@@ -1,6 +1,7 @@
 """A run made again from its own directory, and what is said where something changed."""
 
 import json
+import sys
 
 import pytest
 
@@ -10,7 +11,8 @@ from xmtc.reproduce import compare, describe, main, reproduce
 
 
 @pytest.mark.slow
-def test_the_same_bits_again(finished, tmp_path, capfd):
+def test_the_same_bits_again(finished, tmp_path, capfd, python, monkeypatch):
+    monkeypatch.setattr(sys, "executable", python)  # what it runs again with
     _, folder = finished
     with pytest.raises(SystemExit) as ended:
         main([str(folder), "--output", str(tmp_path / "again")])

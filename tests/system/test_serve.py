@@ -18,9 +18,9 @@ TEXTS = ["w12 w3 w3 w40", "", "nobody knows these words", "w1 w2 w3 w4 w5 w6 w7 
 
 
 class Command:
-    def __init__(self, *arguments, **environment):
+    def __init__(self, python, *arguments, **environment):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "xmtc.serve", *map(str, arguments)],
+            [python, "-m", "xmtc.serve", *map(str, arguments)],
             env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.lines = []
@@ -39,8 +39,8 @@ class Command:
 def start():
     commands = []
 
-    def start(*arguments, **environment):
-        commands.append(Command(*arguments, **environment))
+    def start(python, *arguments, **environment):
+        commands.append(Command(python, *arguments, **environment))
         return commands[-1]
 
     yield start
@@ -50,8 +50,8 @@ def start():
             command.process.wait()
 
 
-def test_answers_are_the_models_and_a_stop_loses_none(finished, start):
-    command = start(finished[1], "port=0", "max_batch=2", "threads=1")
+def test_answers_are_the_models_and_a_stop_loses_none(finished, start, python):
+    command = start(python, finished[1], "port=0", "max_batch=2", "threads=1")
     expected = [{"labels": p.labels, "names": p.names} for p in xmtc.load(finished[1]).predict(TEXTS, k=7)]
     answer = httpx.post(command.url + "/predict", json={"texts": TEXTS, "k": 7}).json()
     assert [{k: p[k] for k in ("labels", "names")} for p in answer["predictions"]] == expected
@@ -85,7 +85,7 @@ def test_answers_are_the_models_and_a_stop_loses_none(finished, start):
 
 
 def test_ctrl_c(finished, start):
-    command = start(finished[1], "port=0")
+    command = start(sys.executable, finished[1], "port=0")
     command.process.send_signal(signal.SIGINT)
     code, log = command.end()
     assert code == 130 and "Traceback" not in log

@@ -1,6 +1,7 @@
 """curves.csv, throughput, and the stop on divergence."""
 
 import csv
+import inspect
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import torch
 from xmtc.errors import InputError
 from xmtc.training.checkpoints import Checkpoints
 from xmtc.training.module import XMTCModule
-from xmtc.training.record import COLUMNS, Record, peak_memory_bytes
+from xmtc.training.record import COLUMNS, Record, peak_memory_bytes, process_bytes
 
 
 def rows(path):
@@ -62,7 +63,9 @@ def test_peak_memory_is_in_bytes():
 
 
 def test_a_process_does_not_report_the_peak_of_the_one_that_started_it():
-    ballast = np.ones(150_000_000)  # 1.2 GB, more than the program below ever needs
-    program = "from xmtc.training.record import peak_memory_bytes; print(peak_memory_bytes())"
+    """In a process that imports nothing of ours, which would cost seconds: the function alone."""
+    ballast = np.ones(40_000_000)  # 0.3 GB, more than the program below ever needs
+    imports = "import resource, sys\nfrom pathlib import Path\n"
+    program = f"{imports}{inspect.getsource(process_bytes)}\nprint(process_bytes('VmHWM'))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert 50e6 < int(done.stdout) < ballast.nbytes
+    assert 1e6 < int(done.stdout) < 1e8 < ballast.nbytes < process_bytes("VmHWM")
