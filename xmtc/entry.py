@@ -26,9 +26,13 @@ def start(
     config_name: str = "run",
     check: Callable | None = None,
     hint: str = "a run goes on with resume=RUN_DIR",
+    usage: str = "",
 ) -> None:
     """Runs `job(config)` under hydra.main. always: overrides of the command itself. check: refuses a configuration.
-    hint: what to say after Ctrl-C."""
+    hint: what to say after Ctrl-C. usage: what --help prints where config_name's own help is another command's."""
+    if usage and {"-h", "--help"} & set(argv):
+        print(usage.strip())
+        return
     import hydra
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         raise bad_input("xmtc.estimate", error) from None
     rest = [word for word in words if not word.startswith("run=")]
     hint = "nothing was changed"
-    start("xmtc.estimate", lambda config: estimate(config, timed), rest, NOWHERE, hint=hint)
+    start("xmtc.estimate", lambda config: estimate(config, timed), rest, NOWHERE, hint=hint, usage=__doc__)
 
 
 def _timed(given: list[str]) -> bool:

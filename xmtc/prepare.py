@@ -17,7 +17,7 @@ NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=s
 
 def main(argv: list[str] | None = None) -> None:
     """Command line; exit code 2 for a corpus or configuration that cannot be used, with nothing left half-written."""
-    start("xmtc.prepare", _job, sys.argv[1:] if argv is None else argv, NO_FOLDER)
+    start("xmtc.prepare", _job, sys.argv[1:] if argv is None else argv, NO_FOLDER, usage=__doc__)
 
 
 def _job(config: DictConfig) -> None:

@@ -3,7 +3,6 @@
 The other tests start commands in server.py's children, where the imports have happened.
 """
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,4 +25,4 @@ def test_help(name, tmp_path):
         [sys.executable, "-m", f"xmtc.{name}", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0 and done.stderr == "" and list(tmp_path.iterdir()) == []
-    assert re.search(rf"xmtc\.{name}|overrid", done.stdout)
+    assert f"python -m xmtc.{name}" in done.stdout
