@@ -14,11 +14,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What most commands load. No command itself: a fresh interpreter would not have it either, and importing `xmtc.run`
-# would put the module in the place of the function. Nothing that starts threads.
+# would put the module in the place of the function. Nothing that starts threads, as scikit-learn does.
 PRELOADED = (
     "torch", "torch._dynamo", "torch.utils.data", "torch.distributed", "pytorch_lightning", "torchmetrics", "hydra",
-    "rich.progress", "scipy.sparse", "sklearn.model_selection", "wandb",
-    "xmtc.entry", "xmtc.job", "xmtc.training.session", "xmtc.loading",
+    "rich.progress", "scipy.sparse", "xmtc.entry", "xmtc.job", "xmtc.training.session", "xmtc.loading",
 )  # fmt: skip
 # -I -S: none of the environment and no packages, which would cost ten times as much. No shell: it would set PWD.
 SCRIPT = """#!{real} -IS
