@@ -49,7 +49,7 @@ def test_every_job_runs_once_and_a_failure_stops_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_job_is_a_run_in_a_process_of_the_interpreter(tmp_path):
     """Without the stand-ins of the other tests, and of those of whole sweeps."""
-    job = Job(0, [*TINY, "head=lcenet", "head.blocks=0"], tmp_path / "0")
+    job = Job(0, [*TINY, f"paths.cache_dir={tmp_path}", "head=lcenet", "head.blocks=0"], tmp_path / "0")
     states = run([job], cpu_slots(1))
     assert (states[0].state, states[0].code) == ("failed", 2) and "head.blocks" in (job.folder / "job.log").read_text()
 
