@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from omegaconf import OmegaConf
 
+from xmtc.config import config_dir
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
 from xmtc.enhancing.job import enhance_scores
@@ -174,3 +176,19 @@ def test_the_command(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 4 and "test after: P@1" in done.stdout and "epoch 1" in done.stderr
+
+
+def test_every_key_can_be_set_from_the_command_line(tmp_path, python):
+    """A key with the name of a configuration group (`head`) could not: Hydra would look for the group."""
+    train = write(tmp_path, "train", *corpus(60, 3), "lists", 8)
+    keys = {"num_labels": L, "kind": "cornet", "rank": 4, "blocks": 2, "epochs": 1, "scale": "probability", "seed": 3}
+    given = [f"{key}={value}" for key, value in keys.items()]
+    command = [python, "-m", "xmtc.enhance", f"scores={train}", f"labels={tmp_path / 'train-labels.npz'}", *given]
+    done = subprocess.run([*command, f"output={tmp_path / 'out'}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    weights = torch.load(tmp_path / "out" / "head.pt", weights_only=True)
+    assert weights["blocks.1.gather_weight"].shape == (L, 4)
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    for command in ("enhance", "predict"):
+        own = OmegaConf.load(config_dir() / f"{command}.yaml")
+        assert not groups - {"hydra"} & set(own)

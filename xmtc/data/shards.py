@@ -80,7 +80,7 @@ def _made(folder: Path, spec: Text | str, documents: Iterable, workers: int) -> 
     numbered = enumerate(chain(ahead, stream))
     several = workers > 1 and len(ahead) > FEW
     del ahead
-    progress = _Progress(folder.name)
+    progress = Progress(folder.name)
     if not several:
         for number, batch in numbered:
             if not (path := _path(folder, number)).exists():
@@ -132,7 +132,9 @@ def _batches(stream: Iterator) -> Iterator[Documents]:
         yield batch
 
 
-class _Progress:
+class Progress:
+    """Tells at most every few seconds how many documents are done."""
+
     def __init__(self, part: str):
         self.part, self.count = part, 0
         self.begun = self.told = time.monotonic()

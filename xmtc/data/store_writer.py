@@ -16,7 +16,7 @@ import numpy as np
 
 from xmtc.data.checksums import list_files
 from xmtc.data.files import growing, save
-from xmtc.data.shards import lines_of, write_shards
+from xmtc.data.shards import Progress, lines_of, write_shards
 from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT
 from xmtc.data.text import HuggingFace, Text
@@ -100,6 +100,7 @@ class StoreWriter:
         """Turns the shards' ids into final ones; a document without text becomes one unknown token."""
         lengths = self._joined(part, "lengths")
         offsets = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1))])
+        progress = Progress(f"{part}, written")
         names = ("lengths", "ids") if final is None else ("lengths", "ids", "words", "seen")
         with growing(self.folder / part / "tokens.npy", np.int32, int(offsets[-1])) as out:
             for mine, ids, *words in self._arrays(part, *names):
@@ -110,6 +111,7 @@ class StoreWriter:
                     ids = table[ids]
                 starts = np.concatenate([[0], np.cumsum(mine)[:-1]])
                 out.write(np.insert(ids, starts[mine == 0], self.unknown).data)
+                progress.add(len(mine))
         save(self.folder / part / "token_offsets.npy", offsets)
         duplicates = sum(int(count) for (count,) in self._arrays(part, "duplicates"))
         counts = self._joined(part, "label_counts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from xmtc.data.shards import GROUPS, lines_of
 from xmtc.data.tokenising import Numbered
 
+log = logging.getLogger(__name__)
 ENTRIES = 20_000_000  # (shard, word) pairs looked at together; distinct words are a small share of them
 
 
@@ -27,6 +29,8 @@ def most_frequent(
     frequency, first, rank = (np.zeros(0, np.int64) for _ in range(3))
     for number in range(passes):
         start, stop = number * GROUPS // passes, (number + 1) * GROUPS // passes
+        if passes > 1:  # else it takes seconds
+            log.info("words: pass %d of %d over %d shards", number + 1, passes, len(shards))
         place, more, seen = _count(shards, start, stop)
         words += place
         liked = np.zeros(len(place), bool) if preferred is None else preferred(place)
