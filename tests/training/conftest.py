@@ -40,17 +40,18 @@ class Steps(pl.Callback):
 
 @pytest.fixture
 def make_module(make_vocabulary):
-    """`make_module(freeze=True)`: a bag-of-words model with a head of one block; the same weights every time."""
+    """`make_module(freeze=True)`: a bag-of-words model with a head of one block; the same weights every time.
+    execution: (decoder, head, objective) -> execution."""
 
-    def make(freeze=False, lr=0.05):
+    def make(freeze=False, lr=0.05, weight_decay=0.0, head_lr_factor=1.0, execution=Dense):
         torch.manual_seed(7)
         encoder = BagOfWords(make_vocabulary(8), None, Random(3, trainable=not freeze), dropout=0.0, word_dropout=0.0)
         decoder, head = encoder.make_decoder(L), LCENet(L, rank=2, blocks=1)
         metrics = RankingMetrics(L, torch.arange(1, L + 1), 10)
-        execution = Dense(decoder, head, Objective())
         return XMTCModule(
-            encoder, decoder, head, execution, metrics, lambda groups: AdamW(groups, lr=lr), Schedule("constant")
-        )
+            encoder, decoder, head, execution(decoder, head, Objective()), metrics,
+            lambda groups: AdamW(groups, lr=lr, weight_decay=weight_decay), Schedule("constant"), head_lr_factor,
+        )  # fmt: skip
 
     return make
 

@@ -48,6 +48,7 @@ TYPES: dict[str, Any] = {
     "recipe.validation.interval": int | float | None,
     "recipe.validation.epochs": int | None,
     "recipe.validation.patience": int | None,
+    "recipe.head_lr_factor": float,
     "recipe.lcenet.rank": int,
     "recipe.lcenet.blocks": int,
     "recipe.lcenet.zero_init": bool,
@@ -64,7 +65,7 @@ AT_LEAST_ONE = (
 )
 # and the environment's name for it
 NOT_EMPTY = {"paths.data_dir": "XMTC_DATA", "paths.cache_dir": "XMTC_CACHE", "paths.runs": None}
-NOT_NEGATIVE = ("seed", "checkpoints.minutes", "data.workers", "data.validation_size")
+NOT_NEGATIVE = ("seed", "checkpoints.minutes", "data.workers", "data.validation_size", "recipe.head_lr_factor")
 
 
 def check_plain(config: dict) -> None:

@@ -37,6 +37,7 @@ class Execution:
 
     collective = False  # every process must take part in every call, with however many documents
     clipping = False  # set by the session: updates of its own must wait for `finish_step`
+    head_lr_factor = 1.0  # set by the module: of the learning rate, for the head's rows in updates of its own
 
     def __init__(self, decoder: LabelDecoder, head: CorrelationHead, objective):
         self.decoder, self.head, self.objective = decoder, head, objective

@@ -116,6 +116,8 @@ class Chunked(Execution):
                 self.updater = Adam(parameters, self.lr_factor)
             else:
                 self.updater = SGD(parameters, self.lr_factor, self.weights, self.rounding)
+            heads = [p for block in self.head.blocks for p in block.label_parameters().values()]
+            self.updater.factors = dict.fromkeys(heads, self.head_lr_factor)
         return []
 
     def follow(self, optimizer) -> None:

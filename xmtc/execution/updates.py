@@ -28,6 +28,7 @@ class Update:
 
     def __init__(self, parameters: list[nn.Parameter], lr_factor: float = 1.0):
         self.parameters, self.lr_factor = parameters, lr_factor
+        self.factors: dict[nn.Parameter, float] = {}  # of the rate, for single parameters; the others' is 1
         self.steps = 0
         self.group: dict = {}  # the optimiser's settings of this moment
         self._factor: float | Tensor | None = None
@@ -58,7 +59,8 @@ class Update:
             if self._factor is not None:
                 grad.mul_(self._factor)
             decay = self.group["weight_decay"] if parameter.ndim > 1 else 0.0
-            self.update(parameter, chunk, grad, self.group["lr"] * self.lr_factor, decay)
+            rate = self.group["lr"] * self.lr_factor * self.factors.get(parameter, 1.0)
+            self.update(parameter, chunk, grad, rate, decay)
 
     def update(self, parameter: nn.Parameter, chunk: slice, grad: Tensor, lr: float, decay: float) -> None:
         raise NotImplementedError

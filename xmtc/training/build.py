@@ -74,6 +74,7 @@ def build(config: dict) -> Built:
         ranking_metrics(store, config),
         instantiate(config["recipe"]["optimizer"], _convert_="object", _partial_=True),
         make(config["recipe"]["schedule"]),
+        config["recipe"].get("head_lr_factor", 1.0),
     )
     module.micro_batch = data.micro_batch
     return Built(store, data, module)

@@ -24,6 +24,7 @@ class XMTCModule(pl.LightningModule):
 
     optimizer: parameter groups -> optimizer. schedule: optimizer, total steps -> factor of the learning rate per step.
     k: labels kept of each document in evaluation. collector: where a full evaluation leaves its top-k lists.
+    head_lr_factor: of the optimiser's learning rate, for the head's parameters.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class XMTCModule(pl.LightningModule):
         metrics: RankingMetrics,
         optimizer: Callable,
         schedule: Callable,
+        head_lr_factor: float = 1.0,
     ):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, head
         self.execution, self.metrics = execution, metrics
         self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.head_lr_factor = execution.head_lr_factor = head_lr_factor
         self.raw_metrics = metrics.clone() if len(head.blocks) else None  # of the logits before the head
         self.k = max(metrics.ks)
         self.collector = None
@@ -123,6 +126,10 @@ class XMTCModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         own_checkpoint(self, checkpoint)
+
+    def learning_rate_factors(self) -> dict[torch.nn.Parameter, float]:
+        """Of the head; parts of the model may name more of their own, and all are multiplied."""
+        return dict.fromkeys(self.head.parameters(), self.head_lr_factor)
 
     def configure_optimizers(self):
         optimizer = scaled(self.make_optimizer(parameter_groups(self)))

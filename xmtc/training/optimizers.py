@@ -101,7 +101,8 @@ def squared_norm(grad: Tensor) -> Tensor:
 
 def parameter_groups(model: torch.nn.Module) -> list[dict]:
     """Word tables (lazy), weights, and biases and gains, which are not decayed. A parameter for which a part of the
-    model names a learning-rate factor is in a group with `lr_factor`, see `scaled`; the others come first."""
+    model names a learning-rate factor (the product, if several do) is in a group with `lr_factor`, see `scaled`; the
+    others come first."""
     tables = [
         m.weight
         for m in model.modules()
@@ -111,7 +112,8 @@ def parameter_groups(model: torch.nn.Module) -> list[dict]:
     factors: dict = {}
     for part in model.modules():
         if hasattr(part, "learning_rate_factors"):
-            factors |= part.learning_rate_factors()
+            for parameter, factor in part.learning_rate_factors().items():
+                factors[parameter] = factors.get(parameter, 1.0) * factor
     known = {id(p) for p in tables}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
     groups = []
