@@ -31,6 +31,9 @@ def parts(num_labels, documents, blocks, attention, seed=0, dtype=torch.float64,
     module = LCENet(num_labels, rank=rank, blocks=blocks, **head) if blocks else NoHead(num_labels)
     for parameter in [*decoder.parameters(), *module.parameters()]:
         torch.nn.init.normal_(parameter, std=0.5)
+    for block in module.blocks:
+        for buffer in block.label_buffers().values():  # centred=True
+            torch.nn.init.normal_(buffer, std=0.5)
     random = np.random.default_rng(seed)
     rows = [sorted(random.choice(num_labels, min(num_labels, n), replace=False).tolist())
             for n in random.integers(0, 4, documents)]  # fmt: skip

@@ -35,6 +35,7 @@ def objective(name, reduction, num_labels):
     entry=st.sampled_from(["sigmoid", "relu", "tanh", "elu", "identity"]),
     middle=st.sampled_from(["elu", "identity"]),
     residual=st.booleans(),
+    centred=st.booleans(),
     dropout=st.sampled_from([0.0, 0.4]),
     raw_loss_weight=st.sampled_from([0.0, 0.7]),
     loss=st.sampled_from(sorted(OBJECTIVES)),
@@ -42,10 +43,11 @@ def objective(name, reduction, num_labels):
     seed=st.integers(0, 5),
 )
 def test_loss_gradients_and_topk_equal_dense(
-    num_labels, documents, blocks, chunk, keep, attention, entry, middle, residual, dropout, raw_loss_weight, loss,
-    reduction, seed,
+    num_labels, documents, blocks, chunk, keep, attention, entry, middle, residual, centred, dropout, raw_loss_weight,
+    loss, reduction, seed,
 ):  # fmt: skip
-    head = dict(entry=entry, middle=middle, residual=residual, dropout=dropout, raw_loss_weight=raw_loss_weight)
+    head = dict(entry=entry, middle=middle, residual=residual, centred=centred)
+    head |= dict(dropout=dropout, raw_loss_weight=raw_loss_weight)
     decoder, head, encoded, labels = parts(num_labels, documents, blocks, attention, seed, **head)
     made = objective(loss, reduction, num_labels)
     dense, chunked = Dense(decoder, head, made), Chunked(decoder, head, made, chunk=chunk, keep_raw=keep)

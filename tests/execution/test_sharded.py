@@ -12,6 +12,7 @@ from xmtc.testing.distributed import run_distributed
 from xmtc.training.objectives import Objective
 
 DOCUMENTS = 5
+HEAD = {"raw_loss_weight": 0.2, "centred": True}
 
 
 def cut(encoded, labels, rows):
@@ -25,7 +26,7 @@ def cut(encoded, labels, rows):
 def together(num_labels, blocks, attention, split):
     """One rank's loss, feature gradients, whole parameter gradients (shared ones averaged as DDP does) and top-k."""
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    decoder, head, encoded, labels = parts(num_labels, DOCUMENTS, blocks, attention, seed=4, raw_loss_weight=0.2)
+    decoder, head, encoded, labels = parts(num_labels, DOCUMENTS, blocks, attention, seed=4, **HEAD)
     names = row_names(decoder, head)
     execution = Sharded(decoder, head, Objective("mean"), chunk=2)
     own = list(execution.start())
@@ -57,7 +58,7 @@ def together(num_labels, blocks, attention, split):
 @pytest.mark.parametrize("world, split", [(1, [5]), (2, [2, 5]), (3, [2, 2, 5])])
 @pytest.mark.parametrize("num_labels, blocks, attention", [(7, 2, False), (2, 1, False), (8, 1, True), (5, 0, False)])
 def test_any_number_of_processes_gives_dense_values_and_gradients(num_labels, blocks, attention, world, split):
-    decoder, head, encoded, labels = parts(num_labels, DOCUMENTS, blocks, attention, seed=4, raw_loss_weight=0.2)
+    decoder, head, encoded, labels = parts(num_labels, DOCUMENTS, blocks, attention, seed=4, **HEAD)
     dense = Dense(decoder, head, Objective("mean"))
     loss, features, *grads = loss_and_gradients(dense, encoded, labels)
     scores, found = dense.topk(encoded, 4)

@@ -97,4 +97,3 @@ def test_a_built_module_has_it(tmp_path):
     assert build(config).module.head_lr_factor == 0.25
     config["recipe"].pop("head_lr_factor")  # somebody's own recipe, or one of before
     assert build(config).module.head_lr_factor == 1.0
-

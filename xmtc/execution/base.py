@@ -21,6 +21,7 @@ def row_names(decoder: LabelDecoder, head: CorrelationHead) -> set[str]:
     for i, block in enumerate(head.blocks):
         # a block of somebody else's head need not say which of its rows are labels'
         own = ["bias"] if isinstance(block, FullBlock) else getattr(block, "label_parameters", dict)()
+        own = [*own, *getattr(block, "label_buffers", dict)()]
         names |= {f"head.blocks.{i}.{name}" for name in own}
     return names
 
@@ -66,9 +67,9 @@ class Execution:
     def describe(self) -> str:
         return type(self).__name__.lower()
 
-    def start(self) -> Iterable[nn.Parameter]:
-        """Called when the processes are known, before the optimiser is made. Returns the parameters of which each
-        process holds its own rows, so that nothing averages or overwrites them."""
+    def start(self) -> Iterable[Tensor]:
+        """Called when the processes are known, before the optimiser is made. Returns the parameters and buffers of which
+        each process holds its own rows, so that nothing averages or overwrites them."""
         return ()
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:

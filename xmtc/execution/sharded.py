@@ -40,7 +40,7 @@ class Sharded(Chunked):
         self.rank, self.world_size, self.own = 0, 1, slice(0, self.num_labels)
         self._started, self._hosts = False, None
 
-    def start(self) -> list[nn.Parameter]:
+    def start(self) -> list[Tensor]:
         if not self._started:
             self._started = True
             if dist.is_available() and dist.is_initialized():
@@ -54,9 +54,14 @@ class Sharded(Chunked):
             self.own = shard(self.num_labels, self.rank, self.world_size)
             for parameter in super().side(1, "cpu").row_parameters():
                 parameter.data = parameter.data[self.own].clone()
+            for buffer in self._label_buffers():
+                buffer.data = buffer.data[self.own].clone()
             self.decoder.num_labels = self.own.stop - self.own.start
             super().start()
-        return super().side(1, "cpu").row_parameters() if self.world_size > 1 else []
+        return [*super().side(1, "cpu").row_parameters(), *self._label_buffers()] if self.world_size > 1 else []
+
+    def _label_buffers(self) -> list[Tensor]:
+        return [buffer for block in self.head.blocks for buffer in block.label_buffers().values()]
 
     def describe(self) -> str:
         return f"{super().describe()} over {self.world_size} processes"

@@ -78,7 +78,7 @@ def _places(ids: Tensor, labels: Labels, count: int) -> tuple[Tensor, Tensor]:
 
 def _block_rows(block: CorrelationBlock, ids: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """The block's parameters for the shortlist; what a label adds to the sum is multiplied by what it stands for."""
-    return {
+    return {name: buffer[ids] for name, buffer in block.label_buffers().items()} | {
         "gather_weight": block.gather_weight[ids] * weights[:, None].to(block.gather_weight.dtype),
         "gather_bias": block.gather_bias,
         "spread_weight": block.spread_weight[ids],

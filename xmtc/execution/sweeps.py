@@ -285,7 +285,7 @@ class Sweeps:
     def _block_gradients(self, i: int, entry: Tensor, grad: Tensor, grad_gathered: Tensor, chunk: slice, sink):
         block = self.side.blocks[i]
         if (out := sink(block.gather_weight, chunk)) is not None:
-            out.product(entry.t(), grad_gathered)
+            out.product(block.centred(entry, chunk).t(), grad_gathered)
         if (out := sink(block.spread_weight, chunk)) is not None:
             out.product(grad.t(), self.contexts[i].detach())
         if (out := sink(block.spread_bias, chunk)) is not None:

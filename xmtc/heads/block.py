@@ -1,10 +1,11 @@
 """One correlation block: gather evidence from all labels into R numbers, spread them back to every label.
 
-    context = delta( W1 sigma(x) + b1 )      gather: a sum over labels, (B, L) -> (B, R)
-    y       = r x + W2 context + b2          spread: label by label, (B, R) -> (B, L)
+    context = delta( W1 (sigma(x) - c) + b1 )   gather: a sum over labels, (B, L) -> (B, R)
+    y       = r x + W2 context + b2             spread: label by label, (B, R) -> (B, L)
 
 Sources: CorNet (Xun et al., KDD 2020) eq. 1-2; LCENet's bottleneck, nonlinearity and residual are the same three parts.
-Both weights are stored label-major, (L, R), so that a slice of labels is a slice of rows.
+Both weights are stored label-major, (L, R), so that a slice of labels is a slice of rows. The centre c, a constant a
+label, is ours and 0 unless asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.data.batch import Labels
 from xmtc.decoders.product import product, rows
 from xmtc.errors import InputError
 
@@ -38,7 +40,8 @@ class CorrelationBlock(nn.Module):
     """Parameters 2RL + R + L. Cost 4BRL. Init: Xavier-uniform weights, PyTorch's default biases (CorNet's code).
 
     entry, middle: names in ENTRY and MIDDLE. dropout: on the context. zero_init: W2 and b2 start at zero, so that the
-    block with a residual starts as the identity.
+    block with a residual starts as the identity. centred: the gate is read less what it is at the label's prior odds,
+    see `centre_at`; a label that is as likely as ever then says nothing.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class CorrelationBlock(nn.Module):
         residual: bool = True,
         dropout: float = 0.0,
         zero_init: bool = False,
+        centred: bool = False,
     ):
         super().__init__()
         if rank < 1:
@@ -62,11 +66,23 @@ class CorrelationBlock(nn.Module):
         if zero_init:
             nn.init.zeros_(self.spread_weight)
             nn.init.zeros_(self.spread_bias)
+        # constant, but a part of the state: a run directory has no corpus from which it could be made again
+        self.register_buffer("centre", torch.zeros(num_labels) if centred else None)  # (L,)
         self.entry, self.middle, self.residual, self.dropout = entry, middle, residual, dropout
+
+    @torch.no_grad()
+    def centre_at(self, log_odds_L: Tensor) -> None:
+        """Sets the centre of a `centred` block to the gate's value at these logits, the labels' prior odds."""
+        if self.centre is not None:
+            self.centre.copy_(ENTRY[self.entry](log_odds_L))
+
+    def centred(self, gate_Bl: Tensor, labels: slice = slice(None)) -> Tensor:
+        """What the gather reads of the gate's values."""
+        return gate_Bl if self.centre is None else gate_Bl - self.centre[labels].to(gate_Bl.dtype)
 
     def gather(self, logits_Bl: Tensor, labels: slice = slice(None)) -> Tensor:
         """(B, R): this slice's share of the sum. The bias is not in it: it is added once, by `context`."""
-        gate_Bl = ENTRY[self.entry](logits_Bl)
+        gate_Bl = self.centred(ENTRY[self.entry](logits_Bl), labels)
         return gate_Bl @ rows(self.gather_weight, labels, gate_Bl)
 
     def context(self, gathered_BR: Tensor) -> Tensor:
@@ -95,6 +111,10 @@ class CorrelationBlock(nn.Module):
     def label_parameters(self) -> dict[str, nn.Parameter]:
         names = ("gather_weight", "spread_weight", "spread_bias")
         return {name: getattr(self, name) for name in names}
+
+    def label_buffers(self) -> dict[str, Tensor]:
+        """Constants with a row a label."""
+        return {} if self.centre is None else {"centre": self.centre}
 
 
 class FullBlock(nn.Module):
@@ -136,6 +156,10 @@ class CorrelationHead(nn.Module):
             raise InputError(f"head.raw_loss_weight: expected 0 or more, got {raw_loss_weight}")
         self.blocks = nn.ModuleList(blocks)
         self.raw_loss_weight = raw_loss_weight
+
+    def prepare(self, gold: Labels, log_odds_L: Tensor) -> None:
+        """Told once, before training, the labels of the training documents and each label's prior log odds (L,). What
+        is made of them must be kept in parameters or buffers. Random numbers of the run are left as they were."""
 
     def forward(self, logits_BL: Tensor) -> Tensor:
         """Enhanced logits (B, L)."""

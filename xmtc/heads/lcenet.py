@@ -12,20 +12,31 @@ switch:
 | without nonlinearity | entry=identity middle=identity                    |
 
 A difference between CorNet and LCENet rows comes only from such settings, never from the class.
+
+Two more switches are ours, trials of what a head that truly uses correlation would look like. `centred`: the blocks read
+how far a label is from its prior, so that the context carries evidence and not the biases. `start=cooccurrence`: the
+contexts start as the directions in which the training labels vary together most (cooccurrence.py).
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
+from torch import Tensor
+
+from xmtc.data.batch import Labels
 from xmtc.errors import InputError
 from xmtc.heads.block import CorrelationBlock, CorrelationHead, FullBlock
+from xmtc.heads.cooccurrence import start_gathers
 
 
 class LCENet(CorrelationHead):
     """rank: R. blocks: n. bottleneck, residual, entry, middle: the parts. dropout: on the (B, R) context.
 
     zero_init: blocks start as the identity (with a residual), so that training starts from the plain classifier.
+    centred: the gate is read less its value at the label's prior odds. start: of the gather; `cooccurrence` needs the
+    training labels (`prepare`), without them it is random.
     raw_loss_weight: adds this much of the loss of the raw logits. full_limit: most weights of an L x L matrix.
     """
 
@@ -42,6 +53,8 @@ class LCENet(CorrelationHead):
         zero_init: bool = False,
         raw_loss_weight: float = 0.0,
         full_limit: float = 5e8,
+        centred: bool = False,
+        start: Literal["random", "cooccurrence"] = "random",
     ):
         if blocks < 1:
             raise InputError(f"head.blocks: expected at least 1 (head=none has none), got {blocks}")
@@ -49,10 +62,24 @@ class LCENet(CorrelationHead):
             raise InputError(f"head.dropout: expected 0 <= dropout < 1, got {dropout}")
         if dropout and not bottleneck:
             raise InputError(f"head.dropout={dropout} acts on the bottleneck, which head.bottleneck=false leaves out")
+        if not bottleneck and (centred or start != "random"):
+            what = "head.centred=true" if centred else f"head.start={start}"
+            raise InputError(f"{what} acts on the bottleneck, which head.bottleneck=false leaves out")
         if bottleneck:
             made = [
-                CorrelationBlock(num_labels, rank, entry, middle, residual, dropout, zero_init) for _ in range(blocks)
+                CorrelationBlock(num_labels, rank, entry, middle, residual, dropout, zero_init, centred)
+                for _ in range(blocks)
             ]
         else:
             made = [FullBlock(num_labels, entry, residual, zero_init, full_limit) for _ in range(blocks)]
         super().__init__(made, raw_loss_weight)
+        self.start = start
+
+    @torch.no_grad()
+    def prepare(self, gold: Labels, log_odds_L: Tensor) -> None:
+        """Cost of start=cooccurrence: see `leading`; seconds at 25,000 labels."""
+        for block in self.blocks:
+            if isinstance(block, CorrelationBlock):
+                block.centre_at(log_odds_L)
+        if self.start == "cooccurrence":
+            start_gathers(self.blocks, gold)

@@ -57,12 +57,14 @@ def build(config: dict) -> Built:
     encoder.prepare(data.train.gold(), store.label_names)
     decoder = encoder.make_decoder(store.num_labels)
     counts = torch.from_numpy(data.train_label_counts())
+    prior = log_odds(counts, len(data.train))
     if config["recipe"]["prior_bias"]:
         try:
-            decoder.set_prior(log_odds(counts, len(data.train)))
+            decoder.set_prior(prior)
         except InputError as error:
             log.warning("%s; the bias starts as the decoder has it", error)
     head = make(config["head"], num_labels=store.num_labels)
+    head.prepare(data.train.gold(), prior)
     objective = make(config["recipe"]["objective"])
     objective.prepare(counts, len(data.train))
     execution = make(config["execution"], decoder=decoder, head=head, objective=objective)

@@ -117,8 +117,9 @@ class XMTCModule(pl.LightningModule):
 
     def configure_model(self) -> None:
         """The processes are known now: label rows may be shared out, or taken over by an update in the sweeps."""
-        own = {id(parameter) for parameter in self.execution.start()}
-        names = [name for name, parameter in self.named_parameters() if id(parameter) in own]
+        own = {id(tensor) for tensor in self.execution.start()}
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        names = [name for name, tensor in tensors if id(tensor) in own]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
