@@ -11,16 +11,18 @@ from xmtc.errors import InputError
 from xmtc.reporting import dashboard
 from xmtc.reporting.configurations import Configuration, configurations
 from xmtc.reporting.documents import mean_over_runs
+from xmtc.reporting.gains import gains, gains_csv_rows, markdown_gains
 from xmtc.reporting.leaderboard import refresh, write_leaderboard
 from xmtc.reporting.page import page
-from xmtc.reporting.plots import plot_curves
+from xmtc.reporting.plots import plot_curves, plot_gains
 from xmtc.reporting.printed import join, read_printed
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import RESAMPLES, Comparison, compare
-from xmtc.reporting.summary import comparisons_csv, latex, markdown_summary, summary_csv
+from xmtc.reporting.summary import comparisons_csv, csv_text, latex, markdown_summary, summary_csv
 from xmtc.reporting.tables import markdown, results_csv, write_text
 
 COMPARED = ("P@1", "P@5", "nDCG@5")
+GAIN_RESAMPLES = 2000
 
 
 def report(
@@ -29,24 +31,30 @@ def report(
     printed: Sequence[str | Path] = (),
     resamples: int = RESAMPLES,
     quality: float | None = None,
+    head_gains: bool = False,
 ) -> str:
     """Write the report's files and return the Markdown of its tables. Output goes to stderr but for the table.
 
     output: default is the folder itself if one is given, else the current folder. Existing files there are replaced.
     printed: files of printed numbers, or folders that hold a printed.csv. resamples: of bootstrap and permutation test.
-    quality: a validation nDCG@5, as a fraction, whose steps and seconds are shown.
+    quality: a validation nDCG@5, as a fraction, whose steps and seconds are shown. head_gains: compare runs with a head
+    with those without alone, cell by cell (gains.py), in place of every pair of configurations.
     """
     runs = find_runs(folders)
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
     data = configurations(runs)
     rows = [row for path in printed for row in _printed(Path(path))]
     rows = join(rows, [each for made in data.values() for each in made])
-    found = {key: _compare(made, resamples) for key, made in data.items()}
+    added = {key: gains(made, min(resamples, GAIN_RESAMPLES)) for key, made in data.items()} if head_gains else {}
+    if head_gains and not any(added.values()):
+        raise InputError("--gains: no finished run without a head beside one with it, of the same seed and settings")
+    found = {} if head_gains else {key: _compare(made, resamples) for key, made in data.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
-        pictures = _pictures(runs, target)
-        table = markdown(runs) + "".join(f"\n{part}" for part in [markdown_summary(data, found, rows, quality)] if part)
-        links = "".join(f"\n![validation curves]({path.name})\n" for path in pictures)
+        pictures = _pictures(runs, added, target)
+        sections = [markdown_gains(added), markdown_summary(data, found, rows, quality)]
+        table = markdown(runs) + "".join(f"\n{part}" for part in sections if part)
+        links = "".join(f"\n![{path.stem.replace('_', ' ')}]({path.name})\n" for path in pictures)
         files = {
             "report.md": f"# Results\n\nTest metrics x 100.\n\n{table}{links}",
             "report.html": page(data, found, rows, quality),
@@ -55,6 +63,8 @@ def report(
             "comparisons.csv": comparisons_csv(found),
             "results.tex": latex(data),
         }
+        if added:
+            files["gains.csv"] = csv_text(gains_csv_rows(added))
         for name, text in files.items():
             write_text(target / name, text)
     except OSError as error:
@@ -81,9 +91,9 @@ def _compare(made: Sequence[Configuration], resamples: int) -> list[Comparison]:
     return compare({name: scores for name, (scores, _) in held.items()}, COMPARED, resamples)
 
 
-def _pictures(runs, target: Path) -> list[Path]:
+def _pictures(runs, added, target: Path) -> list[Path]:
     try:
-        return plot_curves(runs, target)
+        return [*plot_gains(added, target), *plot_curves(runs, target)]
     except ImportError:
         print("no curves: matplotlib is not installed (pip install 'xmtc[plots]')", file=sys.stderr)
         return []
@@ -120,6 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quality", type=float, metavar="X", help="also show steps and seconds until validation nDCG@5 x 100 is X"
     )
     parser.add_argument(
+        "--gains",
+        action="store_true",
+        help="what a head adds to the same model without one, by the other settings (gains.csv and a picture), in "
+        "place of all comparisons",
+    )
+    parser.add_argument(
         "--leaderboard",
         metavar="DIR",
         help="write DIR/README.md from every results.csv and printed.csv below DIR (experiments)",
@@ -150,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--resamples: expected at least 1, got {arguments.resamples}")
         if arguments.folders:
             quality = None if arguments.quality is None else arguments.quality / 100
-            made = report(arguments.folders, arguments.output, arguments.printed, arguments.resamples, quality)
+            words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains)
+            made = report(arguments.folders, *words)
             print(made, end="")
         if arguments.leaderboard:
             print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)

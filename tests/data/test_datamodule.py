@@ -56,6 +56,8 @@ def test_a_validation_part_is_used_as_it_is(official):
         ({"batch_size": 0}, "data.batch_size"),
         ({"evaluation_batch_size": 0}, "data.evaluation_batch_size"),
         ({"limit": 0}, "data.limit"),
+        ({"fraction": 0.0}, "data.fraction: expected a share above 0 and up to 1, got 0.0"),
+        ({"fraction": 1.5}, "data.fraction"),
     ],
 )
 def test_settings_that_cannot_be_used(store, settings, line):
@@ -84,6 +86,22 @@ def test_evaluation_batch_size_follows_batch_size(store):
 def test_limit(store):
     made = data(store, limit=5)
     assert [len(part) for part in (made.train, made.validation, made.test)] == [5, 5, 5]
+
+
+def test_a_share_of_the_training_documents_is_always_the_same_and_nested(store, official):
+    whole = data(store).train.numbers
+    shares = [data(store, fraction=share).train.numbers for share in (1 / 16, 0.25, 0.5, 1.0)]
+    assert [len(share) for share in shares] == [4, 13, 25, 50]  # of 50, rounded up
+    for small, large in zip(shares, shares[1:], strict=False):
+        assert set(small.tolist()) < set(large.tolist()) <= set(whole.tolist())
+    assert all(np.array_equal(share, np.sort(share)) for share in shares) and np.array_equal(shares[-1], whole)
+    made = XMTCData(store, Words(), "padded", 99, batch_size=8, validation_size=10, fraction=0.25)  # another seed
+    assert np.array_equal(made.train.numbers, shares[1])
+    assert np.array_equal(made.validation.numbers, data(store).validation.numbers) and len(made.test) == 20
+    assert made.train_label_counts().sum() == len(made.train.gold().ids)
+    assert shares[1].max() > 13  # drawn, not the first ones
+    both = data(official, fraction=0.5, limit=4)
+    assert [len(part) for part in (both.train, both.validation, both.test)] == [4, 4, 4]
 
 
 def test_label_counts_leave_validation_out(store):

@@ -51,7 +51,8 @@ def test_the_watch_itself_works():
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("clip", [None, Clipping(0.1), AdaptiveClipping()], ids=["free", "clipped", "adaptive"])
 def test_a_step_reads_nothing(as_on_a_gpu, execution, options, clip):
-    decoder, head, encoded, labels = parts(11, 4, 2, False, seed=1, raw_loss_weight=0.3, dtype=torch.float32, centred=True)
+    options_of_head = dict(raw_loss_weight=0.3, centred=True)
+    decoder, head, encoded, labels = parts(11, 4, 2, False, seed=1, dtype=torch.float32, **options_of_head)
     model = torch.nn.ModuleDict({"encoder": torch.nn.Linear(4, 4), "decoder": decoder, "head": head})
     model.execution = execution(decoder, head, Objective(), **options)
     model.execution.clipping = clip is not None

@@ -16,7 +16,8 @@ from xmtc.training.objectives import Asymmetric, Focal, Objective
 @pytest.mark.parametrize("blocks", [0, 2])
 @pytest.mark.parametrize("kind", [Objective, Focal, Asymmetric])
 def test_with_all_labels_drawn_it_is_dense(attention, blocks, kind):
-    decoder, head, encoded, labels = parts(9, 4, blocks, attention, seed=1, raw_loss_weight=0.3 if blocks else 0.0, centred=True)
+    raw = 0.3 if blocks else 0.0
+    decoder, head, encoded, labels = parts(9, 4, blocks, attention, seed=1, raw_loss_weight=raw, centred=True)
     expected = loss_and_gradients(Dense(decoder, head, kind()), encoded, labels)
     torch.testing.assert_close(loss_and_gradients(Shortlist(decoder, head, kind(), 9), encoded, labels), expected)
 

@@ -9,6 +9,8 @@ import xmtc
 from xmtc.config import compose_jobs
 from xmtc.sweeping.listing import asks_for_a_list, listing
 
+EMPTY = "/nowhere"  # a cache without a store: nothing can be tried there
+
 
 @pytest.fixture
 def main(monkeypatch):
@@ -36,20 +38,55 @@ def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, cap
     finished(tmp_path / "d", ["head=none", "recipe.max_epochs=3"], 60, 2**20)  # another configuration
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "metrics.json").write_text("{")
-    main(["-m", "head=none,lcenet", "seed=0,1", f"paths.runs={tmp_path}", "dry_run=true"])
+    main(["-m", "head=none,lcenet", "seed=0,1", f"paths.runs={tmp_path}", f"paths.cache_dir={EMPTY}", "dry_run=true"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["#", "dataset", "head", "seed", "hours", "GiB"]
     assert lines[1].split() == ["0", "toy", "none", "0", "1.50", "2.00"]
     assert lines[3].split() == ["2", "toy", "lcenet", "0", "unknown", "unknown"]
-    assert lines[5] == "4 jobs; 3.00 hours one after the other for the 2 that were measured"
+    assert lines[5] == "4 jobs; 3.00 hours one after the other for the 2 that are known"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d", "e"]  # nothing was made
 
 
 def test_without_earlier_runs_nothing_is_made_up(tmp_path):
-    text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", "dry_run=true"])
+    text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", f"paths.cache_dir={EMPTY}", "dry_run=true"])
     assert text.splitlines()[-1] == "2 jobs" and text.count("unknown") == 4
 
 
 def test_when_a_list_is_asked_for():
     assert asks_for_a_list(["--multirun", "seed=0,1", "dry_run=True"])
     assert not asks_for_a_list(["seed=0", "dry_run=true"]) and not asks_for_a_list(["-m", "seed=0,1", "dry_run=false"])
+
+
+TINY = [
+    *("dataset=toy", "dataset.source.train=160", "dataset.source.validation=20", "dataset.source.test=20"),
+    *("encoder=bow", "encoder.embedding.size=8", "recipe.lcenet.rank=4", "data.batch_size=32", "prepare_workers=1"),
+]
+
+
+def test_jobs_that_were_never_run_are_estimated_once_a_model(tmp_path, monkeypatch, capsys):
+    """Steps and memory from the model itself; epochs and the share of documents by arithmetic."""
+    import xmtc.estimating.run as estimating
+    from xmtc.config.make import make
+    from xmtc.data.preparation import prepare
+
+    words = [*TINY, f"paths.cache_dir={tmp_path}", f"paths.runs={tmp_path / 'runs'}"]
+    ((_, config),) = compose_jobs(words)
+    timed, tried = estimating.timed_seconds, []
+
+    def two_hours(built, config, processes=1):
+        tried.append(config["head"]["_target_"].rsplit(".", 1)[-1])
+        assert timed(built, config, processes)["step"] > 0
+        return {"step": 3600.0}
+
+    monkeypatch.setattr(estimating, "timed_seconds", two_hours)
+    sweep = ["-m", "head=none,lcenet", "data.fraction=1.0,0.25", "recipe.max_epochs=1,3", *words, "dry_run=true"]
+    assert "estimate" not in listing(sweep) and not tried  # its corpus is not prepared, which a list does not do
+    text = make(OmegaConf.to_container(config.encoder.text, resolve=True))
+    prepare(make(OmegaConf.to_container(config.dataset.source)), "toy", text, tmp_path, 1)
+    lines = listing(sweep).splitlines()
+    assert tried == ["NoHead", "LCENet"] and "number 2" in capsys.readouterr().err
+    hours = [float(line.split()[-2].removeprefix("~")) for line in lines[1:9]]
+    assert hours == [5.0, 15.0, 2.0, 6.0] * 2  # 160 documents are 5 steps of 32, 40 are 2
+    memory = [float(line.split()[-1].removeprefix("~")) for line in lines[1:9]]
+    assert len(set(memory[:4])) == 1 and memory[0] > 0
+    assert lines[-1] == "8 jobs; 56.00 hours one after the other; ~ is an estimate, evaluations not counted (8 jobs)"

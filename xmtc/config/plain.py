@@ -28,6 +28,7 @@ TYPES: dict[str, Any] = {
     "data.bucketing": bool,
     "data.workers": int,
     "data.limit": int | None,
+    "data.fraction": float,
     "data.micro_batch": int | None,
     "checkpoints.minutes": int | float | None,
     "checkpoints.steps": int | None,

@@ -25,7 +25,9 @@ class XMTCData(pl.LightningDataModule):
     batch_size, evaluation_batch_size: documents a process. validation_size: documents (or, below 1, the share) taken
     from train when the corpus has no validation part, always the same ones. bucketing: batches of similar length.
     micro_batch: documents that the encoder takes at a time in training (training/micro_batches.py), null for all.
-    workers: loader processes a process. limit: documents kept of each part, null for all (`debug=fast`).
+    workers: loader processes a process. limit: documents kept of each part, null for all (`debug=fast`). fraction:
+    share of the training documents that is trained on, always the same ones, a larger share holding every smaller one;
+    what the store knows of them all (vocabulary, labels, frequencies for metrics) stays, as do validation and test.
     reads_padding: of the encoder; evaluation then pads every batch to `width`, so that neither the size of a batch nor
     the number of processes changes a score.
     """
@@ -42,6 +44,7 @@ class XMTCData(pl.LightningDataModule):
         bucketing: bool = False,
         workers: int = 0,
         limit: int | None = None,
+        fraction: float = 1.0,
         reads_padding: bool = False,
         micro_batch: int | None = None,
     ):
@@ -55,12 +58,15 @@ class XMTCData(pl.LightningDataModule):
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InputError(f"data.{name}: expected at least 1, got {value}")
+        if not 0 < fraction <= 1:
+            raise InputError(f"data.fraction: expected a share above 0 and up to 1, got {fraction}")
         self.store, self.text, self.seed = store, text, seed
         self.batch_size, self.micro_batch = batch_size, micro_batch
         self.evaluation_batch_size = evaluation_batch_size or batch_size
         self.bucketing, self.workers = bucketing, workers
         self._resumed: dict | None = None  # where in which epoch a checkpoint was written
         train, validation = self._split(validation_size)
+        train = share_of(train, fraction)
         parts = store.parts
         held = parts["validation"] if "validation" in parts else parts["train"]
         padding = store.vocabulary.padding
@@ -126,3 +132,10 @@ class XMTCData(pl.LightningDataModule):
 
     def test_dataloader(self) -> Loader:
         return self._evaluation(self.test)
+
+
+def share_of(numbers: np.ndarray, fraction: float) -> np.ndarray:
+    """The first documents of one fixed random order, in corpus order: ceil(fraction N) of them."""
+    count = math.ceil(fraction * len(numbers))
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(numbers))
+    return numbers[np.sort(order[:count])]

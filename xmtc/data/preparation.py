@@ -37,15 +37,8 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # would wait for its parent's lock for ever
         raise RuntimeError("xmtc was called while a process of its own imported the script: guard it by __name__")
-    source = source.reader()
-    source.check()
-    cache = Path(cache)
-    content = _content(source, cache)
-    key = {"format": FORMAT, "text": text.key(), **content}
-    if names := _hashes(source.name_files(), cache):
-        key["names"] = names
-    key = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
-    place = cache / f"{name}-{key.hexdigest()[:16]}"
+    source, cache = source.reader(), Path(cache)
+    content, place = _place(source, name, text, cache)
     if not _usable(place):
         with writing_to(cache, f"preparing {name}"):
             cache.mkdir(parents=True, exist_ok=True)
@@ -55,6 +48,23 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
     store = Store(place)
     log.info(store.meta["report"])
     return store
+
+
+def is_prepared(source: Source, name: str, text: Text, cache: Path) -> bool:
+    """Whether `prepare` would find a store. InputError: there is no such corpus. Costs the hashes of its files, which
+    are remembered."""
+    return (_place(source.reader(), name, text, Path(cache))[1] / "meta.json").is_file()
+
+
+def _place(source: Source, name: str, text: Text, cache: Path) -> tuple[dict, Path]:
+    """What the corpus is, and the folder of its store."""
+    source.check()
+    content = _content(source, cache)
+    key = {"format": FORMAT, "text": text.key(), **content}
+    if names := _hashes(source.name_files(), cache):
+        key["names"] = names
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
+    return content, cache / f"{name}-{digest.hexdigest()[:16]}"
 
 
 def _usable(place: Path) -> bool:

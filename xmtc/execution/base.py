@@ -68,8 +68,8 @@ class Execution:
         return type(self).__name__.lower()
 
     def start(self) -> Iterable[Tensor]:
-        """Called when the processes are known, before the optimiser is made. Returns the parameters and buffers of which
-        each process holds its own rows, so that nothing averages or overwrites them."""
+        """Called when the processes are known, before the optimiser is made. Returns the parameters and buffers of
+        which each process holds its own rows, so that nothing averages or overwrites them."""
         return ()
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:

@@ -13,9 +13,9 @@ switch:
 
 A difference between CorNet and LCENet rows comes only from such settings, never from the class.
 
-Two more switches are ours, trials of what a head that truly uses correlation would look like. `centred`: the blocks read
-how far a label is from its prior, so that the context carries evidence and not the biases. `start=cooccurrence`: the
-contexts start as the directions in which the training labels vary together most (cooccurrence.py).
+Two more switches are ours, trials of what a head that truly uses correlation would look like. `centred`: the blocks
+read how far a label is from its prior, so that the context carries evidence and not the biases. `start=cooccurrence`:
+the contexts start as the directions in which the training labels vary together most (cooccurrence.py).
 """
 
 from __future__ import annotations

@@ -68,6 +68,13 @@ class Job:
         temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
         os.replace(temporary, self.folder / NOTE)
 
+    def noted(self) -> dict[str, Any]:
+        """What the last sweep noted; empty if there is nothing."""
+        try:
+            return json.loads((self.folder / NOTE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
     @property
     def name(self) -> str:
         return self.folder.name

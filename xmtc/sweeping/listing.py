@@ -1,4 +1,4 @@
-"""`python -m xmtc.run -m ... dry_run=true`: the jobs of a sweep, and what earlier runs say they will take."""
+"""`python -m xmtc.run -m ... dry_run=true`: the jobs of a sweep, and what they will take, measured or estimated."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from xmtc.config.compose import compose_jobs
+from xmtc.sweeping.costs import Costs
 from xmtc.sweeping.settings import pairs, that_matter
 
 
@@ -22,8 +23,9 @@ def asks_for_a_list(argv: Sequence[str]) -> bool:
 
 
 def listing(argv: Sequence[str]) -> str:
-    """The sweep as a table: what each job is, hours and GiB of memory where a finished run of the same configuration
-    (any seed) lies under paths.runs, `unknown` elsewhere. InputError if a job cannot be used. Trains nothing."""
+    """The sweep as a table: what each job is, its hours and GiB of memory: of finished runs of the same configuration
+    (any seed) under paths.runs, else, with a `~`, from a few steps of the model where its corpus is prepared, else
+    `unknown`. InputError if a job cannot be used. Trains nothing to the end, writes nothing."""
     from hydra._internal.utils import get_args_parser
 
     known, rest = get_args_parser().parse_known_args(list(argv))
@@ -38,19 +40,24 @@ def listing(argv: Sequence[str]) -> str:
         key for key in dict.fromkeys(k for each in settings for k in each) if len({e.get(key) for e in settings}) > 1
     ]
     rows = [["#", "dataset", *told, "hours", "GiB"]]
+    costs, known_hours, guessed = Costs(), [], 0
     for number, (config, each) in enumerate(zip(composed, settings)):
-        hours, gib = measured.get(identity(config), (None, None))
         cells = [str(number), config["dataset"]["name"], *(each.get(key, "") for key in told)]
-        rows.append(
-            [*cells, "unknown" if hours is None else f"{hours:.2f}", "unknown" if gib is None else f"{gib:.2f}"]
-        )
-    total = [measured[identity(config)][0] for config in composed if identity(config) in measured]
+        found, mark = measured.get(identity(config)), ""
+        if found is None and (cost := costs.of(config)):
+            found, mark, guessed = (cost.hours(config), cost.peak / 2**30), "~", guessed + 1
+        if found:
+            known_hours.append(found[0])
+        rows.append([*cells, *(f"{mark}{value:.2f}" for value in found or ())] + ["unknown"] * (0 if found else 2))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    known_jobs = f"; {sum(total):.2f} hours one after the other" + (
-        f" for the {len(total)} that were measured" if len(total) < len(jobs) else ""
-    )
-    return "\n".join([*lines, f"{len(jobs)} jobs{known_jobs if total else ''}"])
+    total = f"{len(jobs)} jobs"
+    if known_hours:
+        few = f" for the {len(known_hours)} that are known" if len(known_hours) < len(jobs) else ""
+        total += f"; {sum(known_hours):.2f} hours one after the other{few}"
+    if guessed:
+        total += f"; ~ is an estimate, evaluations not counted ({guessed} jobs)"
+    return "\n".join([*lines, total])
 
 
 def identity(config: dict[str, Any]) -> str:

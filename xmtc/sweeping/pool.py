@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections import deque
@@ -33,7 +34,12 @@ class State:
 
 class Pool:
     """`run()` until every job has ended. show(states) is called a few times a second, changed(job, state) when one
-    starts or ends. KeyboardInterrupt stops all jobs, which write their checkpoint, and is raised again."""
+    starts or ends, or turns out to run elsewhere. KeyboardInterrupt stops all jobs, which write their checkpoint, and
+    is raised again.
+
+    A launcher that is killed leaves jobs that go on by themselves. The next one starts none of them twice: it waits for
+    them, and gives their slots to nobody else as long. What they have not finished then, it takes up.
+    """
 
     def __init__(
         self,
@@ -50,6 +56,7 @@ class Pool:
         self.stop_seconds, self.pause = stop_seconds, pause
         self.states = {job.number: State() for job in jobs}
         self._running: dict[int, tuple[Job, subprocess.Popen, int]] = {}
+        self._left: dict[int, tuple[Job, Slot]] = {}  # jobs of a launcher that is gone, and where they run
 
     def run(self) -> dict[int, State]:
         waiting = deque(self.jobs)
@@ -58,6 +65,7 @@ class Pool:
             for number in handlers:  # also where a shell's `&` had them ignored, which jobs would inherit
                 signal.signal(number, _interrupt)
             while waiting or self._running:
+                self._take_back()
                 for _ in range(len(waiting)):
                     if not self.free:
                         break
@@ -82,7 +90,7 @@ class Pool:
         job.folder.mkdir(parents=True, exist_ok=True)
         lock = locked(job.folder)
         if lock is None:
-            state.state = "elsewhere"
+            self._elsewhere(job, state)
             return False
         if job.finished:
             os.close(lock)
@@ -105,10 +113,32 @@ class Pool:
                 start_new_session=True,  # so that Ctrl-C reaches jobs through us alone, once
                 pass_fds=(lock,),  # the job holds its folder as long as it lives, also if we do not
             )
+        job.note(state="running", device=slot.name, host=socket.gethostname(), launcher=os.getpid())
         state.state, state.slot, state.started = "running", slot, time.monotonic()
         self._running[job.number] = (job, process, lock)
         self.changed(job, state)
         return True
+
+    def _elsewhere(self, job: Job, state: State) -> None:
+        """Another process holds the job: of a launcher that was killed, or of one that works beside this one."""
+        if state.state != "elsewhere":
+            state.state = "elsewhere"
+            self.changed(job, state)
+        note = job.noted()
+        if note.get("host") != socket.gethostname() or _alive(note.get("launcher")):
+            return
+        slot = next((slot for slot in self.free if slot.name == note.get("device")), None)
+        if slot and job.number not in self._left:
+            self.free.remove(slot)
+            self._left[job.number] = job, slot
+
+    def _take_back(self) -> None:
+        """Slots of left jobs that have ended."""
+        for number, (job, slot) in list(self._left.items()):
+            if (lock := locked(job.folder)) is not None:
+                os.close(lock)
+                del self._left[number]
+                self.free.append(slot)
 
     def _collect(self) -> None:
         for number, (job, process, lock) in list(self._running.items()):
@@ -156,6 +186,16 @@ def locked(folder: Path) -> int | None:
     except OSError:  # some network file systems know no locks: then nothing is held, and nothing is in the way
         pass
     return descriptor
+
+
+def _alive(process: int | None) -> bool:
+    try:
+        os.kill(process or 0, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return bool(process)
 
 
 def _interrupt(number, frame) -> None:

@@ -45,6 +45,8 @@ class Table:
             words = f"started on {state.slot.name}: {job.folder}"
         elif state.state == "failed":
             words = f"failed (exit code {state.code}): {last_line(job.folder / 'job.log')}"
+        elif state.state == "elsewhere":
+            words = f"is run by another process already, which is waited for: {job.folder}"
         elif state.state == "kept":
             words = f"finished before: {score(job) or 'no score'}"
         else:

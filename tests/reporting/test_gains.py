@@ -1,0 +1,146 @@
+"""What a head adds, by cell: pairs, intervals, table, picture."""
+
+import csv
+from statistics import fmean
+
+import numpy as np
+import pytest
+import yaml
+
+from xmtc.report import main
+from xmtc.reporting.configurations import configurations
+from xmtc.reporting.documents import document_scores
+from xmtc.reporting.gains import crossed_interval, gain_rows, gains, numeric_key, verdict
+from xmtc.reporting.runs import find_runs
+from xmtc.reporting.significance import bootstrap_interval
+
+
+@pytest.fixture
+def grid(make_run, tmp_path):
+    """`grid(head, fraction, seed, skill)`: a run; skill is how good its lists are."""
+
+    def make(head, fraction, seed, skill=0.5, lr_factor=1.0, **keywords):
+        name = f"{head}-{fraction}-{seed}-{lr_factor}"
+        folder = make_run(name, head=head, seed=seed, skill=skill, **keywords)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config |= {"data": {"fraction": fraction}, "recipe": {"head_lr_factor": lr_factor, "prior_bias": True}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        return folder
+
+    return make
+
+
+def found(tmp_path, **options):
+    (made,) = configurations(find_runs([tmp_path])).values()
+    return gains(made, resamples=500, **options)
+
+
+def test_pairs_are_of_one_seed_and_cell(grid, tmp_path):
+    folders = {}
+    for fraction, good in ((0.25, 0.9), (1.0, 0.2)):
+        for seed in (0, 1, 2):
+            folders["none", fraction, seed] = grid("none", fraction, seed, 0.5)
+            if seed < 2:  # the third has not finished
+                folders["lcenet", fraction, seed] = grid("lcenet", fraction, seed, good)
+    grid("lcenet", 0.25, 7, 0.9)  # a seed that the plain model was not trained with
+    grid("lcenet", 1.0, 2, complete=False)
+    by_cell = {(dict(g.cell)["data.fraction"], g.head, g.metric): g for g in found(tmp_path)}
+    assert set(by_cell) == {(f, "lcenet", m) for f in ("0.25", "1.0") for m in ("P@1", "P@5", "nDCG@5")}
+    for fraction, sign in ((0.25, 1), (1.0, -1)):
+        gain = by_cell[str(fraction), "lcenet", "nDCG@5"]
+        assert (gain.seeds, gain.documents) == (2, 200)
+        pairs = []
+        for seed in (0, 1):
+            plain, head = (
+                document_scores(folders[name, fraction, seed] / "predictions.npz")[0]["nDCG@5"].mean()
+                for name in ("none", "lcenet")
+            )
+            pairs.append((plain, head))
+        assert gain.gain == pytest.approx(fmean(b - a for a, b in pairs))
+        assert (gain.plain, gain.score) == pytest.approx(tuple(map(fmean, zip(*pairs))))
+        assert verdict(gain) == {1: "helps", -1: "hurts"}[sign] and gain.low < gain.gain < gain.high
+
+
+def test_settings_of_the_head_alone_make_another_head_and_no_other_cell(grid, tmp_path):
+    grid("none", 1.0, 0)
+    grid("lcenet", 1.0, 0, 0.8)
+    grid("lcenet", 1.0, 0, 0.9, lr_factor=0.1)
+    heads = {g.head: g for g in found(tmp_path) if g.metric == "P@1"}
+    assert set(heads) == {"lcenet head_lr_factor=1.0", "lcenet head_lr_factor=0.1"}
+    assert heads["lcenet head_lr_factor=0.1"].plain == heads["lcenet head_lr_factor=1.0"].plain
+
+
+def test_nothing_to_pair_is_no_gain(grid, tmp_path):
+    grid("lcenet", 1.0, 0)
+    grid("none", 0.25, 0)
+    grid("none", 1.0, 1)
+    assert found(tmp_path) == []
+    (grid("none", 1.0, 0) / "predictions.npz").unlink()
+    assert found(tmp_path) == []
+
+
+def test_steps_count_to_the_quality_of_the_plain_model(grid, tmp_path):
+    grid("none", 1.0, 0, curve=(0.1, 0.5, 0.8, 0.8))  # 95 % of 0.8 is 0.76: third evaluation, step 30
+    grid("lcenet", 1.0, 0, curve=(0.2, 0.77, 0.7))
+    grid("cornet", 1.0, 0, curve=(0.2, 0.3, 0.7))
+    steps = {g.head: g.steps for g in found(tmp_path)}
+    assert steps == {"lcenet": (30.0, 20.0), "cornet": (30.0, None)}
+
+
+def test_with_one_seed_the_interval_is_that_of_the_documents():
+    random = np.random.default_rng(0)
+    differences = random.normal(0.1, 1, (3, 1, 300))
+    ours = crossed_interval(differences, 4000, np.random.default_rng(1))
+    theirs = bootstrap_interval(differences[:, 0].T, 4000, np.random.default_rng(2))
+    np.testing.assert_allclose(ours, theirs, atol=0.012)
+
+
+def test_the_interval_is_that_of_a_loop_over_resamples():
+    """Seeds that differ a lot, documents that differ a little, and the other way round."""
+    random = np.random.default_rng(3)
+    for of_seeds, of_documents in ((1.0, 0.05), (0.05, 3.0)):
+        one = of_seeds * random.normal(size=(4, 1)) + of_documents * random.normal(size=(1, 60))
+        one = one + 0.1 * random.normal(size=(4, 60))
+        means = []
+        for _ in range(3000):
+            rows, columns = random.integers(0, 4, 4), random.integers(0, 60, 60)
+            means.append(one[np.ix_(rows, columns)].mean())
+        expected = np.quantile(means, [0.025, 0.975])
+        low, high = crossed_interval(one[None], 3000, np.random.default_rng(4))
+        np.testing.assert_allclose([low[0], high[0]], expected, atol=0.06 * (expected[1] - expected[0]))
+
+
+def test_table_and_axis(grid, tmp_path):
+    for fraction in (0.0625, 1.0):
+        grid("none", fraction, 0)
+        grid("lcenet", fraction, 0, 0.8)
+    table = found(tmp_path)
+    header, *rows = gain_rows(table)
+    assert header[:3] == ["encoder", "fraction", "head"] and [row[1] for row in rows] == ["0.0625", "1.0"]
+    assert all(row[header.index("gain")].startswith("+") for row in rows)
+    assert numeric_key(table) == "data.fraction"
+
+
+def test_the_command_writes_table_file_and_picture(grid, tmp_path, capsys):
+    for fraction in (0.25, 1.0):
+        for seed in (0, 1):
+            grid("none", fraction, seed)
+            grid("lcenet", fraction, seed, 0.9)
+            grid("centred", fraction, seed, 0.2)
+    out = tmp_path / "out"
+    assert main([str(tmp_path), "--gains", "--output", str(out), "--resamples", "200"]) == 0
+    text = capsys.readouterr().out
+    assert "## toy: what a head adds" in text and "4 cells: the interval is above 0 in 2 and below 0 in 2" in text
+    assert "First minus second" not in text  # all pairs would hide it
+    with open(out / "gains.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 3 and {row["head"] for row in rows} == {"lcenet", "centred"}
+    assert all(float(row["low"]) <= float(row["gain"]) <= float(row["high"]) for row in rows)
+    picture = out / f"gains_toy_{'a' * 8}.png"
+    assert picture.read_bytes()[:4] == b"\x89PNG" and picture.name in (out / "report.md").read_text()
+
+
+def test_a_sweep_without_plain_runs_says_so(grid, tmp_path, capsys):
+    grid("lcenet", 1.0, 0)
+    assert main([str(tmp_path), "--gains"]) == 2
+    assert "--gains: no finished run without a head" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""What a job of a sweep will take where nothing like it was run yet: built, and tried for a few steps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmtc.errors import InputError
+from xmtc.sweeping.settings import that_matter
+
+log = logging.getLogger(__name__)
+# a step and its memory do not depend on them
+FREE = ("seed", "data.fraction", "recipe.prior_bias", "recipe.max_epochs", "trainer.max_epochs")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """step: seconds. peak: bytes. documents: of the training part."""
+
+    step: float
+    peak: int
+    documents: int
+
+    def hours(self, config: dict[str, Any]) -> float:
+        """Of all epochs; evaluations and an early end are not counted."""
+        count = math.ceil(self.documents * config["data"].get("fraction", 1.0))
+        steps = math.ceil(min(count, config["data"]["limit"] or count) / config["data"]["batch_size"])
+        return self.step * steps * config["recipe"]["max_epochs"] / 3600
+
+
+class Costs:
+    """`of(config)`: the cost of a composed job, null where its store is not prepared yet, it has no steps (a fitted
+    system), or it cannot be built. Jobs that differ in what a step does not depend on are tried once: it takes seconds
+    to a minute each, told on stderr, and Ctrl-C leaves the rest unknown."""
+
+    def __init__(self):
+        self._known: dict[str, Cost | None] = {}
+        self._stopped = False
+
+    def of(self, config: dict[str, Any]) -> Cost | None:
+        key = json.dumps({k: v for k, v in that_matter(config).items() if k not in FREE}, default=str, sort_keys=True)
+        if key not in self._known and not self._stopped:
+            try:
+                self._known[key] = self._tried(config)
+            except InputError as error:
+                log.info("no estimate: %s", error)
+                self._known[key] = None
+            except KeyboardInterrupt:
+                self._stopped = True
+        return self._known.get(key)
+
+    def _tried(self, config: dict[str, Any]) -> Cost | None:
+        import pytorch_lightning as pl
+
+        from xmtc.config.make import make
+        from xmtc.data.preparation import is_prepared
+        from xmtc.estimating.run import needs, timed_seconds
+        from xmtc.fitted.base import is_fitted
+        from xmtc.training.build import build
+
+        if is_fitted(config["encoder"]):
+            return None
+        source, name = make(config["dataset"]["source"]), config["dataset"]["name"]
+        if not is_prepared(source, name, make(config["encoder"]["text"]), Path(config["paths"]["cache_dir"])):
+            return None
+        print(f"estimating {name} (number {len(self._known) + 1}; Ctrl-C leaves the rest unknown)", file=sys.stderr)
+        pl.seed_everything(config["seed"], workers=True, verbose=False)
+        built = build(config | {"data": config["data"] | {"fraction": 1.0}})
+        peak = needs(built, config).peak
+        return Cost(timed_seconds(built, config)["step"], peak, len(built.data.train))
