@@ -207,6 +207,25 @@ def test_a_changed_configuration_is_not_taken_for_the_old_one(tmp_path):
         place(changed, tmp_path, existing(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "config, refused",
+    [
+        ({"seed": 1, "recipe": {"lr": 0.1, "clipping": None, "head_lr_factor": 1.0}}, None),  # of a newer version
+        ({"seed": 1, "recipe": {"lr": 0.1, "clipping": {"factor": 5}}}, "recipe.clipping"),
+        ({"seed": 1, "recipe": {"lr": 0.1}}, None),  # of an older one
+        ({"seed": 1, "recipe": None}, "recipe"),
+    ],
+)
+def test_settings_of_another_version_do_not_stop_a_sweep(tmp_path, config, refused):
+    finished(tmp_path / "0_x", "seed=1", config="seed: 1\nrecipe: {lr: 0.1, clipping: null}\n")
+    job = Job(0, ["seed=1"], tmp_path / "0_x", config)
+    if refused is None:
+        place(job, tmp_path, existing(tmp_path))
+    else:
+        with pytest.raises(InputError, match=f"was made with {refused}"):
+            place(job, tmp_path, existing(tmp_path))
+
+
 def test_commands_start_and_go_on(tmp_path):
     job = Job(0, ["seed=1", "logger=csv"], tmp_path / "0_x", switches=["--config-dir=mine"])
     run_dir = f"hydra.run.dir='{tmp_path / '0_x'}'"

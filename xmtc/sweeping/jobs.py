@@ -123,12 +123,21 @@ def _refuse_changes(job: Job) -> None:
     if not path.is_file() or not job.config:
         return
     old, new = that_matter(yaml.safe_load(path.read_text(encoding="utf-8"))), that_matter(job.config)
-    for key in [*new, *old]:
-        if old.get(key) != new.get(key):
+    for key in dict.fromkeys([*new, *old]):
+        if _changed(key, old, new):
             raise InputError(
                 f"{job.folder}: was made with {key}={old.get(key)}, which is {new.get(key)} now;"
                 " use another hydra.sweep.dir, or delete that folder"
             )
+
+
+def _changed(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """A setting that only one of them has is no change: other versions of this framework have other settings. Unless
+    something took the place of nothing: `clipping: null` and `clipping.factor: 5`."""
+    if key in old and key in new:
+        return old[key] != new[key]
+    others = old if key in new else new
+    return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in others)
 
 
 def swept(jobs: list[Job]) -> list[str]:
