@@ -107,3 +107,25 @@ def test_settings_of_the_launcher_are_checked(word, line):
     with pytest.raises(Exception) as error:
         compose_jobs(["seed=0,1", "hydra/launcher=local", word])
     assert line in str(error.value)
+
+
+def test_the_study_crosses_its_axes_seed_by_seed():
+    """Small shares before large ones, and a share that is seen more often."""
+    jobs = compose_jobs(["experiment=study", "encoder=bow", "head=none,lcenet", "seed=0,1"])
+    axes = [(c.seed, c.data.fraction, c.recipe.prior_bias, c.head._target_.rsplit(".", 1)[-1]) for _, c in jobs]
+    expected = [
+        (seed, fraction, prior, head)
+        for seed in (0, 1) for fraction in (0.0625, 0.25, 1.0) for prior in (True, False) for head in ("NoHead", "LCENet")
+    ]  # fmt: skip
+    assert axes == expected
+    assert {c.data.fraction: c.recipe.max_epochs for _, c in jobs} == {0.0625: 60, 0.25: 30, 1.0: 15}
+    assert all(c.trainer.max_epochs == c.recipe.max_epochs and c.dataset.name == "toy" for _, c in jobs)
+
+
+@pytest.mark.parametrize("name, dataset, embedding", [("yso", "yso", "Random"), ("eurlex57k", "eurlex57k", "Word2Vec")])
+def test_the_study_has_settings_of_its_own_for_large_corpora(name, dataset, embedding):
+    words = [f"experiment=study/{name}", "encoder=xmlcnn", "head=cooccurrence", "seed=1", "data.fraction=0.25"]
+    (_, config), _ = compose_jobs([*words, "recipe.prior_bias=true,false"])
+    assert config.dataset.name == dataset and config.encoder.embedding._target_.endswith(embedding)
+    assert (config.head.centred, config.head.start) == (True, "cooccurrence")
+    assert config.logger is None or config.logger == {}

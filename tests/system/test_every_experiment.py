@@ -24,7 +24,7 @@ from xmtc.training.session import fit_execution
 
 ROOT = config_dir() / "experiment"
 EXPERIMENTS = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-ONE_OF = {"study": ["seed=0", "data.fraction=0.25"], "study/yso": ["seed=0", "data.fraction=0.25"]}  # of many alike
+ONE_OF = {name: ["seed=0", "data.fraction=0.25"] for name in EXPERIMENTS if name.startswith("study")}  # of many alike
 # what makes a model large, by its name in any component
 SMALL = {
     "hidden": 4, "bottleneck": 8, "filters": 4, "mlp": [4], "feedforward": 8, "inner": 8, "heads": 2, "gamma": 3,
