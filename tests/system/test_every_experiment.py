@@ -23,8 +23,13 @@ from xmtc.training.optimizers import parameter_groups, scaled
 from xmtc.training.session import fit_execution
 
 ROOT = config_dir() / "experiment"
-EXPERIMENTS = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-ONE_OF = {name: ["seed=0", "data.fraction=0.25"] for name in EXPERIMENTS if name.startswith("study")}  # of many alike
+EXPERIMENTS = sorted(
+    str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml") if "figure" not in path.name
+)  # a figure is the runs of a table
+# of many alike
+ONE_OF = {
+    name: ["seed=0", "data.fraction=0.25", "recipe.prior_bias=true"] for name in EXPERIMENTS if name.startswith("study")
+}
 # what makes a model large, by its name in any component
 SMALL = {
     "hidden": 4, "bottleneck": 8, "filters": 4, "mlp": [4], "feedforward": 8, "inner": 8, "heads": 2, "gamma": 3,
