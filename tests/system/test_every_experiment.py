@@ -98,7 +98,7 @@ def what_a_step_sees(plain):
 
 
 def one_step(plain, folder):
-    """Trains on one batch and answers three documents; that all that is trained has moved."""
+    """Trains on one batch and answers three documents; asserts that what is trained has moved."""
     if is_fitted(plain["encoder"]):
         result = fitted_session(plain, folder, {"head": "none"})
         assert 0 <= result["test"]["P@1"] <= 1
@@ -123,8 +123,10 @@ def one_step(plain, folder):
         assert any(name.startswith(f"head.blocks.{i}.") for name in moved), f"block {i} has not moved"
     module.eval()
     with torch.no_grad():
-        scores, labels = execution.topk(module.encoder(built.data.test[np.arange(3)]), 4)
-    assert scores.shape == labels.shape == (3, 4) and torch.isfinite(scores).all()
+        # a subset by frequency may be small in documents and labels
+        count, k = min(3, len(built.data.test)), min(4, built.store.num_labels)
+        scores, labels = execution.topk(module.encoder(built.data.test[np.arange(count)]), k)
+    assert count and scores.shape == labels.shape == (count, k) and torch.isfinite(scores).all()
 
 
 @pytest.mark.slow
