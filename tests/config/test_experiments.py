@@ -115,7 +115,8 @@ def test_the_study_crosses_its_axes_seed_by_seed():
     axes = [(c.seed, c.data.fraction, c.recipe.prior_bias, c.head._target_.rsplit(".", 1)[-1]) for _, c in jobs]
     expected = [
         (seed, fraction, prior, head)
-        for seed in (0, 1) for fraction in (0.0625, 0.25, 1.0) for prior in (True, False) for head in ("NoHead", "LCENet")
+        for seed in (0, 1) for fraction in (0.0625, 0.25, 1.0) for prior in (True, False)
+        for head in ("NoHead", "LCENet")
     ]  # fmt: skip
     assert axes == expected
     assert {c.data.fraction: c.recipe.max_epochs for _, c in jobs} == {0.0625: 60, 0.25: 30, 1.0: 15}
