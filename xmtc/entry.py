@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from xmtc.config import check_command_line, config_dir, register_resolvers
+from xmtc.config import check_command_line, command_dir, register_resolvers
 from xmtc.errors import InputError, Preempted
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
@@ -43,7 +43,7 @@ def start(
         sys.argv = [sys.argv[0], *arguments]
         quiet_lightning()
         task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
-        hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")(task)()
+        hydra.main(config_path=str(command_dir(config_name)), config_name=config_name, version_base="1.3")(task)()
     except InputError as error:
         raise bad_input(program, error) from None
     except Preempted:

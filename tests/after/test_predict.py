@@ -200,3 +200,14 @@ def test_a_closed_pipe_and_a_wrong_key_end_quietly(run, python):
     assert process.returncode == 141 and b"Traceback" not in errors and b"Error" not in errors
     _, errors = wrong.communicate(b"", timeout=280)
     assert wrong.returncode == 2 and len(errors.splitlines()) == 1 and b"topk" in errors
+
+
+def test_another_execution_on_the_command_line(run, tmp_path, python):
+    """`execution` is also a group of xmtc.run's configuration; here it is a plain key."""
+    (tmp_path / "a.txt").write_text("g0c1w1 n3\n")
+    command = [python, "-m", "xmtc.predict", f"checkpoint={run}", f"input={tmp_path / 'a.txt'}", "k=3"]
+    dense, chunked = (
+        subprocess.run([*command, f"execution={way}"], capture_output=True, text=True) for way in ("dense", "chunked")
+    )
+    assert dense.returncode == chunked.returncode == 0, chunked.stderr
+    assert json.loads(dense.stdout)["labels"] == json.loads(chunked.stdout)["labels"]

@@ -7,12 +7,13 @@ from xmtc.config.check import check_node
 from xmtc.config.command_line import check_command_line
 from xmtc.config.compose import compose_checked, compose_jobs
 from xmtc.config.messages import one_line
-from xmtc.config.paths import config_dir
+from xmtc.config.paths import command_dir, config_dir
 from xmtc.config.resolvers import register_resolvers
 
 __all__ = [
     "check_command_line",
     "check_node",
+    "command_dir",
     "compose_checked",
     "compose_jobs",
     "config_dir",

@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xmtc.config.check import check_node
 from xmtc.config.launchers import check_launcher, refuse_basic_launcher
 from xmtc.config.messages import one_line, unknown_top_level
-from xmtc.config.paths import config_dir
+from xmtc.config.paths import command_dir
 from xmtc.config.plain import check_plain
 from xmtc.config.resolvers import register_resolvers
 from xmtc.errors import InputError
@@ -45,7 +45,7 @@ def compose_checked(
 
     config_dirs: folders with more groups, as --config-dir gives. hydra_node: keep Hydra's own node.
     """
-    with _hydra(config_dirs) as hydra:
+    with _hydra(config_name, config_dirs) as hydra:
         config = hydra.compose_config(config_name, list(overrides), RunMode.RUN, from_shell=False)
         _check(config, _top_level(hydra, config_name, config_dirs))
         if not hydra_node:
@@ -60,7 +60,7 @@ def compose_jobs(
 
     A sweeper other than Hydra's own decides its jobs as it goes: then only what all jobs share is composed, unchecked.
     """
-    with _hydra(config_dirs) as hydra:
+    with _hydra(config_name, config_dirs) as hydra:
         master = hydra.compose_config(config_name, list(overrides), RunMode.MULTIRUN, from_shell=False)
         if not master.hydra.sweeper._target_.endswith("BasicSweeper"):
             return []
@@ -84,10 +84,10 @@ def compose_jobs(
 
 
 @contextmanager
-def _hydra(config_dirs: Sequence[str | Path]) -> Iterator[Hydra]:
+def _hydra(config_name: str, config_dirs: Sequence[str | Path]) -> Iterator[Hydra]:
     """A Hydra of our own, gone afterwards, so that `hydra.main` may still start; its errors leave as InputError."""
     register_resolvers()
-    source = config_dir()
+    source = command_dir(config_name)
     folders = [Path(folder).absolute() for folder in config_dirs]
     for given, folder in zip(config_dirs, folders):
         if not folder.is_dir():
@@ -112,7 +112,9 @@ def _hydra(config_dirs: Sequence[str | Path]) -> Iterator[Hydra]:
 def _top_level(hydra: Hydra, config_name: str, config_dirs: Sequence[str | Path]) -> set[str]:
     """Keys that may stand at the top: those of the configuration as it comes, and the groups."""
     plain = hydra.config_loader.load_configuration(config_name, [], RunMode.MULTIRUN)
-    groups = {p.name for folder in (config_dir(), *map(Path, config_dirs)) for p in folder.iterdir() if p.is_dir()}
+    groups = {
+        p.name for folder in (command_dir(config_name), *map(Path, config_dirs)) for p in folder.iterdir() if p.is_dir()
+    }
     return {str(key) for key in plain} | groups
 
 

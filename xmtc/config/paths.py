@@ -21,3 +21,11 @@ def config_dir(package: Path = PACKAGE) -> Path:
     if (package / "conf").is_dir():
         return package / "conf"
     raise InputError("the configuration folder is missing from this installation of xmtc: install it again")
+
+
+def command_dir(config_name: str) -> Path:
+    """The folder of a command's own file: `conf/` for runs, `conf/command/` for commands without configuration groups,
+    whose keys may then be called as a group is (`execution=chunked`): Hydra takes such a key for a choice of files."""
+    folder = config_dir()
+    own = folder / "command"
+    return own if (own / f"{config_name}.yaml").is_file() else folder

@@ -1,4 +1,4 @@
-"""One command of `xmtc.enhance`: its parameters are the keys of `conf/enhance.yaml`."""
+"""One command of `xmtc.enhance`: its parameters are the keys of `conf/command/enhance.yaml`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def enhance_scores(
     num_labels: int | None = None,
     scale: Literal["auto", "probability", "logit", "margin", "sigmoid"] = "auto",
     outside: float | None = None,
-    kind: Literal["lcenet", "cornet"] = "lcenet",
+    head: Literal["lcenet", "cornet"] = "lcenet",
     rank: int = 512,
     blocks: int = 1,
     epochs: int = 10,
@@ -83,7 +83,7 @@ def enhance_scores(
              f"logit = {fitted.slope:.3g} {'logit(score)' if fitted.probabilities else 'score'} + {fitted.shift:.3g}",
              fitted.outside)  # fmt: skip
     torch.manual_seed(seed)
-    made = HEADS[kind](L, rank=rank, blocks=blocks)
+    made = HEADS[head](L, rank=rank, blocks=blocks)
     start_as_identity(made)
     known = gold.ids[gold.ids < L]
     frequency = torch.bincount(known, minlength=L) if table is None else torch.from_numpy(table.frequency)

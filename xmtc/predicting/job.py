@@ -1,4 +1,4 @@
-"""One command of `xmtc.predict`: its parameters are the keys of `conf/predict.yaml`."""
+"""One command of `xmtc.predict`: its parameters are the keys of `conf/command/predict.yaml`."""
 
 from __future__ import annotations
 
