@@ -76,6 +76,11 @@ def test_a_full_head_stays_dense():
     assert type(choose(0.001, LCENet(L, bottleneck=False))) is Dense
 
 
+def test_float16_stays_dense_where_it_is_trained():
+    assert type(choose(1, precision="16-mixed")) is Dense
+    assert type(choose(1, precision="bf16-mixed")) is Chunked
+
+
 def test_a_part_that_cannot_be_cut_stays_dense(caplog):
     caplog.set_level(logging.INFO)
     head = NoHead(L)

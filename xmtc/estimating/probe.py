@@ -170,9 +170,9 @@ class Probe:
     def _encoder(self, sizes: Sizes) -> Alone:
         """A step and an evaluation of the encoder; the gradient of its features is given, as a label side would."""
         tracker = Tracker()
-        with torch.random.fork_rng(devices=_devices(self.batch)), self.autocast():
+        with torch.random.fork_rng(devices=_devices(self.batch)):
             self.encoder.train()
-            with tracker:
+            with tracker, self.autocast():
                 tracker.phase("encoder forward")
                 encoded = encode(self.encoder, self.batch, self.micro_batch)
                 kept = tracker.live
@@ -189,7 +189,7 @@ class Probe:
             self.encoder.zero_grad()
             gradients -= (left := tracker.live)
             self.encoder.eval()
-            with tracker, torch.no_grad():
+            with tracker, self.autocast(), torch.no_grad():
                 tracker.phase("evaluation encoder")
                 evaluated = self.encoder(self.batch)
             self.encoder.train()

@@ -46,10 +46,11 @@ def auto(
     evaluation_batch_size: int,
     tokens: int | None = None,
     accelerator: str = "auto",
+    precision: str | int | None = None,
     memory_gib: float | None = None,
 ) -> Execution:
-    """batch_size, evaluation_batch_size: documents a step. tokens: of a document at most. accelerator: the trainer's.
-    memory_gib: of the device; null: all that this machine has. Without an objective nothing is trained, and
+    """batch_size, evaluation_batch_size: documents a step. tokens: of a document at most. accelerator, precision: the
+    trainer's. memory_gib: of the device; null: all that this machine has. Without an objective nothing is trained, and
     evaluation alone counts, on this machine.
     """
     on_gpu = torch.cuda.is_available() and accelerator in ("gpu", "cuda", "auto")
@@ -57,26 +58,30 @@ def auto(
     if memory_gib is not None and objective is not None:
         memory = memory_gib * 2**30
     labels, tokens = decoder.num_labels, tokens or TOKENS
+    level = logging.DEBUG if objective is None else logging.INFO  # a prediction's user did not ask
     if any(isinstance(block, FullBlock) for block in head.blocks):
-        log.info("execution: dense, for an L x L head knows no other")
+        log.log(level, "execution: dense, for an L x L head knows no other")
+        return Dense(decoder, head, objective)
+    if objective is not None and str(precision).startswith("16"):
+        log.log(level, "execution: dense, for chunks cannot be trained in float16 (trainer.precision=%s)", precision)
         return Dense(decoder, head, objective)
     try:
         reads_tokens = len(decoder.features_shape(1, 1)) == 3
         logits = 4 * labels * max(batch_size, evaluation_batch_size) * (tokens if reads_tokens else 1)
         if logits <= UNSEEN_SHARE * memory:
-            log.info("execution: dense, for its logits are small beside %.3g GiB", memory / 2**30)
+            log.log(level, "execution: dense, for its logits are small beside %.3g GiB", memory / 2**30)
             return Dense(decoder, head, objective)
         needed = dense_bytes(decoder, head, objective, batch_size, evaluation_batch_size, tokens)
     except Exception as error:  # a decoder or a block of somebody else's need not be one that could be cut into chunks
-        log.info("execution: dense, for its memory cannot be estimated (%s: %s)", type(error).__name__, error)
+        log.log(level, "execution: dense, for its memory cannot be estimated (%s: %s)", type(error).__name__, error)
         return Dense(decoder, head, objective)
     held = label_side_bytes(decoder, head) * (1 if objective is None else 2 + STATES)
     left = max(memory - held, 0)
     share = f"its logits take {needed / 2**30:.2g} GiB of the {left / 2**30:.3g} that labels' weights leave"
     if needed <= DENSE_SHARE * left:
-        log.info("execution: dense, for %s, no more than an eighth", share)
+        log.log(level, "execution: dense, for %s, no more than an eighth", share)
         return Dense(decoder, head, objective)
     # in quarters: what estimates can tell apart with a few small chunks
     keep = min(int(4 * KEPT_SHARE * memory / max(4 * batch_size * labels, 1)), 4) / 4
-    log.info("execution: chunked (%s), for dense: %s, more than an eighth", kept(keep), share)
+    log.log(level, "execution: chunked (%s), for dense: %s, more than an eighth", kept(keep), share)
     return Chunked(decoder, head, objective, keep_raw=keep)
