@@ -24,7 +24,7 @@ RUNS = (
     "encoder=meshprobenet head=cornet execution=chunked",
     "encoder=attentionxml head=none execution=chunked",
     "encoder=bow head=cornet execution=dense data.batch_size=256 data.evaluation_batch_size=256",
-    "encoder=bertxml head=cornet execution=chunked trainer.precision=bf16-mixed",
+    "encoder=bow head=cornet execution=chunked trainer.precision=bf16-mixed",
     "encoder=attentionxml head=lcenet execution=dense dataset.labels=2000 dataset.labels_per_document=9",
     "encoder=kimcnn head=lcenet execution=auto",
 )
