@@ -30,16 +30,15 @@ class Case:
     def __init__(self, labels, features, rank, blocks, documents, large: bool | None = None):
         torch.manual_seed(0)
         self.large = labels >= LARGE if large is None else large
-        with torch.device("meta" if self.large else "cpu"):
-            self.decoder = LinearDecoder(features, labels)
-            self.head = CorrelationHead([CorrelationBlock(labels, rank) for _ in range(blocks)])
-        if self.large:  # in their final type from the start: float32 beside it would not fit
-            for part in (self.decoder, self.head):
-                part.bfloat16().to_empty(device="cpu")
-                for parameter in part.parameters():
-                    _fill(parameter.data.view(-1))
-            for block in self.head.blocks:
-                block.gather_bias.data = block.gather_bias.data.float()
+        made = 1 if self.large else labels
+        self.decoder = LinearDecoder(features, made)
+        self.head = CorrelationHead([CorrelationBlock(made, rank) for _ in range(blocks)])
+        if self.large:  # rows in their final type from the start: float32 beside it would not fit
+            self.decoder.num_labels = labels
+            rows = [self.decoder.label_parameters(), *(block.label_parameters() for block in self.head.blocks)]
+            for parameter in (p for named in rows for p in named.values()):
+                parameter.data = torch.empty(labels, *parameter.shape[1:], dtype=torch.bfloat16)
+                _fill(parameter.data.view(-1))
         self.features = torch.randn(documents, features).requires_grad_()
         ids = torch.stack([torch.randperm(labels)[:5].sort().values for _ in range(documents)]).flatten()
         self.labels = Labels(ids, torch.arange(0, 5 * documents + 1, 5))
