@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from xmtc.config import compose_checked
 from xmtc.decoders.given import GivenDecoder
 from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
@@ -103,3 +104,11 @@ def test_this_machine_has_memory(monkeypatch, tmp_path):
 def test_a_gpu_that_is_not_there_is_not_asked(accelerator, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert type(auto(LinearDecoder(2, 3), NoHead(3), None, 1, 1, accelerator=accelerator)) is Dense
+
+
+@pytest.mark.parametrize("overrides, chosen", [
+    ([], "auto.auto"), (["recipe=paper"], "dense.Dense"), (["recipe=paper", "execution=chunked"], "chunked.Chunked"),
+    (["experiment=yso"], "chunked.Chunked"),
+], ids=str)  # fmt: skip
+def test_the_papers_are_dense_and_the_rest_is_automatic(overrides, chosen):
+    assert compose_checked(overrides).execution._target_ == f"xmtc.execution.{chosen}"
