@@ -5,13 +5,35 @@ import json
 import pytest
 
 from xmtc.bench import __main__ as command
-from xmtc.bench import estimate
+from xmtc.bench import classifier, estimate
 from xmtc.bench.compare import Bench, compare
 from xmtc.bench.evaluation import evaluation
 from xmtc.bench.scaling import scaling
 from xmtc.bench.sharded import sharded
 from xmtc.bench.step import step
 from xmtc.bench.wiki500k_step import wiki500k_step
+
+
+def test_the_classifier_gives_dense_gradients_in_every_way(monkeypatch):
+    asked = []
+    monkeypatch.setattr(classifier, "_memory", lambda way, shape, large=None: asked.append((way, shape[0])) or 100)
+    bench = classifier.classifier(labels=900, features=6, rank=3, documents=4)
+    assert bench.facts["gradient_error"] < 1e-5 and bench.facts["memory_ratio"] == 1
+    assert asked == [("baseline", 900), ("ours", 900), ("all kept", 900), ("recomputed", 900)]
+    losses = [float(way().detach()) for way in (bench.baseline, bench.ours, *bench.others.values())]
+    assert losses == pytest.approx([losses[0]] * 4)
+
+
+def test_a_large_label_space_is_updated_within_the_sweep(monkeypatch, capsys):
+    monkeypatch.setattr(classifier, "LARGE", 900)
+    asked = []
+    monkeypatch.setattr(classifier, "_memory", lambda way, shape, large=None: asked.append((shape[0], large)) or 100)
+    bench = classifier.classifier(labels=900, features=6, rank=3, documents=4)
+    assert asked == [(900, None), (300, True)] and bench.baseline is None
+    losses = [float(bench.ours().detach()) for _ in range(60)]
+    assert losses[-1] < losses[0]
+    classifier.measure("ours", [300, 6, 3, 2, 4], large=True)
+    assert int(capsys.readouterr().out) >= 0
 
 
 def test_scaling_finds_the_exponents():

@@ -13,6 +13,7 @@ from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
 from xmtc.estimating.probe import Probe, Sizes
+from xmtc.estimating.tracker import Tracker
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.heads.lcenet import LCENet
@@ -82,12 +83,42 @@ CASES = {
 }
 
 
+def whole_step(tried, labels, chunk):
+    """Peak bytes by phase of one step and one evaluation of encoder and label side together, at that size."""
+    tracker, execution = Tracker(), tried.execution(labels, chunk)
+    blocks = [p for block in execution.head.blocks for p in getattr(block, "label_parameters", dict)().values()]
+    rows = [*execution.decoder.label_parameters().values(), *(blocks or execution.head.parameters())]
+    with tracker, tried.autocast():
+        tracker.phase("encoder forward")
+        encoded = tried.encoder.train()(tried.batch)
+        encoded.features.register_hook(lambda _: tracker.phase("encoder backward"))
+        tracker.phase("labels forward")
+        loss = execution.loss(encoded, tried.labels)
+        del encoded
+        tracker.phase("labels backward")
+        loss.backward()
+        del loss
+        tracker.phase("update")
+        gradients = tracker.live
+    for parameter in [*tried.encoder.parameters(), *execution.parameters()]:
+        parameter.grad = None
+    with tracker, tried.autocast(), torch.no_grad():
+        tracker.phase("evaluation encoder")
+        order = torch.arange(2 * DOCUMENTS) % DOCUMENTS
+        batch = Batch(order, tried.batch.labels, tried.batch.tokens[order], tried.batch.lengths[order])
+        encoded = tried.encoder.eval()(batch)
+        tracker.phase("evaluation labels")
+        execution.topk(encoded, 5)
+    state = sum(t.nbytes for v in execution.state_dict().values() if isinstance(v, list) for t in v)
+    return dict(tracker.peaks) | {"gradients": gradients, "rows": sum(p.nbytes for p in rows), "state": state}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_every_phase_of_a_full_step_is_foretold(case):
     tried = probe(**CASES[case])
     chunk = 200 if tried.chunked else None
     sizes = Sizes(900, DOCUMENTS, 2 * DOCUMENTS, chunk=chunk, evaluation_chunk=chunk)
-    found, full = tried.memory(sizes), tried._measure(900, chunk, sizes)
+    found, full = tried.memory(sizes), whole_step(tried, 900, chunk)
     assert found.gradients == pytest.approx(full["gradients"], rel=0.02)
     assert found.row_bytes * 900 == pytest.approx(full["rows"], rel=0.01)
     assert found.row_state_bytes * 900 == pytest.approx(full["state"], rel=0.01)
@@ -124,6 +155,13 @@ def test_the_tracker_agrees_with_the_memory_of_the_process():
     tried.loss(tried.execution(500, None)).backward()  # libraries are loaded
     measured = peak_beyond(lambda: tried.loss(execution).backward())
     assert measured == pytest.approx(expected, rel=0.15)
+
+
+def test_the_encoder_runs_once_forward_and_once_for_an_evaluation():
+    tried, calls = probe(Dense, head=two_blocks), []
+    tried.encoder.register_forward_hook(lambda module, *_: calls.append(module.training))
+    tried.memory(Sizes(100, DOCUMENTS, DOCUMENTS))
+    assert calls == [True, False]
 
 
 def test_a_probe_leaves_random_numbers_and_gradients_as_they_were():

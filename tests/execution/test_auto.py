@@ -1,29 +1,42 @@
-"""The choice follows from sizes and the memory in all, and says why."""
+"""The choice follows from the estimate and the memory in all, and says why."""
 
 import logging
 from pathlib import Path
 
+import pytest
+import torch
+
+from xmtc.config import compose_checked
+from xmtc.decoders.given import GivenDecoder
+from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
+from xmtc.execution import auto as module
 from xmtc.execution.auto import auto, total_memory
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet
+from xmtc.heads.none import NoHead
 from xmtc.training.objectives import Objective
 
-L = 1024  # x 64 documents x 12 tensors x 4 bytes = 3 MiB
+L = 1024
+ROW = 4 * (2 + 1) + 2 * 4 * (2 * 2 + 1)  # bytes of a label's weights: two features, two blocks of rank 2
 
 
-def choose(mebibytes, head=None, documents=64):
+def choose(mebibytes, head=None, documents=64, evaluation=8, objective=True, **options):
     head = CorNet(L, rank=2, blocks=2) if head is None else head
-    return auto(LinearDecoder(2, L), head, Objective(), documents, 8, mebibytes / 1024)
+    made = Objective() if objective else None
+    return auto(LinearDecoder(2, L), head, made, documents, evaluation, memory_gib=mebibytes / 1024, **options)
 
 
-def test_dense_up_to_an_eighth_of_the_memory_and_chunked_above(caplog):
+def test_dense_up_to_an_eighth_of_what_weights_leave_and_chunked_above(caplog):
     caplog.set_level(logging.INFO)
-    assert type(choose(24)) is Dense
-    assert "dense logits would take 0.0029 GiB of 0.0234, no more than one eighth" in caplog.text
-    chosen = choose(23.9)
+    needed = module.dense_bytes(LinearDecoder(2, L), CorNet(L, 2, 2), Objective(), 64, 8, 1)
+    held = 4 * (ROW * L + 2 * 4 * 2)  # weights, gradients, two states; and the two biases that are shared
+    edge = (8 * needed + held) / 2**20
+    assert type(choose(edge + 0.001)) is Dense
+    assert "of the 0.0" in caplog.text and "that labels' weights leave, no more than an eighth" in caplog.text
+    chosen = choose(edge - 0.001)
     assert type(chosen) is Chunked and chosen.keep_raw == 1
     assert "chunked (raw logits kept)" in caplog.messages[-1]
 
@@ -35,16 +48,67 @@ def test_as_many_quarters_of_the_raw_logits_are_kept_as_fit(caplog):
     assert "75% of the raw logits kept" in caplog.messages[1] and "recomputed" in caplog.messages[-1]
 
 
-def test_evaluation_counts_too():
+def test_evaluation_counts_too_and_alone_where_nothing_is_trained(monkeypatch):
     assert type(choose(24, documents=1)) is Dense
-    chosen = auto(LinearDecoder(2, L), CorNet(L, 2, 2), Objective(), 1, 4096, 24 / 1024)
-    assert type(chosen) is Chunked
+    assert type(choose(24, documents=1, evaluation=4096)) is Chunked
+    monkeypatch.setattr(module, "total_memory", lambda device: 24 * 2**20)  # of the machine that predicts
+    assert type(choose(1000, documents=10**6, objective=False)) is Dense
+    assert type(choose(1000, documents=1, evaluation=4096, objective=False)) is Chunked
+
+
+def test_tokens_count_for_a_decoder_that_reads_each():
+    parts = LabelAttentionDecoder(4, L, [3]), NoHead(L), Objective()
+    made = [type(auto(*parts, 16, 16, tokens, memory_gib=64 / 1024)) for tokens in (1, 300, None)]
+    assert made == [Dense, Chunked, Chunked]
+
+
+def test_small_label_spaces_are_not_looked_at(monkeypatch, caplog):
+    """So that nothing is spent on them; and random numbers are those of execution=dense in any case."""
+    caplog.set_level(logging.INFO)
+    parts = LinearDecoder(2, L), LCENet(L, 2, 2, dropout=0.5), Objective()
+    before = torch.get_rng_state()
+    auto(*parts, 64, 8, memory_gib=0.01)
+    assert torch.equal(torch.get_rng_state(), before) and "logits take" in caplog.messages[-1]
+    monkeypatch.setattr(module, "dense_bytes", None)
+    assert type(choose(600)) is Dense and "small beside 0.586 GiB" in caplog.messages[-1]
 
 
 def test_a_full_head_stays_dense():
     assert type(choose(0.001, LCENet(L, bottleneck=False))) is Dense
 
 
-def test_this_machine_has_memory():
+def test_float16_stays_dense_where_it_is_trained():
+    assert type(choose(1, precision="16-mixed")) is Dense
+    assert type(choose(1, precision="bf16-mixed")) is Chunked
+
+
+def test_a_part_that_cannot_be_cut_stays_dense(caplog):
+    caplog.set_level(logging.INFO)
+    head = NoHead(L)
+    head.blocks.append(torch.nn.Identity())
+    assert type(choose(0.001, head)) is Dense and "cannot be estimated (AttributeError" in caplog.messages[-1]
+    assert type(auto(GivenDecoder(0), NoHead(0), Objective(), 4, 4)) is Dense
+
+
+def test_this_machine_has_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "LIMITS", (str(tmp_path / "absent"), str(tmp_path / "limit")))
     line = next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemTotal"))
-    assert total_memory("cpu") == int(line.split()[1]) * 1024
+    for limit in ("max\n", str(2**60)):
+        (tmp_path / "limit").write_text(limit)
+        assert total_memory("cpu") == int(line.split()[1]) * 1024
+    (tmp_path / "limit").write_text("1073741824\n")  # a container that may use less
+    assert total_memory("cpu") == 2**30
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "auto"])
+def test_a_gpu_that_is_not_there_is_not_asked(accelerator, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert type(auto(LinearDecoder(2, 3), NoHead(3), None, 1, 1, accelerator=accelerator)) is Dense
+
+
+@pytest.mark.parametrize("overrides, chosen", [
+    ([], "auto.auto"), (["recipe=paper"], "dense.Dense"), (["recipe=paper", "execution=chunked"], "chunked.Chunked"),
+    (["experiment=yso"], "chunked.Chunked"),
+], ids=str)  # fmt: skip
+def test_the_papers_are_dense_and_the_rest_is_automatic(overrides, chosen):
+    assert compose_checked(overrides).execution._target_ == f"xmtc.execution.{chosen}"

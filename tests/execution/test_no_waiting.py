@@ -1,5 +1,7 @@
 """No value is read from the device within a training step. Run on a CPU that is treated as a GPU."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -68,6 +70,21 @@ def test_a_step_reads_nothing(as_on_a_gpu, execution, options, clip):
                 clip.on_before_optimizer_step(None, model, optimizer)
         optimizer.step()  # PyTorch's fused step is another story on a GPU
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_the_eps_of_a_step_is_made_without_reading_its_number():
+    """On a GPU the fused optimiser keeps the number there. A run that is continued reads it once."""
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    optimizer = AdamW([weight], lr=0.1, betas=(0.9, 0.8), eps=1e-3, eps_before_correction=True)
+    eps = []
+    for step in range(6):
+        weight.grad = torch.ones_like(weight)
+        if step == 3:
+            optimizer.load_state_dict(optimizer.state_dict())
+        with nullcontext() if step == 3 else NoReads():
+            optimizer.step()
+        eps.append(optimizer.param_groups[0]["eps"])
+    assert eps == pytest.approx([1e-3 / (1 - 0.8**n) ** 0.5 for n in range(1, 7)])
 
 
 def test_a_loss_that_is_not_finite_is_found_later_and_never_saved(as_on_a_gpu):

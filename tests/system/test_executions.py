@@ -27,6 +27,7 @@ PARTS = {
     "recomputed": (*CHUNKED, "execution.keep_raw=false"),
     "adam": (*CHUNKED, "execution.update=adam"),
     "sharded": ("execution=sharded", "execution.chunk=30"),
+    "auto": ("execution.memory_gib=0.0001",),  # the default, on a machine without memory: chunks
 }
 
 
@@ -54,6 +55,12 @@ def test_a_run_is_the_same_by_every_execution(train, dense, execution):
         torch.testing.assert_close(state(folder)[name], value, rtol=1e-3, atol=1e-5)
     ours, theirs = (np.load(place / "predictions.npz") for place in (folder, dense[1]))
     np.testing.assert_allclose(ours["scores"], theirs["scores"], rtol=1e-3, atol=1e-5)
+
+
+def test_by_default_a_small_label_space_is_dense_to_the_bit(train, dense):
+    result, folder = train(*OPTIONS, "recipe.max_epochs=2", "execution=dense")
+    assert dense[0]["provenance"]["execution"] == "dense" and result["test"] == dense[0]["test"]
+    assert all(torch.equal(state(folder)[name], value) for name, value in state(dense[1]).items())
 
 
 def test_the_state_of_updates_in_the_sweep_is_resumed(train):

@@ -30,12 +30,15 @@ class Case:
     def __init__(self, labels, features, rank, blocks, documents, large: bool | None = None):
         torch.manual_seed(0)
         self.large = labels >= LARGE if large is None else large
-        dtype = torch.bfloat16 if self.large else torch.float32
-        # one part after the other in its final type: 3,000,000 labels in float32 would not fit beside each other
-        self.decoder = LinearDecoder(features, labels).to(dtype)
-        self.head = CorrelationHead([CorrelationBlock(labels, rank).to(dtype) for _ in range(blocks)])
-        for block in self.head.blocks:
-            block.gather_bias.data = block.gather_bias.data.float()
+        made = 1 if self.large else labels
+        self.decoder = LinearDecoder(features, made)
+        self.head = CorrelationHead([CorrelationBlock(made, rank) for _ in range(blocks)])
+        if self.large:  # rows in their final type from the start: float32 beside it would not fit
+            self.decoder.num_labels = labels
+            rows = [self.decoder.label_parameters(), *(block.label_parameters() for block in self.head.blocks)]
+            for parameter in (p for named in rows for p in named.values()):
+                parameter.data = torch.empty(labels, *parameter.shape[1:], dtype=torch.bfloat16)
+                _fill(parameter.data.view(-1))
         self.features = torch.randn(documents, features).requires_grad_()
         ids = torch.stack([torch.randperm(labels)[:5].sort().values for _ in range(documents)]).flatten()
         self.labels = Labels(ids, torch.arange(0, 5 * documents + 1, 5))
@@ -63,17 +66,26 @@ class Case:
         return loss
 
 
+def _fill(numbers: torch.Tensor) -> None:
+    """The same million random numbers again and again: to draw billions would take longer than the rest."""
+    drawn = torch.empty(min(2**20, len(numbers))).uniform_(-0.05, 0.05)
+    for part in numbers.split(len(drawn)):
+        part.copy_(drawn[: len(part)])
+
+
 def classifier(
     labels: int = 501_008, features: int = 512, rank: int = 100, blocks: int = 2, documents: int = 64, others: int = 1
 ) -> Bench:
     """memory_ratio: bytes beyond parameters and gradients, ours over dense, each in a process of its own. time_ratio:
     seconds of ours over dense. gradient_error: largest relative error of a gradient (norms). others: 1 measures as well
-    what comes of all raw logits kept, and of none."""
+    what comes of all raw logits kept, and of none; of a large label space, what a third of its labels takes."""
     shape = [labels, features, rank, blocks, documents]
     facts = dict(zip(("labels", "features", "rank", "blocks", "documents"), shape, strict=True))
     further = [way for way in KEPT if way != "ours"] if others and labels < LARGE else []
     memory = {way: _memory(way, shape) for way in (["ours"] if labels >= LARGE else ["baseline", "ours", *further])}
     facts["memory_bytes"] = memory
+    if labels >= LARGE and others:
+        memory["ours, a third of the labels"] = _memory("ours", [labels // 3, *shape[1:]], large=True)
     case = Case(*shape)
     ours = case.execution("ours")
     if case.large:
@@ -97,18 +109,18 @@ def _gradient_error(case: Case, dense, ours) -> float:
     return max(float((p.grad - grad).norm() / grad.norm()) for p, grad in zip(sought, truth, strict=True))
 
 
-def _memory(way: str, shape: list[int]) -> int:
+def _memory(way: str, shape: list[int], large: bool | None = None) -> int:
     code = "from xmtc.bench.classifier import measure; import sys, json; measure(*json.loads(sys.argv[1]))"
-    command = [sys.executable, "-c", code, json.dumps([way, shape])]
+    command = [sys.executable, "-c", code, json.dumps([way, shape, large])]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
-def measure(way: str, shape: list[int]) -> None:
+def measure(way: str, shape: list[int], large: bool | None = None) -> None:
     """Prints the bytes that one step needs beyond parameters and gradients, in a process that does nothing else."""
-    small = Case(1000, 8, 4, 1, 4)
+    small = Case(1000, 8, 4, 1, 4, large)
     small.step(small.execution(way))  # libraries are loaded
     del small
-    case = Case(*shape)
+    case = Case(*shape, large)
     execution = case.execution(way)
     case.gradients()
     gc.collect()

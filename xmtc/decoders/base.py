@@ -57,6 +57,12 @@ class LabelDecoder(nn.Module):
             out[name].put(grad)
         return grad_features, dict(zip(wanted_shared, grads[len(out) :], strict=True))
 
+    def features_shape(self, documents: int, tokens: int) -> tuple[int, ...]:
+        """Of the features that an encoder gives this decoder, for an estimate of memory that has no encoder: (B, D), D
+        being the width of the first matrix of label rows. Decoders of other features override it."""
+        rows = next(p for p in self.label_parameters().values() if p.ndim == 2)
+        return documents, rows.shape[1]
+
     def set_prior(self, log_odds: Tensor) -> None:
         """Starts every label's logit at its log prior odds (L,). Decoders without a bias per label may refuse."""
         raise NotImplementedError

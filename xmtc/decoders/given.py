@@ -39,5 +39,8 @@ class GivenDecoder(LabelDecoder):
     def label_parameters(self) -> dict[str, nn.Parameter]:
         return {}
 
+    def features_shape(self, documents, tokens):
+        return documents, self.num_labels
+
     def set_prior(self, log_odds: Tensor) -> None:
         raise InputError("this encoder makes the logits itself and has no bias per label to start at a prior")

@@ -81,6 +81,9 @@ class LabelAttentionDecoder(LabelDecoder):
     def label_parameters(self) -> dict[str, nn.Parameter]:
         return {"queries": self.queries} | ({} if self.bias is None else {"bias": self.bias})
 
+    def features_shape(self, documents, tokens):
+        return documents, tokens, self.queries.shape[1]
+
     @torch.no_grad()
     def set_prior(self, log_odds: Tensor) -> None:
         if self.bias is None:

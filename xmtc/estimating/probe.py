@@ -1,10 +1,10 @@
 """The memory of a step at full size, from the same code run with a few labels.
 
 The memory of each phase of a step grows in a simple way: of the label side with the labels (an L x L head: with their
-square), in chunks also with the chunk; the encoder does not know the labels at all. So the step is run with the real
-encoder, a real batch and three small label sides, `Tracker` counts, and what they have in common is read at the real
-sizes. It is exact up to what the batch changes (number of words), and needs no table that would go stale when the
-code changes. Costs three small steps and three small evaluations.
+square), in chunks also with the chunk; the encoder does not know the labels at all. So the real encoder is run once on
+a real batch, forward and back, three small label sides are run on its features, `Tracker` counts, and what the three
+have in common is read at the real sizes. It is exact up to what the batch changes (number of words), and needs no table
+that would go stale when the code changes. Costs one step and one evaluation of the encoder.
 """
 
 from __future__ import annotations
@@ -52,6 +52,18 @@ class Memory:
     row_state_bytes: float
 
 
+@dataclass
+class Alone:
+    """An encoder without a label side. peaks: bytes by phase. kept: what lives between its way forward and back.
+    encoded, evaluated: what it answered in training and in evaluation, without its graph."""
+
+    peaks: dict[str, int]
+    kept: int
+    gradients: int
+    encoded: Encoded
+    evaluated: Encoded
+
+
 class Probe:
     """encoder: the real one, on the device of `batch`. make_side: labels -> (decoder, head), small ones. like: the
     execution whose kind and switches are tried. autocast: a function that makes its context."""
@@ -83,12 +95,13 @@ class Probe:
 
     def _memory(self, sizes: Sizes) -> Memory:
         small = SMALL
+        alone = self._encoder(sizes)
         if self.chunked:  # alpha + beta labels + gamma chunk
             # four and eight chunks, so that any quarter of them can be kept
             points = [(4 * small, small), (8 * small, small), (8 * small, 2 * small)]
-            found = [self._measure(labels, chunk, sizes) for labels, chunk in points]
         else:  # alpha + beta labels, + gamma labels^2 with an L x L head
-            found = [self._measure(labels, None, sizes) for labels in (small, 2 * small, 3 * small)]
+            points = [(small, None), (2 * small, None), (3 * small, None)]
+        found = [self._measure(labels, chunk, sizes, alone) for labels, chunk in points]
         values = {}
         for name in found[0]:
             chunk = sizes.evaluation_chunk if name.startswith("evaluation") else sizes.chunk
@@ -120,51 +133,79 @@ class Probe:
         execution.follow(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1, device=device))], fused=True))
         return execution
 
-    def _measure(self, labels: int, chunk: int | None, sizes: Sizes) -> dict[str, int]:
-        """Peak bytes of every phase, of the gradients, the label rows and the states of their updates."""
-        tracker = Tracker()
+    def _measure(self, labels: int, chunk: int | None, sizes: Sizes, alone: Alone) -> dict[str, int]:
+        """Peak bytes of every phase of a step with that label side, of the gradients, the label rows and the states of
+        their updates. What the encoder keeps for its way back lives through both phases of the label side, and the
+        gradients of the label side through the encoder's."""
+        tracker, given = Tracker(), alone.encoded
         with torch.random.fork_rng(devices=_devices(self.batch)):
             execution = self.execution(labels, chunk)
             rows = [*execution.decoder.label_parameters().values()]
             rows += [p for block in execution.head.blocks for p in _rows(block)]
+            features = given.features.detach().requires_grad_(given.features.requires_grad)
             with tracker, self.autocast():
-                gradients = self._step(tracker, execution, sizes)
-                for parameter in [*self.encoder.parameters(), *execution.parameters()]:
-                    parameter.grad = None
-                self._evaluate(tracker, execution, sizes)
+                tracker.phase("labels forward")
+                together, true = _repeated(Encoded(features, given.mask), self.labels, sizes.processes)
+                loss = given.main_weight * execution.loss(together, true)
+                tracker.phase("labels backward")
+                loss.backward()
+                del loss, together
+                held, features.grad = tracker.live, None
+                gradients = tracker.live + alone.gradients
+            for parameter in execution.parameters():
+                parameter.grad = None
+            standing = tracker.live  # scratch memory of an update in the sweeps
+            with tracker, self.autocast():
+                tracker.phase("evaluation labels")
+                self._evaluate(alone.evaluated, execution, sizes)
         peaks = dict(tracker.peaks)
-        peaks["evaluation encoder"] = round(peaks["evaluation encoder"] * sizes.evaluation_documents / len(self.batch))
+        for name in ("labels forward", "labels backward"):
+            peaks[name] += alone.kept
+        beside = {"encoder backward": held, "evaluation encoder": standing}
+        peaks |= {name: peak + beside.get(name, 0) for name, peak in alone.peaks.items()}
         state = sum(t.nbytes for v in execution.state_dict().values() if isinstance(v, list) for t in v)
-        return peaks | {"gradients": gradients, "rows": sum(p.nbytes for p in rows), "state": state}
+        more = {"rows": sum(p.nbytes for p in rows), "state": state}
+        return peaks | {"update": gradients, "gradients": gradients} | more
 
-    def _step(self, tracker: Tracker, execution: Execution, sizes: Sizes) -> int:
-        self.encoder.train()
-        tracker.phase("encoder forward")
-        loss = self.loss(execution, sizes.processes, tracker)
-        tracker.phase("labels backward")
-        loss.backward()
-        del loss
-        tracker.phase("update")
-        return tracker.live
+    def _encoder(self, sizes: Sizes) -> Alone:
+        """A step and an evaluation of the encoder; the gradient of its features is given, as a label side would."""
+        tracker = Tracker()
+        with torch.random.fork_rng(devices=_devices(self.batch)):
+            self.encoder.train()
+            with tracker, self.autocast():
+                tracker.phase("encoder forward")
+                encoded = encode(self.encoder, self.batch, self.micro_batch)
+                kept = tracker.live
+            answers = [t for t in (encoded.features, *encoded.auxiliary.values()) if t.requires_grad]
+            if answers:
+                given = [torch.zeros_like(t) for t in answers]  # not counted: the label side does
+                with tracker:
+                    tracker.phase("encoder backward")
+                    torch.autograd.backward(answers, given)
+            features = encoded.features.detach().requires_grad_(encoded.features.requires_grad)
+            encoded = Encoded(features, encoded.mask, main_weight=encoded.main_weight)
+            del answers
+            gradients = tracker.live
+            self.encoder.zero_grad()
+            gradients -= (left := tracker.live)
+            self.encoder.eval()
+            with tracker, self.autocast(), torch.no_grad():
+                tracker.phase("evaluation encoder")
+                evaluated = self.encoder(self.batch)
+            self.encoder.train()
+        peaks = dict(tracker.peaks)
+        evaluation = peaks["evaluation encoder"] - left
+        peaks["evaluation encoder"] = round(evaluation * sizes.evaluation_documents / len(self.batch))
+        return Alone(peaks, kept, gradients, encoded, evaluated)
 
-    def loss(self, execution: Execution, processes: int = 1, tracker: Tracker | None = None) -> Tensor:
+    def loss(self, execution: Execution) -> Tensor:
         """As in a training step. What the encoder made is let go at its end, before the backward pass."""
         encoded = encode(self.encoder, self.batch, self.micro_batch)
-        if tracker and encoded.features.requires_grad:
-            encoded.features.register_hook(lambda _: tracker.phase("encoder backward"))
-        if tracker:
-            tracker.phase("labels forward")
-        together, labels = _repeated(encoded, self.labels, processes)
-        loss = encoded.main_weight * execution.loss(together, labels)
+        loss = encoded.main_weight * execution.loss(encoded, self.labels)
         return loss + sum(encoded.auxiliary.values())
 
     @torch.no_grad()
-    def _evaluate(self, tracker: Tracker, execution: Execution, sizes: Sizes) -> None:
-        self.encoder.eval()
-        tracker.phase("evaluation encoder")
-        encoded = self.encoder(self.batch)
-        self.encoder.train()
-        tracker.phase("evaluation labels")
+    def _evaluate(self, encoded: Encoded, execution: Execution, sizes: Sizes) -> None:
         count = sizes.evaluation_documents * sizes.processes
         order = torch.arange(count, device=encoded.features.device) % len(encoded.features)
         mask = None if encoded.mask is None else encoded.mask[order]

@@ -203,8 +203,9 @@ class Chunked(Execution):
         """Raw and enhanced logits (B, l) of a slice of labels, without gradients."""
         sweeps = self.sweeps(encoded)
         sweeps.gather()
+        chosen = slice(*labels.indices(self.decoder.num_labels)[:2])
         with torch.no_grad(), sweeps.autocast():
-            values = sweeps.inputs(labels, len(self.head.blocks))
+            values = sweeps.inputs(chosen, len(self.head.blocks))
         return values[0], values[-1]
 
 

@@ -32,6 +32,7 @@ class AdamW(torch.optim.AdamW):
         self._step_supports_amp_scaling = False
         self.eps_before_correction = eps_before_correction
         self.base_eps = eps
+        self._counted: dict[int, list] = {}  # by group: the parameter whose steps are counted, and how many it made
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -55,11 +56,22 @@ class AdamW(torch.optim.AdamW):
         return loss
 
     def _correct_eps(self) -> None:
-        """sqrt(v)/c + eps/c equals (sqrt(v) + eps)/c, so the other convention is another eps at each step."""
-        for group in self.param_groups:
-            state = next((self.state[p] for p in group["params"] if p in self.state), None)
-            step = 1 + (int(state["step"]) if state else 0)
-            group["eps"] = self.base_eps / math.sqrt(1 - group["betas"][1] ** step)
+        """sqrt(v)/c + eps/c equals (sqrt(v) + eps)/c, so the other convention is another eps at each step.
+
+        Steps are counted here: those of the states lie on the device, which would have to be waited for. Read once,
+        for a run that is continued."""
+        for number, group in enumerate(self.param_groups):
+            if number not in self._counted:
+                known = next((p for p in group["params"] if p in self.state), None)
+                fresh = next((p for p in group["params"] if p.grad is not None), group["params"][0])
+                self._counted[number] = [known, int(self.state[known]["step"])] if known is not None else [fresh, 0]
+            counted = self._counted[number]
+            group["eps"] = self.base_eps / math.sqrt(1 - group["betas"][1] ** (counted[1] + 1))
+            counted[1] += counted[0].grad is not None
+
+    def load_state_dict(self, state_dict) -> None:
+        super().load_state_dict(state_dict)
+        self._counted = {}
 
     def _lazy(self, parameter: Tensor, group: dict) -> None:
         state = self.state[parameter]
