@@ -26,6 +26,7 @@ from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
 from xmtc.training.provenance import provenance
 from xmtc.training.random_state import RandomState
+from xmtc.training.ranks import Ranks
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
@@ -51,7 +52,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     parameters = sum(p.numel() for p in built.module.parameters())
     record = Record(folder / "curves.csv")
     checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
-    trainer = _trainer(config, folder, record, checkpoints)
+    ranks = Ranks(folder)
+    trainer = _trainer(config, folder, record, checkpoints, ranks)
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
         dense_tables(built.module)
@@ -86,8 +88,11 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     except (RuntimeError, MemoryError) as error:
         if is_shortage(error):
             raise answer(error, expected, built, config, trainer.world_size) from error
+        if isinstance(error, RuntimeError):
+            ranks.await_verdict(error)
         raise
     finally:
+        ranks.stop()
         for logger in trainer.loggers:
             logger.finalize("finished")
         finish(config["logger"])
@@ -121,10 +126,10 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
         raise InputError(f"execution.update={update}: with {world_size} processes use execution=sharded")
 
 
-def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints) -> pl.Trainer:
+def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints, ranks: Ranks) -> pl.Trainer:
     recipe = config["recipe"]
     patience = recipe["validation"]["patience"]
-    callbacks = [record, checkpoints, RandomState()]
+    callbacks = [record, checkpoints, RandomState(), ranks]
     for part in ("clipping", "averaging"):
         if recipe[part]:
             callbacks.append(make(recipe[part]))
