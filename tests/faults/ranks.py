@@ -2,7 +2,7 @@
 
     python -m tests.faults.ranks --cases 20 [--seed 0] [--log FILE]
 
-The survivor must end within `MOST` seconds with exit code 75 and name the lost rank; the run must then go on.
+The survivor must end within `MOST` seconds with exit code 75 and name the lost rank; the run must then go on, in two processes.
 The last line is JSON.
 """
 
@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 from tests.faults.log import Log
 from tests.faults.training import TRAINING
 
@@ -26,10 +28,11 @@ DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "t
 MOST = 60  # seconds
 
 
-def start(*words: object) -> subprocess.Popen:
+def start(errors: Path, *words: object) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XMTC_PROGRESS": "off"}
     command = [sys.executable, "-m", "xmtc.run", *map(str, words)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    with open(errors, "w") as file:
+        return subprocess.Popen(command, env=environment, stderr=file, stdout=subprocess.DEVNULL)
 
 
 def second_of(first: int) -> int:
@@ -49,13 +52,14 @@ def second_of(first: int) -> int:
 def case(folder: Path, cache: Path, rank: int, number: signal.Signals) -> dict:
     """One run that loses `rank`; answers with what is logged of it."""
     endless = ("recipe.max_epochs=100000", "recipe.validation.patience=null")
-    first = start(*TRAINING, *DDP, f"paths.cache_dir={cache}", f"hydra.run.dir={folder}", *endless)
+    errors = folder.with_suffix(".log")
+    first = start(errors, *TRAINING, *DDP, f"paths.cache_dir={cache}", f"hydra.run.dir={folder}", *endless)
     last = folder / "checkpoints" / "last.ckpt"
     second = 0
     try:
         while not last.exists():  # the agreement of the processes comes every 50 steps
             if first.poll() is not None:
-                return {"outcome": "FAILED EARLY", "said": first.stderr.read()[-500:]}
+                return {"outcome": "FAILED EARLY", "said": errors.read_text()[-500:]}
             time.sleep(0.1)
         second = second_of(first.pid)
         lost, survivor = (first.pid, second) if rank == 0 else (second, first.pid)
@@ -71,19 +75,21 @@ def case(folder: Path, cache: Path, rank: int, number: signal.Signals) -> dict:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-    said = first.communicate()[1]
+    first.wait()
+    said = errors.read_text()
     named = f"rank {rank} of 2" in said and f"rank {1 - rank} stops" in said
     code = first.returncode if rank == 1 else None  # of the second nobody asks
-    outcome = "ended" if ended and named and code in (75, None) else "WRONG"
     row = {"rank": rank, "signal": number.name, "seconds": seconds, "code": code}
-    if outcome == "ended":
-        # one process goes on: what two have left is whole
-        again = start(f"resume={folder}", "trainer.devices=1", "recipe.max_epochs=1", "test=false")
-        errors = again.communicate()[1]
-        outcome = "ended, continued" if again.returncode == 0 else "NOT CONTINUED"
-        said = said if outcome.startswith("ended") else errors[-1000:]
-    lines = [line for line in said.splitlines() if "of 2" in line]
-    return row | {"outcome": outcome, "said": (lines or [said[-600:]])[0][:300]}
+    lines = [line for line in said.splitlines() if "of 2" in line] or [said[-600:]]
+    if not (ended and named and code in (75, None)):
+        return row | {"outcome": "WRONG", "said": lines[0][:600]}
+    steps = int(torch.load(last, weights_only=True, mmap=True)["global_step"]) + 3
+    again = start(errors, f"resume={folder}", f"trainer.max_steps={steps}", "test=false")
+    again.wait()
+    metrics = folder / "metrics.json"
+    if again.returncode or json.loads(metrics.read_text())["steps"] != steps:
+        return row | {"outcome": "NOT CONTINUED", "said": errors.read_text()[-1000:]}
+    return row | {"outcome": "ended, continued", "said": lines[0][:300]}
 
 
 def alive(pid: int) -> bool:

@@ -15,89 +15,110 @@ import socket
 import sys
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch.distributed as dist
 
 log = logging.getLogger(__name__)
-BEAT, ANSWER, PATIENCE = 1.0, 5.0, 20.0  # seconds: between beats, for the store to answer, of silence
+BEAT = 1.0  # seconds between two beats
+PATIENCE = 40.0  # seconds of silence. Less would take a call that holds the interpreter, or a busy machine, for a death
 PREEMPTED = 75  # as in xmtc.entry
 PEER = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "gloo", "NCCL", "recvBytes", "Socket")
 
 
 class Ranks(pl.Callback):
-    """folder: of the run, named in the last words. Does nothing where there is one process."""
+    """A context around all that processes do together. folder: of the run, named in the last words. Does nothing where
+    there is one process."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._thread: threading.Thread | None = None
+        self.rank, self.world = 0, 1
+        self._children: list = []  # processes that Lightning has started for the other ranks of this machine
+        self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
+        self._said: dict[int, str] = {}  # the last word of each other rank
+        self._answered = False  # the store, since somebody looked
 
     def setup(self, trainer, module, stage) -> None:
-        if trainer.world_size == 1 or self._thread is not None:
+        if trainer.world_size == 1 or self._threads:
             return
-        self.rank, self.world = trainer.global_rank, trainer.world_size
-        launcher = trainer.strategy.launcher
-        self._children = list(getattr(launcher, "procs", None) or [])
+        place = trainer.strategy.cluster_environment
+        try:
+            store = dist.TCPStore(place.main_address, place.main_port, is_master=False)
+        except RuntimeError as error:
+            log.warning("a lost process will not be noticed: %s", str(error).splitlines()[0])
+            return
+        self._children = list(getattr(trainer.strategy.launcher, "procs", None) or [])
         for thread in threading.enumerate():  # Lightning's would kill this process, and all others, without a word
             if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
                 thread._child_processes = []
-        place = trainer.strategy.cluster_environment
-        try:
-            self._store = dist.TCPStore(
-                place.main_address, place.main_port, is_master=False, timeout=timedelta(seconds=ANSWER)
-            )
-        except (RuntimeError, ValueError) as error:
-            log.warning("a lost process will not be noticed: %s", str(error).splitlines()[0])
-            return
-        self._thread = threading.Thread(target=self._watch, name="ranks", daemon=True)
-        self._thread.start()
+        self.watch(trainer.global_rank, trainer.world_size, store)
 
-    def stop(self) -> None:
-        """This process is about to end, and may."""
-        if self._thread is not None and not self._ended.is_set():
-            self._ended.set()
-            self._thread.join()
-            try:
-                self._store.set(f"xmtc/{self.rank}", "done")
-            except RuntimeError:  # the first process has ended already
-                pass
+    def watch(self, rank: int, world: int, store: dist.Store) -> None:
+        self.rank, self.world = rank, world
+        self._silent = {other: 0.0 for other in range(world) if other != rank}  # seconds
+        self._heard = {other: "" for other in self._silent}
+        # two threads: a store whose process is stopped does not answer, and asking it has no timeout
+        for work in (lambda: self._talk(store), self._judge):
+            self._threads.append(threading.Thread(target=work, name="ranks", daemon=True))
+            self._threads[-1].start()
 
-    def await_verdict(self, error: RuntimeError) -> None:
-        """Called when a collective has failed: gives the watching thread the time to say whose fault it was. Returns
-        where it was nobody's."""
-        if self._thread is not None and any(sign in str(error) for sign in PEER):
-            time.sleep(2 * PATIENCE)
+    def __enter__(self) -> Ranks:
+        return self
 
-    def _watch(self) -> None:
+    def __exit__(self, kind, error, trace) -> None:
+        """This process is about to end. A collective that failed gives the watching thread the time to say whose fault
+        that was; after any other failure of the first process nobody waits for the rest."""
+        failed = isinstance(error, Exception) and self._threads
+        if failed and isinstance(error, RuntimeError) and any(sign in str(error) for sign in PEER):
+            self._ended.wait(PATIENCE + 10)
+        self._ended.set()
+        for process in self._children if failed else ():
+            process.kill()
+        for thread in self._threads:
+            thread.join(2 * BEAT)
+
+    def _talk(self, store: dist.Store) -> None:
+        """Says that this process lives, and hears who else does."""
         me, beats = f"{socket.gethostname()}, process {os.getpid()}", 0
-        silent = {rank: 0.0 for rank in range(self.world) if rank != self.rank}  # seconds
-        said: dict[int, str] = {}
+        while True:
+            ending = self._ended.wait(BEAT)
+            beats += 1
+            try:
+                store.set(f"xmtc/{self.rank}", "done" if ending else f"{beats} {me}")
+                for rank in range(self.world):
+                    key = f"xmtc/{rank}"
+                    if rank != self.rank and not ending and store.check([key]):
+                        self._said[rank] = store.get(key).decode()
+                self._answered = True
+            except RuntimeError as error:  # no answer is one, too
+                log.debug("no answer from the store: %s", error)
+            if ending:
+                return
+
+    def _judge(self) -> None:
         looked = time.monotonic()
         while not self._ended.wait(BEAT):
             self._look_at_children()
-            beats += 1
             # a scheduler may have stopped all of us for an hour: that is nobody's silence
-            passed, looked = min(time.monotonic() - looked, BEAT + 2 * ANSWER), time.monotonic()
-            try:
-                self._store.set(f"xmtc/{self.rank}", f"{beats} {me}")
-                for rank in silent:
-                    key = f"xmtc/{rank}"
-                    word = self._store.get(key).decode() if self._store.check([key]) else ""
-                    known = word == said.get(rank) and word not in ("", "done")  # not begun, ended
-                    silent[rank] = silent[rank] + passed if known else 0.0
-                    said[rank] = word
-            except RuntimeError as error:  # the store lives in the first process; no answer is one, too
-                log.debug("no answer from the store: %s", error)
-                if self.rank == 0:
-                    continue
-                silent[0] += passed
-            for rank, seconds in silent.items():
-                if seconds > PATIENCE and not self._ended.is_set():
-                    where = said.get(rank, "").partition(" ")[2]
-                    self._lost(rank, f"has not been heard of for {PATIENCE:g} s", where)
+            passed, looked = min(time.monotonic() - looked, 5 * BEAT), time.monotonic()
+            rank = self._silent_one(passed)
+            if rank is not None and not self._ended.is_set():
+                self._lost(rank, f"has not been heard of for {PATIENCE:g} s", self._heard[rank].partition(" ")[2])
+
+    def _silent_one(self, passed: float) -> int | None:
+        """The rank of which nothing was heard for too long, after `passed` more seconds."""
+        answered, self._answered = self._answered, False
+        if answered:
+            for rank in self._silent:
+                word = self._said.get(rank, "")
+                same = word == self._heard[rank] and word not in ("", "done")  # not begun, ended
+                self._silent[rank] = self._silent[rank] + passed if same else 0.0
+                self._heard[rank] = word
+        elif self.rank != 0:  # the store lives in the first process; of the others nothing can be known
+            self._silent[0] += passed
+        return next((rank for rank, seconds in self._silent.items() if seconds > PATIENCE), None)
 
     def _look_at_children(self) -> None:
         for rank, process in enumerate(self._children, start=1):

@@ -64,14 +64,15 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     before = _resumed_steps(folder) if resumed else []
     started = _step_of(resumed) if resumed else None
     try:
-        with checkpoints.stopping.listening():
-            trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
-        if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
-            raise stop_error(checkpoints.stopping.signal)
-        steps = trainer.global_step
-        if not _validated_at(record, steps):
-            trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
-        result = _score(config, folder, built, trainer, checkpoints)
+        with ranks:
+            with checkpoints.stopping.listening():
+                trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
+            if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
+                raise stop_error(checkpoints.stopping.signal)
+            steps = trainer.global_step
+            if not _validated_at(record, steps):
+                trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
+            result = _score(config, folder, built, trainer, checkpoints)
         facts = {
             "train_seconds": round(record.seconds, 2),
             "documents_per_second": round(record.documents_per_second, 1),
@@ -88,11 +89,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     except (RuntimeError, MemoryError) as error:
         if is_shortage(error):
             raise answer(error, expected, built, config, trainer.world_size) from error
-        if isinstance(error, RuntimeError):
-            ranks.await_verdict(error)
         raise
     finally:
-        ranks.stop()
         for logger in trainer.loggers:
             logger.finalize("finished")
         finish(config["logger"])
