@@ -2,8 +2,8 @@
 
     python -m tests.faults.ranks --cases 20 [--seed 0] [--log FILE]
 
-The survivor must end within `MOST` seconds with exit code 75 and name the lost rank; the run must then go on, in two processes.
-The last line is JSON.
+The survivor must end within `MOST` seconds with exit code 75 and name the lost rank; the run must then go on, in two
+processes. The last line is JSON.
 """
 
 from __future__ import annotations

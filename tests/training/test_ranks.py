@@ -59,8 +59,15 @@ def test_a_store_that_does_not_answer_is_the_first_process(watching):
     hear(watcher, {0: "1 a", 1: "1 b"})
     looks = [hear(watcher, None) for _ in range(int(PATIENCE / BEAT) + 1)]
     assert looks[:-1] == [None] * (len(looks) - 1) and looks[-1] == 0
-    first = watching(0, 3)
-    assert all(hear(first, None) is None for _ in range(200))  # its own store
+    assert watcher._silent[1] == 0  # of it nothing is known
+    assert hear(watcher, {0: "2 a"}) is None and watcher._silent[0] == 0
+
+
+def test_the_first_process_counts_on_where_its_own_store_is_slow(watching):
+    watcher = watching(0, 2)
+    hear(watcher, {1: "1 a"})
+    looks = [hear(watcher, None if look % 2 else {1: "1 a"}) for look in range(int(PATIENCE / BEAT) + 1)]
+    assert looks[-1] == 1 and looks[-2] is None
 
 
 class Once:

@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 log = logging.getLogger(__name__)
 BEAT = 1.0  # seconds between two beats
-PATIENCE = 40.0  # seconds of silence. Less would take a call that holds the interpreter, or a busy machine, for a death
+PATIENCE = 30.0  # seconds of silence. Less would take a call that holds the interpreter, or a busy machine, for a death
 PREEMPTED = 75  # as in xmtc.entry
 PEER = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "gloo", "NCCL", "recvBytes", "Socket")
 
@@ -110,14 +110,13 @@ class Ranks(pl.Callback):
     def _silent_one(self, passed: float) -> int | None:
         """The rank of which nothing was heard for too long, after `passed` more seconds."""
         answered, self._answered = self._answered, False
-        if answered:
-            for rank in self._silent:
-                word = self._said.get(rank, "")
-                same = word == self._heard[rank] and word not in ("", "done")  # not begun, ended
-                self._silent[rank] = self._silent[rank] + passed if same else 0.0
-                self._heard[rank] = word
-        elif self.rank != 0:  # the store lives in the first process; of the others nothing can be known
-            self._silent[0] += passed
+        for rank in self._silent:
+            word = self._said.get(rank, "")
+            if answered and (word != self._heard[rank] or word in ("", "done")):  # not begun, ended
+                self._silent[rank] = 0.0
+            elif answered or 0 in (rank, self.rank):  # the store lives in the first process: no answer is its silence
+                self._silent[rank] += passed
+            self._heard[rank] = word
         return next((rank for rank, seconds in self._silent.items() if seconds > PATIENCE), None)
 
     def _look_at_children(self) -> None:
