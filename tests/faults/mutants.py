@@ -122,7 +122,7 @@ def judge(todo: list[tuple[int, str, int]], tell) -> None:
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True, max_examples=25, deadline=None)
     hypothesis.settings.load_profile("mutants")
     files = sorted({f"tests/{file}" for _, module, _ in todo for file in MIRRORS[module]})
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:terminal", "--timeout=0"]
+    options = ["-q", "-p", "no:cacheprovider", "--timeout=0"]
     if todo and (status := pytest.main([*options, *files], plugins=[Judge(todo, tell)])) not in (0, 5):
         sys.exit(f"the tests could not be collected or fail without a change ({status})")
 

@@ -24,10 +24,21 @@ from xmtc.training.stopping import Stopping, error
 
 class Checkpoints(Checkpoint):
     """monitor: validation metric, larger is better. minutes, steps: how old `last.ckpt` may get (with Adam's state
-    it is three times the model, too much for every step); null for no bound."""
+    it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` may
+    cost; what takes longer to write than that is written more rarely."""
 
-    def __init__(self, folder: Path, monitor: str = "val/nDCG@5", minutes: float | None = 5, steps: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str = "val/nDCG@5",
+        minutes: float | None = 5,
+        steps: int | None = None,
+        share: float = 0.02,
+    ):
+        if not 0 < share <= 1:
+            raise InputError(f"checkpoints.share: expected more than 0 and at most 1, got {share}")
         self.folder, self.monitor, self.minutes, self.steps = Path(folder), monitor, minutes, steps
+        self.share, self._cost = share, 0.0  # seconds that the last one took
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.enabled = True
@@ -92,7 +103,9 @@ class Checkpoints(Checkpoint):
             raise error(number)
 
     def _due(self, trainer) -> bool:
-        old = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
+        old = False
+        if self.minutes is not None and trainer.is_global_zero:  # which writes, and knows how long that takes
+            old = time.monotonic() - self._saved_at > max(60 * self.minutes, self._cost / self.share)
         far = self.steps is not None and trainer.global_step - (self._saved_step or 0) >= self.steps
         return old or far
 
@@ -118,8 +131,10 @@ class Checkpoints(Checkpoint):
 
     def save_last(self, trainer) -> None:
         if trainer.global_step != self._saved_step:
+            began = time.monotonic()
             write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+            self._cost = self._saved_at - began
 
 
 class DirectIO(TorchCheckpointIO):
