@@ -5,7 +5,7 @@
 Mutants are drawn in random order, so that a part of them is a sample of all. Each is judged by the tests that mirror
 its module, in a process forked behind their collection, the quickest first, until one fails. The last line is JSON: how
 many were noticed; those that were not are listed in FILE, to be judged by a person. `--again` judges those of FILE
-anew, when there are more tests.
+anew, by the slow tests too, or when there are more tests.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ MIRRORS = {
     "execution/updates.py": ("execution/test_updates.py",),
 }
 MEMORY = 6 * 2**30  # bytes; and ten times the processor time that the tests take
+QUICK = 1.0  # seconds of processor time; a test that takes longer judges only what the others left
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Judge:
 
     todo: list[tuple[int, str, int]]
     tell: object
+    thorough: bool
     seconds: dict[str, float] = field(default_factory=dict)  # of each test, unchanged
 
     def pytest_runtestloop(self, session):
@@ -72,6 +74,7 @@ class Judge:
             functions.setdefault(module, living(path))
             tree, change = mutant(path.read_text(), number)
             items = [i for i in session.items if str(i.path.relative_to(ROOT / "tests")) in MIRRORS[module]]
+            items = [i for i in items if self.thorough or self.seconds[i.nodeid] < QUICK]
             items.sort(key=lambda item: self.seconds[item.nodeid])
 
             def change_it(name=name, path=path, tree=tree, module=module):
@@ -118,12 +121,12 @@ class Judge:
             os._exit(status)
 
 
-def judge(todo: list[tuple[int, str, int]], tell) -> None:
+def judge(todo: list[tuple[int, str, int]], tell, thorough: bool) -> None:
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True, max_examples=25, deadline=None)
     hypothesis.settings.load_profile("mutants")
     files = sorted({f"tests/{file}" for _, module, _ in todo for file in MIRRORS[module]})
     options = ["-q", "-p", "no:cacheprovider", "--timeout=0"]
-    if todo and (status := pytest.main([*options, *files], plugins=[Judge(todo, tell)])) not in (0, 5):
+    if todo and (status := pytest.main([*options, *files], plugins=[Judge(todo, tell, thorough)])) not in (0, 5):
         sys.exit(f"the tests could not be collected or fail without a change ({status})")
 
 
@@ -147,7 +150,7 @@ def main(argv: list[str] | None = None) -> dict:
             rows[place] |= row
             options.log.write_text("".join(json.dumps(row) + "\n" for _, row in sorted(rows.items())))
 
-        judge(todo, tell)
+        judge(todo, tell, True)
     else:
         with Log(options.log, options.seed) as log:
 
@@ -157,7 +160,7 @@ def main(argv: list[str] | None = None) -> dict:
                 if not row["noticed"]:
                     print(json.dumps(row), flush=True)
 
-            judge([(n, *everything[n]) for n in range(log.done, min(options.mutants, len(everything)))], tell)
+            judge([(n, *everything[n]) for n in range(log.done, min(options.mutants, len(everything)))], tell, False)
     said = [row["noticed"] for row in rows.values()]
     result = {"of": len(everything), "mutants": len(said) - said.count(None), "noticed": said.count(True)}
     print(json.dumps(result | {"score": round(said.count(True) / max(result["mutants"], 1), 3)}))

@@ -200,6 +200,7 @@ def test_what_takes_long_to_write_is_written_more_rarely(tmp_path, monkeypatch, 
     clock.now += 0.1
     assert checkpoints._due(trainer)
     assert not checkpoints._due(SimpleNamespace(global_step=1, is_global_zero=False)), "the one that writes decides"
+    assert checkpoints.seconds == cost
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])

@@ -42,6 +42,7 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.enabled = True
+        self.seconds = 0.0  # that writing took, of both files, summed over resumes
         self.stopping = Stopping()
         self._saved_at, self._saved_step = time.monotonic(), None
         self._stepped_at = 0  # the step after the last batch that was one: between the others gradients are collected
@@ -49,10 +50,11 @@ class Checkpoints(Checkpoint):
         self._resumed: dict | None = None
 
     def state_dict(self) -> dict:
-        return {"best_score": self.best_score, "best_step": self.best_step}
+        return {"best_score": self.best_score, "best_step": self.best_step, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict) -> None:
         self.best_score, self.best_step = state["best_score"], state["best_step"]
+        self.seconds = state.get("seconds", 0.0)
 
     def on_validation_end(self, trainer, module) -> None:
         self._evaluating = False
@@ -66,7 +68,9 @@ class Checkpoints(Checkpoint):
             weights = module.execution.whole_state(weights)
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
+                began = time.monotonic()
                 write(self.folder / BEST, lambda path: torch.save(content, path))
+                self.seconds += time.monotonic() - began
 
     def on_train_start(self, trainer, module) -> None:
         self.stopping.listen()
@@ -135,6 +139,7 @@ class Checkpoints(Checkpoint):
             write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
             self._cost = self._saved_at - began
+            self.seconds += self._cost
 
 
 class DirectIO(TorchCheckpointIO):

@@ -75,6 +75,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
             result = _score(config, folder, built, trainer, checkpoints)
         facts = {
             "train_seconds": round(record.seconds, 2),
+            "checkpoint_seconds": round(checkpoints.seconds, 2),
             "documents_per_second": round(record.documents_per_second, 1),
             "peak_memory_bytes": peak_memory_bytes(),
             "estimated_memory_bytes": expected and expected.peak,
