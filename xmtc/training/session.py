@@ -10,6 +10,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.errors import InputError
@@ -142,9 +143,14 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
     options = {"plugins": []} | config["trainer"]
     options["plugins"] = [*options["plugins"], DirectIO()]
     options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
+    made = {"logger": logger, "callbacks": callbacks}
+    if options["strategy"] == "ddp":
+        # buffers are constants, or follow from the documents of all processes. Sending them before every step would not
+        # only take time: it holds the interpreter, so that nobody could say which process is lost (ranks.py)
+        made["strategy"] = DDPStrategy(broadcast_buffers=False)
     if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(f"trainer.accelerator={options['accelerator']}: no GPU is visible here; use trainer=cpu")
-    return make(options, logger=logger, callbacks=callbacks, default_root_dir=str(folder))
+    return make(options, **made, default_root_dir=str(folder))
 
 
 def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Checkpoints) -> dict:
