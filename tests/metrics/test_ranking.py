@@ -253,6 +253,22 @@ def test_labels_without_training_documents_are_tail_whatever_their_rank():
     assert frequency_bins(torch.tensor([0, 0, 2, 0]))[1].tolist() == [2, 2, 0, 2, 2]
 
 
+def test_bins_that_take_all_or_nothing():
+    frequency = torch.tensor([5, 4, 3, 2])
+    assert frequency_bins(frequency, {})[1].tolist() == [0, 0, 0, 0, 0]
+    assert frequency_bins(frequency, {"a": 0.0, "b": 0.5})[1].tolist() == [1, 1, 2, 2, 2]
+    assert frequency_bins(frequency, {"a": 0.5, "b": 0.5})[1].tolist() == [0, 0, 1, 1, 2]
+    # sums of rounded shares may end above 1: 0.1 + 0.2 + 0.7 is 1, 0.7 + 0.1 + 0.2 not quite
+    for shares in ((0.1, 0.2, 0.7), (0.7, 0.1, 0.2)):
+        assert len(frequency_bins(frequency, dict(zip("abc", shares, strict=True)))[0]) == 4
+
+
+@pytest.mark.parametrize("fractions", [{"tail": 0.1}, {"a": -0.1, "b": 0.5}, {"a": 0.6, "b": 0.5}])
+def test_bins_that_cannot_be_are_refused(fractions):
+    with pytest.raises(ValueError, match="no bin called 'tail'"):
+        frequency_bins(torch.tensor([5, 4, 3, 2]), fractions)
+
+
 def test_bins_that_overflow_are_refused():
     with pytest.raises(ValueError, match="at most 1"):
         frequency_bins(torch.tensor([1, 2]), {"head": 0.7, "torso": 0.7})
