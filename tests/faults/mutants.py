@@ -51,7 +51,7 @@ MIRRORS = {
     "execution/updates.py": ("execution/test_updates.py",),
 }
 MEMORY = 6 * 2**30  # bytes; and ten times the processor time that the tests take
-QUICK = 1.0  # seconds of processor time; a test that takes longer judges only what the others left
+QUICK = 3.0  # seconds of processor time; a test that takes longer judges only what the others left
 
 
 @dataclass

@@ -103,8 +103,9 @@ def case(folder: Path, cache: Path, rank: int, number: signal.Signals, launched:
         pids = [*ours, second_of(ours[0])] if launched else ours
         survivor = pids[1 - rank]
         seconds, looked = 0.0, time.monotonic()
-        os.kill(pids[rank], number)
         while alive(survivor) and seconds < MOST:
+            if alive(pids[rank]):
+                os.kill(pids[rank], number)  # again, should somebody let go on what was stopped
             time.sleep(0.1)
             now = time.monotonic()
             seconds, looked = seconds + min(now - looked, 1), now  # this process may have been stopped itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch.nn.parallel import DistributedDataParallel
 
 from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
@@ -147,7 +149,8 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
     if options["strategy"] == "ddp":
         # buffers are constants, or follow from the documents of all processes. Sending them before every step would not
         # only take time: it holds the interpreter, so that nobody could say which process is lost (ranks.py)
-        made["strategy"] = DDPStrategy(broadcast_buffers=False)
+        new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # from torch 2.13 on
+        made["strategy"] = DDPStrategy(**{"forward_sync_buffers" if new else "broadcast_buffers": False})
     if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(f"trainer.accelerator={options['accelerator']}: no GPU is visible here; use trainer=cpu")
     return make(options, **made, default_root_dir=str(folder))
