@@ -11,6 +11,8 @@ from sklearn.metrics import ndcg_score
 
 from xmtc.data.batch import Labels
 from xmtc.metrics.frequency_bins import frequency_bins
+from xmtc.metrics.hits import LABEL_BITS, MAX_DOCUMENTS, hits
+from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
 
 KS = (1, 3, 5)
@@ -241,6 +243,25 @@ def test_wrong_shapes_are_refused():
         RankingMetrics(4, torch.ones(3, dtype=torch.int64), 100)
     with pytest.raises(ValueError, match="2 gold sets"):
         measured([[0, 1]], [{0}, {1}], [1, 1])
+
+    with pytest.raises(ValueError, match="2 gold sets"):
+        hits(torch.tensor([0, 1]), csr([{0}, {1}]))
+    for ks in ((), (0, 3)):
+        with pytest.raises(ValueError, match="cut-offs"):
+            RankingMetrics(2, torch.ones(2, dtype=torch.int64), 100, ks=ks)
+
+
+def test_no_more_documents_than_a_key_has_room_for(monkeypatch):
+    assert MAX_DOCUMENTS << LABEL_BITS == 2**63
+    monkeypatch.setattr("xmtc.metrics.hits.MAX_DOCUMENTS", 3)
+    assert hits(torch.tensor([[1], [0]]), csr([{1}, {1}])).tolist() == [[True], [False]]
+    with pytest.raises(ValueError, match="at most 2 documents"):
+        hits(torch.tensor([[1]] * 3), csr([{1}] * 3))
+
+
+@pytest.mark.parametrize("metric", [RankingMetrics, LabelSetMetrics])
+def test_what_torchmetrics_asks_of_a_class(metric):
+    assert metric.higher_is_better and not metric.full_state_update
 
 
 def test_bins_split_by_frequency_with_ties_to_the_lower_id():
