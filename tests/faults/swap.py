@@ -72,6 +72,9 @@ def _replace_values(module: types.ModuleType, code: types.CodeType) -> bool:
         if isinstance(value, type):
             if getattr(value, "__module__", "") == module.__name__:
                 _replace_attributes(old, value)
+        elif isinstance(old, dict) and isinstance(value, dict) and not name.startswith("__"):
+            old.clear()  # in its place: it may be somebody's default
+            old.update(value)
         elif not name.startswith("__") and not isinstance(value, types.FunctionType | types.ModuleType):
             for room in rooms:
                 if name in vars(room) and vars(room)[name] is old:
