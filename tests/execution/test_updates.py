@@ -1,6 +1,7 @@
 """Updates inside the last sweep against the ordinary step of the run's optimiser."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tests.execution.cases import labels_of, parts
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.chunked import CHECK, Chunked
-from xmtc.execution.updates import SGD, stochastic_bfloat16
+from xmtc.execution.updates import SGD, Norms, corrected_eps, stochastic_bfloat16
 from xmtc.training.clipping import Clipping
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW, parameter_groups
@@ -118,6 +119,26 @@ def test_stochastic_rounding_is_right_on_average_and_only_takes_neighbours():
     for column, value in zip(drawn.T, values, strict=True):
         assert len(column.unique()) <= 2 and column.min() <= value <= column.max()
     assert (drawn[:, 0] == 1).all() and (drawn[:, 5] == 0).all()
+
+
+@pytest.mark.parametrize(("weights", "rounding", "kept"), [
+    ("bf16", "kahan", True), ("bf16", "stochastic", False), ("fp32", "kahan", False),
+])  # fmt: skip
+def test_kahan_alone_keeps_what_rounding_lost(weights, rounding, kept):
+    rule = SGD([torch.nn.Parameter(torch.ones(3, 2))], weights=weights, rounding=rounding)
+    assert bool(rule.tensors()) is kept
+
+
+def test_norms_and_the_corrected_eps_by_hand():
+    weight = torch.nn.Parameter(torch.ones(5, 2))
+    norms = Norms([weight])
+    for chunk in (slice(0, 3), slice(3, 5)):
+        norms(weight, chunk).tensor.fill_(3.0)
+        norms.finish(chunk)
+    assert float(norms.total) == 90 and (weight == 1).all()
+    group, optimizer = {"betas": (0.9, 0.99), "eps": 7.0}, SimpleNamespace(eps_before_correction=True, base_eps=1e-3)
+    assert corrected_eps(optimizer, group, 2)["eps"] == pytest.approx(1e-3 / (1 - 0.99**2) ** 0.5)
+    assert corrected_eps(SimpleNamespace(), group, 2)["eps"] == 7
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_row_changes():
