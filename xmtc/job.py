@@ -105,6 +105,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 def run(overrides: list[str] = ()) -> dict:
     """From Python: one run; returns what its metrics.json holds. Raises InputError, never exits."""
+    return execute(*composed(overrides))
+
+
+def composed(overrides: list[str]) -> tuple[DictConfig, Path, list[str], dict]:
+    """What `execute` takes. `${hydra:...}` stands for this run until the next is composed."""
     from hydra.core.hydra_config import HydraConfig
 
     arguments = continued(list(overrides))
@@ -120,7 +125,7 @@ def run(overrides: list[str] = ()) -> dict:
     with open_dict(config):
         hydra = config.pop("hydra")
     task = [word for word in hydra.overrides.task if not word.startswith("resume=")]
-    return execute(config, folder, task, names)
+    return config, folder, task, names
 
 
 def _write(path: Path, content: str) -> None:

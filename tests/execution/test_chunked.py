@@ -146,6 +146,26 @@ def test_what_cannot_be_is_refused_in_one_line():
         Chunked(decoder, NoHead(5), Objective()).loss(Encoded(torch.ones(1, 4)), labels_of([[1]]))
 
 
+def test_the_smallest_chunk_and_the_ends_of_the_share_are_possible():
+    decoder, head, encoded, labels = parts(4, 2, 1, False)
+    expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
+    for keep in (0, 1, True, False):
+        chunked = Chunked(decoder, head, Objective(), chunk=1, keep_raw=keep)
+        torch.testing.assert_close(loss_and_gradients(chunked, encoded, labels), expected)
+    with pytest.raises(InputError, match="execution.keep_raw"):
+        Chunked(decoder, head, Objective(), keep_raw=-0.1)
+
+
+def test_gradients_of_several_losses_add_up():
+    decoder, head, encoded, labels = parts(11, 3, 2, False)
+    _, _, *expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
+    chunked = Chunked(decoder, head, Objective(), chunk=4)
+    for _ in range(3):
+        chunked.loss(Encoded(encoded.features), labels).backward()
+    for parameter, once in zip([*decoder.parameters(), *head.parameters()], expected, strict=True):
+        torch.testing.assert_close(parameter.grad, 3 * once)
+
+
 def test_no_labels_at_all():
     chunked = Chunked(LinearDecoder(4, 0), NoHead(5), Objective())
     assert chunked.topk(Encoded(torch.ones(2, 4)), 5)[1].shape == (2, 0)

@@ -5,8 +5,11 @@ import torch
 
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded
+from xmtc.execution import topk
+from xmtc.execution.base import Execution, row_names
 from xmtc.execution.dense import Dense
 from xmtc.execution.topk import _filtered, best
+from xmtc.heads.block import CorrelationHead
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
 from xmtc.training.objectives import Objective
@@ -56,6 +59,40 @@ def test_a_threshold_in_front_of_the_sort_changes_nothing(k, count, dtype):
     assert _filtered(scores[[0, 2, 3, 4]], k) is not None
     view = scores[:4].t().contiguous().t()
     assert torch.equal(best(view, k)[1], labels[:4])
+
+
+def test_the_threshold_is_used_where_it_spares_and_not_in_double_precision(monkeypatch):
+    scores = torch.randn(3, 640)
+    whole = topk._selected(scores, 5)[1]
+    monkeypatch.setattr(topk, "_filtered", lambda *_: pytest.fail("single precision cannot tell these apart"))
+    fine = (1 + 1e-12 * torch.arange(640, dtype=torch.float64)).expand(2, -1)
+    assert best(fine, 3)[1].tolist() == [[639, 638, 637]] * 2
+    monkeypatch.undo()
+    monkeypatch.setattr(topk, "_selected", lambda *_: pytest.fail("slower"))
+    assert torch.equal(best(scores, 5)[1], whole)
+
+
+def test_an_execution_that_says_nothing():
+    """What one without shards and updates answers to the training around it."""
+    plain = Execution(LinearDecoder(4, L), NoHead(L), Objective())
+    state = {"weight": torch.zeros(1)}
+    assert not plain.collective and not plain.clipping and not list(plain.start()) and plain.state_dict() == {}
+    assert plain.whole_state(state) is state and plain.own_state(state) is state
+    for call in (plain.loss, plain.topk):
+        with pytest.raises(NotImplementedError):
+            call(None, None)
+    with pytest.raises(NotImplementedError):
+        plain.logits(None)
+
+
+def test_rows_by_label_are_named():
+    decoder = LinearDecoder(4, L)
+    own = {"decoder.weight", "decoder.bias"}
+    assert row_names(decoder, NoHead(L)) == own
+    block = {f"head.blocks.{i}.{name}" for i in (0, 1) for name in ("gather_weight", "spread_weight", "spread_bias")}
+    assert row_names(decoder, LCENet(L, rank=2)) == own | block
+    assert row_names(decoder, LCENet(L, blocks=1, bottleneck=False)) == own | {"head.blocks.0.bias"}
+    assert row_names(decoder, CorrelationHead([torch.nn.Linear(L, L)])) == own  # somebody else's block
 
 
 def test_without_a_threshold_where_it_would_spare_nothing():

@@ -1,6 +1,7 @@
 """Updates inside the last sweep against the ordinary step of the run's optimiser."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ import torch
 from tests.execution.cases import labels_of, parts
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
-from xmtc.execution.chunked import Chunked
-from xmtc.execution.updates import SGD, stochastic_bfloat16
+from xmtc.execution.chunked import CHECK, Chunked
+from xmtc.execution.updates import SGD, Norms, corrected_eps, stochastic_bfloat16
 from xmtc.training.clipping import Clipping
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW, parameter_groups
@@ -120,12 +121,67 @@ def test_stochastic_rounding_is_right_on_average_and_only_takes_neighbours():
     assert (drawn[:, 0] == 1).all() and (drawn[:, 5] == 0).all()
 
 
+@pytest.mark.parametrize(("weights", "rounding", "kept"), [
+    ("bf16", "kahan", True), ("bf16", "stochastic", False), ("fp32", "kahan", False),
+])  # fmt: skip
+def test_kahan_alone_keeps_what_rounding_lost(weights, rounding, kept):
+    rule = SGD([torch.nn.Parameter(torch.ones(3, 2))], weights=weights, rounding=rounding)
+    assert bool(rule.tensors()) is kept
+
+
+def test_norms_and_the_corrected_eps_by_hand():
+    weight = torch.nn.Parameter(torch.ones(5, 2))
+    norms = Norms([weight])
+    for chunk in (slice(0, 3), slice(3, 5)):
+        norms(weight, chunk).tensor.fill_(3.0)
+        norms.finish(chunk)
+    assert float(norms.total) == 90 and (weight == 1).all()
+    group, optimizer = {"betas": (0.9, 0.99), "eps": 7.0}, SimpleNamespace(eps_before_correction=True, base_eps=1e-3)
+    assert corrected_eps(optimizer, group, 2)["eps"] == pytest.approx(1e-3 / (1 - 0.99**2) ** 0.5)
+    assert corrected_eps(SimpleNamespace(), group, 2)["eps"] == 7
+
+
 def test_a_loss_that_is_not_finite_stops_before_any_row_changes():
     model = Model(update="adam")
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(InputError, match="the loss is nan"):
         model.execution.loss(Encoded(torch.full((1, 4), float("nan"))), labels_of([[1]]))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_on_a_gpu_a_loss_is_read_now_and_then_and_before_anything_is_saved(monkeypatch):
+    monkeypatch.setattr("xmtc.execution.chunked.on_host", lambda tensor: False)
+    for steps_after in (CHECK - 1, 3):
+        execution = Model(update="adam").execution
+        execution.watch(torch.tensor(float("inf")))
+        for _ in range(min(steps_after, CHECK - 2)):
+            execution.watch(torch.tensor(1.0))  # does not make the others forget
+        with pytest.raises(InputError, match="the loss is inf"):
+            if steps_after == CHECK - 1:
+                execution.watch(torch.tensor(1.0))
+            else:
+                execution.state_dict()
+
+
+def test_a_state_of_another_rounding_is_refused():
+    kahan = Model(update="sgd", weights="bf16", rounding="kahan").execution.state_dict()
+    with pytest.raises(InputError, match="execution.update=sgd"):
+        Model(update="sgd", weights="bf16").execution.load_state_dict(kahan)
+
+
+def test_an_encoders_own_rate_is_not_that_of_the_labels():
+    """The optimiser's group has `lr` times `lr_factor`; label rows follow `lr`."""
+    plain, slow = Model(update="sgd"), Model(update="sgd")
+    for group in slow.optimizer.param_groups:
+        group["lr_factor"] = 0.25
+    encoded, labels = Encoded(torch.randn(2, 4)), labels_of([[0, 3], []])
+    for model, lr in ((plain, 0.02), (slow, 0.005)):
+        for group in model.optimizer.param_groups:
+            group["lr"] = lr
+        model.execution.loss(Encoded(encoded.features.clone().requires_grad_()), labels).backward()
+    start = Model(update="sgd").decoder.weight
+    torch.testing.assert_close(slow.decoder.weight, plain.decoder.weight)
+    assert not torch.equal(slow.decoder.weight, start)
 
 
 def test_frozen_rows_are_refused():

@@ -30,7 +30,8 @@ from tests.faults.fuzz_targets import Target, targets
 from tests.faults.log import first_line
 from xmtc.errors import InputError
 
-SECONDS = 20  # after which an input counts as hanging
+SECONDS, WAIT = 20, 200  # of processor time, and of waiting, after which an input counts as hanging
+ALARMS = {signal.ITIMER_PROF: (signal.SIGPROF, SECONDS), signal.ITIMER_REAL: (signal.SIGALRM, WAIT)}
 MEMORY = 2 << 30  # bytes of address space that an input may add
 
 
@@ -60,7 +61,7 @@ def one(read: Callable, value: object, tally: Tally) -> None:
             tally.failed(f"not one line: {str(error)[:200]!r}", value)
         tally.outcomes["refused"] += 1
     except Hang:
-        tally.failed(f"no answer within {SECONDS} s", value)
+        tally.failed(f"no answer within {SECONDS} s of work or {WAIT} s of waiting", value)
     except (Exception, SystemExit) as error:
         line = first_line(error)
         tally.failed(f"{type(error).__name__} at {line.rpartition(' at ')[2]}", (line, value))
@@ -75,13 +76,15 @@ def fuzz(target: Target, inputs: int, seed: int) -> Tally:
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(target.inputs)
     def run(value: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        for alarm, (_, seconds) in ALARMS.items():
+            signal.setitimer(alarm, seconds)
         try:
             one(target.read, value, tally)
         except Hang:  # between the reading and the end of the alarm
             pass
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            for alarm in ALARMS:
+                signal.setitimer(alarm, 0)
 
     run()
     return tally
@@ -106,7 +109,8 @@ def main(argv: list[str] | None = None) -> dict:
     logging.disable(logging.CRITICAL)
     lines = options.log.read_text().splitlines() if options.log and options.log.exists() else []
     done = {(row["what"], row["seed"]) for row in map(json.loads, lines)}
-    before, limits = signal.signal(signal.SIGALRM, _hang), resource.getrlimit(resource.RLIMIT_AS)
+    before = {number: signal.signal(number, _hang) for number, _ in ALARMS.values()}
+    limits = resource.getrlimit(resource.RLIMIT_AS)
     total, failed = 0, 0
     shared = "/dev/shm" if Path("/dev/shm").is_dir() else None  # inputs are files, and disks are slow
     try:
@@ -131,7 +135,8 @@ def main(argv: list[str] | None = None) -> dict:
                 total, failed = total + count, failed + len(tally.failures)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         logging.disable(logging.NOTSET)
     result = {"inputs": total, "kinds of failure": failed}
     print(json.dumps(result))

@@ -2,9 +2,10 @@
 
     python -m tests.faults.kills --kills 200 --seed 0 [--where anywhere|writing] [--log FILE]
 
-Children are forked behind the imports, so that a life is short and most kills hit the run itself. `anywhere` kills
-after a random time; `writing` within the writing of a checkpoint: before, between or behind its renames and syncs, or
-with half of the file written. The last line is JSON; each finished run is a line of FILE.
+Children are forked behind the imports and the composition of the configuration, so that a life is short and most kills
+hit the run itself. `anywhere` kills after a random time; `writing` within the writing of a checkpoint: before, between
+or behind its renames and syncs, or with half of the file written. The last line is JSON; each finished run is a line of
+FILE, and those that FILE holds are not done again.
 """
 
 from __future__ import annotations
@@ -20,17 +21,34 @@ import tempfile
 import time
 from pathlib import Path
 
-import xmtc
 from tests.faults.training import TRAINING
 from tests.system.contents import contents, difference
+from xmtc.job import composed, continued, execute
 from xmtc.training import (
     kept,
     session,  # noqa: F401  here, not in every child
 )
 
 
-def live(folder: Path, cache: Path, die_at: int | None, half: bool) -> int:
-    """One life of the run in `folder`, in a child process; its pid."""
+class Run:
+    """A run that goes on in one life after the other; what a life is told is made once."""
+
+    def __init__(self, folder: Path, cache: Path):
+        self.folder = folder
+        self._first = composed([*TRAINING, f"paths.cache_dir={cache}", f"hydra.run.dir={folder}"])
+        self._next: tuple | None = None
+
+    def told(self) -> tuple:
+        checkpoints = self.folder / "checkpoints"
+        if not any((checkpoints / name).exists() for name in (kept.LAST, kept.PREVIOUS)):
+            return self._first
+        self._next = self._next or composed(continued([f"resume={self.folder}"]))
+        return self._next
+
+
+def live(run: Run, die_at: int | None, half: bool) -> int:
+    """One life of the run, in a child process; its pid."""
+    folder, told = run.folder, run.told()
     pid = os.fork()
     if pid:
         return pid
@@ -41,11 +59,7 @@ def live(folder: Path, cache: Path, die_at: int | None, half: bool) -> int:
         os.dup2(quiet, 1), os.dup2(errors, 2)
         if die_at is not None:
             die_while_writing(die_at, half)
-        checkpoints = folder / "checkpoints"
-        if any((checkpoints / name).exists() for name in (kept.LAST, kept.PREVIOUS)):
-            xmtc.run([f"resume={folder}"])
-        else:
-            xmtc.run([*TRAINING, f"paths.cache_dir={cache}", f"hydra.run.dir={folder}"])
+        execute(*told)
         status = 0
     except BaseException:
         import traceback
@@ -80,31 +94,34 @@ def die_while_writing(at: int, half: bool) -> None:
     kept.os = type("os", (), {**vars(os), "replace": staticmethod(boundary(os.replace, before))})
 
 
-def lives(folder: Path, cache: Path, choose: random.Random, where: str, longest: float) -> int:
+def lives(run: Run, choose: random.Random, where: str, longest: float) -> int:
     """Runs and kills until the run has ended; how often it was killed."""
     kills = 0
     while True:
         die_at = choose.randrange(1, 60) if where == "writing" else None
-        pid = live(folder, cache, die_at, choose.random() < 0.3)
-        if where == "anywhere":
-            end = time.monotonic() + choose.uniform(0.05, 1.1) * longest
-            while time.monotonic() < end and os.waitpid(pid, os.WNOHANG) == (0, 0):
-                time.sleep(0.005)
+        pid, status = live(run, die_at, choose.random() < 0.3), None
+        end = time.monotonic() + choose.uniform(0.02, 1.1) * longest
+        while where == "anywhere" and status is None:
+            ended, told = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                status = told
+            elif time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
+                break
             else:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    return kills
-        _, status = os.waitpid(pid, 0)
+                time.sleep(0.005)
+        if status is None:
+            status = os.waitpid(pid, 0)[1]
         if not os.WIFSIGNALED(status):
             if os.waitstatus_to_exitcode(status):
-                raise SystemExit(f"a life ended with an error:\n{folder.with_suffix('.log').read_text()[-3000:]}")
+                errors = run.folder.with_suffix(".log").read_text()
+                raise SystemExit(f"a life ended with an error:\n{errors[-3000:]}")
             return kills
         kills += 1
 
 
 def alone(folder: Path, cache: Path) -> None:
-    _, status = os.waitpid(live(folder, cache, None, False), 0)
+    _, status = os.waitpid(live(Run(folder, cache), None, False), 0)
     if status:
         raise SystemExit(f"the run that nobody killed failed:\n{folder.with_suffix('.log').read_text()[-3000:]}")
 
@@ -116,7 +133,10 @@ def main() -> None:
     parser.add_argument("--where", choices=("anywhere", "writing"), default="anywhere")
     parser.add_argument("--log", type=Path)
     options = parser.parse_args()
-    choose, total, runs, different = random.Random(options.seed), 0, 0, 0
+    different = 0
+    rows = options.log.read_text().splitlines() if options.log and options.log.exists() else []
+    done = [row for row in map(json.loads, rows) if (row["seed"], row["where"]) == (options.seed, options.where)]
+    runs, total = len(done), sum(row["kills"] for row in done)
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         alone(base / "first", base / "cache")  # makes the store
@@ -124,16 +144,18 @@ def main() -> None:
         alone(base / "whole", base / "cache")
         longest, wanted = time.monotonic() - started, contents(base / "whole")
         while total < options.kills:
-            folder = base / f"run{runs}"
-            kills = lives(folder, base / "cache", choose, options.where, longest)
-            found = difference(contents(folder), wanted)
+            choose = random.Random(f"{options.seed}/{options.where}/{runs}")
+            run = Run(base / f"run{runs}", base / "cache")
+            kills = lives(run, choose, options.where, longest)
+            found = difference(contents(run.folder), wanted)
             total, runs, different = total + kills, runs + 1, different + bool(found)
             line = json.dumps({"seed": options.seed, "where": options.where, "kills": kills, "difference": found})
             print(line, flush=True)
             if options.log:
+                options.log.parent.mkdir(parents=True, exist_ok=True)
                 with open(options.log, "a") as file:
                     file.write(line + "\n")
-            shutil.rmtree(folder)
+            shutil.rmtree(run.folder)
     print(json.dumps({"where": options.where, "kills": total, "runs": runs, "different": different}))
     raise SystemExit(bool(different))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xmtc.errors import InputError
-from xmtc.heads.block import CorrelationBlock, CorrelationHead, FullBlock
+from xmtc.heads.block import ENTRY, ENTRY_DERIVATIVE, CorrelationBlock, CorrelationHead, FullBlock
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
@@ -51,6 +51,13 @@ def test_every_switch_of_stacked_blocks_reads_the_logits_of_the_one_before(entry
     for block in head.blocks:
         expected = by_hand(block, expected, entry, middle, residual)
     np.testing.assert_allclose(numbers(head(x)), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_written_derivatives_are_those_of_autograd_also_at_nought(entry):
+    x = torch.tensor([-30.0, -1.5, 0.0, 0.5, 30.0], dtype=torch.float64, requires_grad=True)
+    y = ENTRY[entry](x)
+    torch.testing.assert_close(ENTRY_DERIVATIVE[entry](x, y), torch.autograd.grad(y.sum(), x)[0])
 
 
 @pytest.mark.parametrize("residual", [True, False])

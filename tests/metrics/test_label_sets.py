@@ -95,6 +95,8 @@ def test_thresholds_that_cannot_be_chosen_are_refused():
         best_threshold(torch.empty(0, 3), torch.empty(0, 3, dtype=torch.int64), csr([]))
     with pytest.raises(ValueError, match="not numbers"):
         best_threshold(torch.tensor([[float("nan")]]), torch.tensor([[0]]), csr([{0}]))
+    with pytest.raises(ValueError, match="differ in shape"):
+        best_threshold(torch.zeros(1, 2), torch.tensor([[0]]), csr([{0}]))
     with pytest.raises(ValueError, match="micro-F1"):
         best_threshold(torch.tensor([[0.5]]), torch.tensor([[0]]), csr([{0}]), objective="macro-F1")
 

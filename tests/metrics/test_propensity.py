@@ -30,7 +30,15 @@ def test_tiny_training_sets_give_probabilities(documents):
     assert (propensities([0, 1, 2], documents) == 1.0).all()
 
 
+def test_the_smallest_settings_that_are_possible():
+    assert (propensities([3, 7], 100, a=0.0) == propensities([5, 9], 100, a=0.0)).all()  # every label alike
+    assert propensities([4], 100, b=0.4)[0] > propensities([0], 100, b=0.4)[0] > 0
+    assert propensities([], 5).shape == (0,) and propensities([0], 1)[0] == 1
+
+
 def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="b > 0"):
+        propensities([1], 10, b=0.0)
     with pytest.raises(ValueError, match="a >= 0"):
         propensities([1], 10, a=-1.0)
     with pytest.raises(ValueError, match="counts"):

@@ -11,6 +11,8 @@ from sklearn.metrics import ndcg_score
 
 from xmtc.data.batch import Labels
 from xmtc.metrics.frequency_bins import frequency_bins
+from xmtc.metrics.hits import LABEL_BITS, MAX_DOCUMENTS, hits
+from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
 
 KS = (1, 3, 5)
@@ -242,6 +244,25 @@ def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="2 gold sets"):
         measured([[0, 1]], [{0}, {1}], [1, 1])
 
+    with pytest.raises(ValueError, match="2 gold sets"):
+        hits(torch.tensor([0, 1]), csr([{0}, {1}]))
+    for ks in ((), (0, 3)):
+        with pytest.raises(ValueError, match="cut-offs"):
+            RankingMetrics(2, torch.ones(2, dtype=torch.int64), 100, ks=ks)
+
+
+def test_no_more_documents_than_a_key_has_room_for(monkeypatch):
+    assert MAX_DOCUMENTS << LABEL_BITS == 2**63
+    monkeypatch.setattr("xmtc.metrics.hits.MAX_DOCUMENTS", 3)
+    assert hits(torch.tensor([[1], [0]]), csr([{1}, {1}])).tolist() == [[True], [False]]
+    with pytest.raises(ValueError, match="at most 2 documents"):
+        hits(torch.tensor([[1]] * 3), csr([{1}] * 3))
+
+
+@pytest.mark.parametrize("metric", [RankingMetrics, LabelSetMetrics])
+def test_what_torchmetrics_asks_of_a_class(metric):
+    assert metric.higher_is_better and not metric.full_state_update
+
 
 def test_bins_split_by_frequency_with_ties_to_the_lower_id():
     names, bins = frequency_bins(torch.tensor([5, 9, 5, 5, 1, 0, 1, 1, 1, 1]))
@@ -251,6 +272,22 @@ def test_bins_split_by_frequency_with_ties_to_the_lower_id():
 
 def test_labels_without_training_documents_are_tail_whatever_their_rank():
     assert frequency_bins(torch.tensor([0, 0, 2, 0]))[1].tolist() == [2, 2, 0, 2, 2]
+
+
+def test_bins_that_take_all_or_nothing():
+    frequency = torch.tensor([5, 4, 3, 2])
+    assert frequency_bins(frequency, {})[1].tolist() == [0, 0, 0, 0, 0]
+    assert frequency_bins(frequency, {"a": 0.0, "b": 0.5})[1].tolist() == [1, 1, 2, 2, 2]
+    assert frequency_bins(frequency, {"a": 0.5, "b": 0.5})[1].tolist() == [0, 0, 1, 1, 2]
+    # sums of rounded shares may end above 1: 0.1 + 0.2 + 0.7 is 1, 0.7 + 0.1 + 0.2 not quite
+    for shares in ((0.1, 0.2, 0.7), (0.7, 0.1, 0.2)):
+        assert len(frequency_bins(frequency, dict(zip("abc", shares, strict=True)))[0]) == 4
+
+
+@pytest.mark.parametrize("fractions", [{"tail": 0.1}, {"a": -0.1, "b": 0.5}, {"a": 0.6, "b": 0.5}])
+def test_bins_that_cannot_be_are_refused(fractions):
+    with pytest.raises(ValueError, match="no bin called 'tail'"):
+        frequency_bins(torch.tensor([5, 4, 3, 2]), fractions)
 
 
 def test_bins_that_overflow_are_refused():

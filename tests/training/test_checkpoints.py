@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from xmtc.errors import Preempted
+from xmtc.errors import InputError, Preempted
 from xmtc.training.averaging import RunningMean
 from xmtc.training.checkpoints import Checkpoints, load_best
 from xmtc.training.clipping import AdaptiveClipping
@@ -179,6 +179,34 @@ def test_time_alone_saves_between_evaluations(make_module, fit, tmp_path):
     checkpoints.save_last = lambda trainer: seen.append(trainer.global_step)
     fit(make_module(), checkpoints, validate=False, max_epochs=1)
     assert seen == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("cost", "age"), [(1, 60), (6, 60), (30, 300)])
+def test_what_takes_long_to_write_is_written_more_rarely(tmp_path, monkeypatch, cost, age):
+    """`age` seconds pass between two that take `cost` seconds: a tenth of the time at most."""
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("xmtc.training.checkpoints.time", clock)
+
+    def save(path):
+        clock.now += cost
+        Path(path).write_text("weights")
+
+    checkpoints = Checkpoints(tmp_path, minutes=1, share=0.1)
+    trainer = SimpleNamespace(global_step=1, is_global_zero=True, save_checkpoint=save)
+    checkpoints.save_last(trainer)
+    clock.now += age
+    assert not checkpoints._due(trainer)
+    clock.now += 0.1
+    assert checkpoints._due(trainer)
+    assert not checkpoints._due(SimpleNamespace(global_step=1, is_global_zero=False)), "the one that writes decides"
+    assert checkpoints.seconds == cost
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5])
+def test_an_impossible_share_is_refused(tmp_path, share):
+    with pytest.raises(InputError, match=r"checkpoints\.share"):
+        Checkpoints(tmp_path, share=share)
 
 
 def test_steps_bound_the_age_too(make_module, fit, tmp_path):

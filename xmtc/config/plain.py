@@ -32,6 +32,7 @@ TYPES: dict[str, Any] = {
     "data.micro_batch": int | None,
     "checkpoints.minutes": int | float | None,
     "checkpoints.steps": int | None,
+    "checkpoints.share": int | float,
     "dataset.name": str,
     "dataset.validation_size": int | float,
     "dataset.length": int | None,

@@ -24,13 +24,25 @@ from xmtc.training.stopping import Stopping, error
 
 class Checkpoints(Checkpoint):
     """monitor: validation metric, larger is better. minutes, steps: how old `last.ckpt` may get (with Adam's state
-    it is three times the model, too much for every step); null for no bound."""
+    it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` may
+    cost; what takes longer to write than that is written more rarely."""
 
-    def __init__(self, folder: Path, monitor: str = "val/nDCG@5", minutes: float | None = 5, steps: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str = "val/nDCG@5",
+        minutes: float | None = 5,
+        steps: int | None = None,
+        share: float = 0.02,
+    ):
+        if not 0 < share <= 1:
+            raise InputError(f"checkpoints.share: expected more than 0 and at most 1, got {share}")
         self.folder, self.monitor, self.minutes, self.steps = Path(folder), monitor, minutes, steps
+        self.share, self._cost = share, 0.0  # seconds that the last one took
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.enabled = True
+        self.seconds = 0.0  # that writing took, of both files, summed over resumes
         self.stopping = Stopping()
         self._saved_at, self._saved_step = time.monotonic(), None
         self._stepped_at = 0  # the step after the last batch that was one: between the others gradients are collected
@@ -38,10 +50,11 @@ class Checkpoints(Checkpoint):
         self._resumed: dict | None = None
 
     def state_dict(self) -> dict:
-        return {"best_score": self.best_score, "best_step": self.best_step}
+        return {"best_score": self.best_score, "best_step": self.best_step, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict) -> None:
         self.best_score, self.best_step = state["best_score"], state["best_step"]
+        self.seconds = state.get("seconds", 0.0)
 
     def on_validation_end(self, trainer, module) -> None:
         self._evaluating = False
@@ -55,7 +68,9 @@ class Checkpoints(Checkpoint):
             weights = module.execution.whole_state(weights)
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
+                began = time.monotonic()
                 write(self.folder / BEST, lambda path: torch.save(content, path))
+                self.seconds += time.monotonic() - began
 
     def on_train_start(self, trainer, module) -> None:
         self.stopping.listen()
@@ -92,7 +107,9 @@ class Checkpoints(Checkpoint):
             raise error(number)
 
     def _due(self, trainer) -> bool:
-        old = self.minutes is not None and time.monotonic() - self._saved_at > 60 * self.minutes
+        old = False
+        if self.minutes is not None and trainer.is_global_zero:  # which writes, and knows how long that takes
+            old = time.monotonic() - self._saved_at > max(60 * self.minutes, self._cost / self.share)
         far = self.steps is not None and trainer.global_step - (self._saved_step or 0) >= self.steps
         return old or far
 
@@ -118,8 +135,11 @@ class Checkpoints(Checkpoint):
 
     def save_last(self, trainer) -> None:
         if trainer.global_step != self._saved_step:
+            began = time.monotonic()
             write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+            self._cost = self._saved_at - began
+            self.seconds += self._cost
 
 
 class DirectIO(TorchCheckpointIO):

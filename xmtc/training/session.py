@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch.nn.parallel import DistributedDataParallel
 
 from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
@@ -26,6 +29,7 @@ from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
 from xmtc.training.provenance import provenance
 from xmtc.training.random_state import RandomState
+from xmtc.training.ranks import Ranks
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
@@ -51,7 +55,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     parameters = sum(p.numel() for p in built.module.parameters())
     record = Record(folder / "curves.csv")
     checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
-    trainer = _trainer(config, folder, record, checkpoints)
+    ranks = Ranks(folder)
+    trainer = _trainer(config, folder, record, checkpoints, ranks)
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
         dense_tables(built.module)
@@ -62,16 +67,18 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     before = _resumed_steps(folder) if resumed else []
     started = _step_of(resumed) if resumed else None
     try:
-        with checkpoints.stopping.listening():
-            trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
-        if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
-            raise stop_error(checkpoints.stopping.signal)
-        steps = trainer.global_step
-        if not _validated_at(record, steps):
-            trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
-        result = _score(config, folder, built, trainer, checkpoints)
+        with ranks:
+            with checkpoints.stopping.listening():
+                trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
+            if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
+                raise stop_error(checkpoints.stopping.signal)
+            steps = trainer.global_step
+            if not _validated_at(record, steps):
+                trainer.validate(built.module, datamodule=built.data, verbose=False, weights_only=True)
+            result = _score(config, folder, built, trainer, checkpoints)
         facts = {
             "train_seconds": round(record.seconds, 2),
+            "checkpoint_seconds": round(checkpoints.seconds, 2),
             "documents_per_second": round(record.documents_per_second, 1),
             "peak_memory_bytes": peak_memory_bytes(),
             "estimated_memory_bytes": expected and expected.peak,
@@ -121,10 +128,10 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
         raise InputError(f"execution.update={update}: with {world_size} processes use execution=sharded")
 
 
-def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints) -> pl.Trainer:
+def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints, ranks: Ranks) -> pl.Trainer:
     recipe = config["recipe"]
     patience = recipe["validation"]["patience"]
-    callbacks = [record, checkpoints, RandomState()]
+    callbacks = [record, checkpoints, RandomState(), ranks]
     for part in ("clipping", "averaging"):
         if recipe[part]:
             callbacks.append(make(recipe[part]))
@@ -138,9 +145,15 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
     options = {"plugins": []} | config["trainer"]
     options["plugins"] = [*options["plugins"], DirectIO()]
     options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
+    made = {"logger": logger, "callbacks": callbacks}
+    if options["strategy"] == "ddp":
+        # buffers are constants, or follow from the documents of all processes. Sending them before every step would not
+        # only take time: it holds the interpreter, so that nobody could say which process is lost (ranks.py)
+        new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # from torch 2.13 on
+        made["strategy"] = DDPStrategy(**{"forward_sync_buffers" if new else "broadcast_buffers": False})
     if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError(f"trainer.accelerator={options['accelerator']}: no GPU is visible here; use trainer=cpu")
-    return make(options, logger=logger, callbacks=callbacks, default_root_dir=str(folder))
+    return make(options, **made, default_root_dir=str(folder))
 
 
 def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Checkpoints) -> dict:

@@ -1,0 +1,75 @@
+"""The harness of mutants changes what it says, wherever that is held."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from tests.faults.changes import count, mutant
+from tests.faults.swap import living, swap
+
+SOURCE = """
+import logging
+from functools import lru_cache
+
+log = logging.getLogger("part")
+SIZE = 3
+TABLE = {"double": lambda x: 2 * x}
+SHARES = {"head": 5}
+
+
+def shared(shares=SHARES):
+    return shares["head"]
+
+
+class Box:
+    side = 4
+
+    @property
+    def area(self):
+        return self.side * self.side
+
+
+@lru_cache
+def held(x):
+    log.info("what is said: %d", 7)
+    if not x:
+        raise ValueError(f"{x + 1}")
+    return x + SIZE
+"""
+CHANGES = {
+    "line 6: 3  ->  4", "line 7: 2 * x  ->  2 / x", "line 7: 2  ->  3", "line 8: 5  ->  6", "line 16: 4  ->  5",
+    "line 20: self.side * self.side  ->  self.side / self.side", "line 26: if not x:  ->  if not not x:",
+    "line 26: not x  ->  x", "line 27: raise ValueError(f'{x + 1}')  ->  pass", "line 28: x + SIZE  ->  x - SIZE",
+}  # fmt: skip
+
+
+def test_each_change_is_made_and_what_is_said_is_left_alone():
+    assert {mutant(SOURCE, number)[1] for number in range(count(SOURCE))} == CHANGES
+
+
+@pytest.mark.parametrize("number", range(len(CHANGES)))
+def test_every_change_is_seen_by_those_who_hold_the_old_parts(tmp_path, monkeypatch, number):
+    path = tmp_path / "part.py"
+    path.write_text(SOURCE)
+    spec = importlib.util.spec_from_file_location("tests.part", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "tests.part", module)
+    double, box, function, shared = module.TABLE["double"], module.Box(), module.held, module.shared
+
+    def seen():
+        function.cache_clear()
+        answers = [double(5), box.area, function(1), shared()]
+        try:
+            return [*answers, function(0)]
+        except ValueError:
+            return answers
+
+    before = seen()
+    tree, change = mutant(SOURCE, number)
+    assert swap(module, path, tree, living(path)), change
+    try:
+        assert seen() != before, change
+    except ValueError:
+        pass  # another answer, too
