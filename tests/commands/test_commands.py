@@ -96,7 +96,10 @@ def test_what_an_import_may_have_read_calls_for_the_interpreter(light):
 @pytest.fixture
 def waiting(light):
     """A command that has said "ready", and the reading end of its stdout."""
-    process = subprocess.Popen([light, *SEEN, "wait"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [light, *SEEN, "wait"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # who runs the tests under nohup ignores it
+    )  # fmt: skip
     assert [process.stdout.readline() for _ in range(2)] == [b"out\n", b"ready\n"]
     yield process
     process.kill()

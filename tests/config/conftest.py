@@ -62,7 +62,7 @@ def _write_tree(folder, files):
 def tree(tmp_path, monkeypatch):
     folder = tmp_path / "conf"
     _write_tree(folder, FILES)
-    monkeypatch.setattr(compose, "config_dir", lambda: folder)
+    monkeypatch.setattr(compose, "command_dir", lambda _: folder)
     return folder
 
 

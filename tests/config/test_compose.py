@@ -173,7 +173,7 @@ def test_hydra_main_agrees_with_what_was_checked(tree, tmp_path):
     script.write_text(f"""
 import hydra
 from xmtc.config import compose, check_command_line
-compose.config_dir = lambda: __import__("pathlib").Path({str(tree)!r})
+compose.command_dir = lambda _: __import__("pathlib").Path({str(tree)!r})
 import sys
 check_command_line(sys.argv[1:])
 @hydra.main(config_path={str(tree)!r}, config_name="run", version_base="1.3")

@@ -20,7 +20,8 @@ from xmtc.training.objectives import Asymmetric, Focal, Objective, PropensityWei
 L, B, T = 700, 12, 9
 DECODERS = {"linear": lambda: LinearDecoder(24, L), "attention": lambda: LabelAttentionDecoder(24, L, [8], True),
             "given": lambda: GivenDecoder(L)}  # fmt: skip
-HEADS = {"none": lambda: NoHead(L), "two": lambda: LCENet(L, 8, 2, dropout=0.3, raw_loss_weight=0.5),
+HEADS = {"none": lambda: NoHead(L), "centred": lambda: LCENet(L, 8, 1, centred=True),
+         "two": lambda: LCENet(L, 8, 2, dropout=0.3, raw_loss_weight=0.5),
          "bare": lambda: LCENet(L, 40, 1, residual=False, entry="tanh")}  # fmt: skip
 
 

@@ -71,6 +71,8 @@ def cut(decoder: LabelDecoder, head: CorrelationHead, labels: int) -> tuple[Labe
     for parameter in rows:
         order = torch.arange(labels, device=parameter.device) % max(len(parameter), 1)
         memo[id(parameter)] = nn.Parameter(parameter.detach()[order].cpu(), parameter.requires_grad)
+    for buffer in (b for block in head.blocks for b in getattr(block, "label_buffers", dict)().values()):
+        memo[id(buffer)] = buffer[torch.arange(labels, device=buffer.device) % max(len(buffer), 1)].cpu()
     decoder, head = copy.deepcopy((decoder, head), memo)
     decoder.num_labels = labels
     return decoder.cpu(), head.cpu()

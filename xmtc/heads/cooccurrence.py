@@ -39,7 +39,8 @@ def leading(
     counts = np.asarray(has.sum(0)).ravel()
     share = counts / max(documents, 1)
     spread = np.sqrt(share * (1 - share))
-    scale = np.divide(np.sqrt(counts / (counts + shrink)), spread, out=np.zeros(num_labels), where=spread > 0)
+    met = np.maximum(counts, 1)  # a label of no document has spread 0 and stays out
+    scale = np.divide(np.sqrt(met / (met + shrink)), spread, out=np.zeros(num_labels), where=spread > 0)
     together = (has.T @ has).tocsr() / max(documents, 1)
 
     def product(vectors: np.ndarray) -> np.ndarray:
