@@ -157,6 +157,21 @@ def test_word2vec_is_learnt_once_and_scaled(tmp_path, monkeypatch):
     assert len(list((store.folder / "vectors").glob("*.npy"))) == 1
 
 
+@pytest.mark.parametrize("share, epochs", [(0.5, 2), (2.0, 2), (2.5, 3), (7.0, 7), (1000.0, 50)])
+def test_word2vec_reads_enough_words(tmp_path, monkeypatch, share, epochs):
+    """Vectors of few words are no better than none."""
+    pytest.importorskip("gensim")
+    from gensim.models import Word2Vec as Model
+
+    asked = []
+    whole = Model.train
+    monkeypatch.setattr(Model, "train", lambda *a, epochs, **k: asked.append(epochs) or whole(*a, epochs=1, **k))
+    store = small_store(tmp_path)
+    monkeypatch.setattr("xmtc.data.word2vec.WORDS", int(share * len(store.parts["train"].tokens)))
+    Word2Vec(4, min_count=20, workers=1).table(store.vocabulary)
+    assert asked == [epochs]
+
+
 def test_word2vec_of_a_corpus_too_small(tmp_path):
     pytest.importorskip("gensim")
     store = small_store(tmp_path, train=TRAIN, test=TRAIN)

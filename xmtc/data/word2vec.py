@@ -28,21 +28,23 @@ from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
 
 log = logging.getLogger(__name__)
+WORDS = 10_000_000  # words to learn from: with 2 million the vectors of 900,000 words of text were useless, with 9 good
+FEWEST, MOST = 2, 50  # epochs
 
 
 class Word2Vec(WordVectors):
     """Skip-gram or CBOW with negative sampling over the training part, by gensim; kept in the store, so made once.
 
     scale: the vectors are scaled to this standard deviation. Words met fewer than `min_count` times start as noise of
-    that size. labels: vectors of words and labels jointly, one label behind every `window` words. One worker makes the
-    result repeatable; more are faster.
+    that size. epochs: null for as many as read ten million words, 2 to 50. labels: vectors of words and labels
+    jointly, one label behind every `window` words. One worker makes the result repeatable; more are faster.
     """
 
     def __init__(
         self,
         size: int = 300,
         trainable: bool = True,
-        epochs: int = 2,
+        epochs: int | None = None,
         window: int = 5,
         min_count: int = 5,
         skip_gram: bool = False,
@@ -56,7 +58,8 @@ class Word2Vec(WordVectors):
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
         names = ("size", "epochs", "window", "min_count", "skip_gram", *["labels"] * self.labels)
-        key = hashlib.sha256(json.dumps({name: getattr(self, name) for name in names}).encode()).hexdigest()[:12]
+        settings = {name: getattr(self, name) for name in names} | {"epochs": self._rounds(vocabulary)}
+        key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
         path = vocabulary.folder.parent / "vectors" / f"word2vec-{key}.npy"
         if not path.exists() or damaged(path.parent, [path.name]):
             with writing_to(path.parent, "keeping word vectors"):
@@ -70,6 +73,12 @@ class Word2Vec(WordVectors):
         table[torch.from_numpy(known)] = torch.from_numpy(vectors[known] * (self.scale / vectors[known].std()))
         return table
 
+    def _rounds(self, vocabulary: Vocabulary) -> int:
+        if self.epochs is not None:
+            return self.epochs
+        words = len(Part.load(vocabulary.folder.parent / "train").tokens)
+        return min(max(FEWEST, -(-WORDS // max(words, 1))), MOST)
+
     def _train(self, vocabulary: Vocabulary, path: Path) -> None:
         try:
             from gensim.models import Word2Vec as Model
@@ -78,15 +87,16 @@ class Word2Vec(WordVectors):
         size = len(np.load(vocabulary.folder / "document_frequency.npy", mmap_mode="r"))
         part = Part.load(vocabulary.folder.parent / "train")
         sentences = _Sentences(part, first_label=size, every=self.window) if self.labels else _Sentences(part)
-        log.info("training word vectors on %d documents (%d epochs)", len(sentences), self.epochs)
+        epochs = self._rounds(vocabulary)
+        log.info("training word vectors on %d documents (%d epochs)", len(sentences), epochs)
         model = Model(
             vector_size=self.size, window=self.window, min_count=self.min_count, sg=int(self.skip_gram),
-            negative=5, sample=1e-4, seed=0, workers=self.workers, epochs=self.epochs,
+            negative=5, sample=1e-4, seed=0, workers=self.workers, epochs=epochs,
         )  # fmt: skip
         model.build_vocab(sentences)
         if not len(model.wv):
             raise InputError(f"embedding.min_count: no word is met {self.min_count} times in the training texts")
-        model.train(sentences, total_examples=model.corpus_count, epochs=self.epochs)
+        model.train(sentences, total_examples=model.corpus_count, epochs=epochs)
         vectors = np.zeros((size, self.size), np.float32)
         keys = np.array(model.wv.index_to_key)
         vectors[keys[keys < size]] = model.wv.vectors[keys < size]
