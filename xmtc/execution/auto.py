@@ -73,6 +73,7 @@ def auto(
             return Dense(decoder, head, objective)
         needed = dense_bytes(decoder, head, objective, batch_size, evaluation_batch_size, tokens)
     except Exception as error:  # a decoder or a block of somebody else's need not be one that could be cut into chunks
+        level = logging.DEBUG if objective is None else logging.WARNING  # in one of our own parts it is a mistake
         log.log(level, "execution: dense, for its memory cannot be estimated (%s: %s)", type(error).__name__, error)
         return Dense(decoder, head, objective)
     held = label_side_bytes(decoder, head) * (1 if objective is None else 2 + STATES)
