@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmtc.decoders.base import LabelDecoder
-from xmtc.decoders.product import rows
+from xmtc.decoders.product import label_major, rows
 
 
 class LinearDecoder(LabelDecoder):
@@ -30,7 +30,10 @@ class LinearDecoder(LabelDecoder):
 
     def forward(self, encoded, labels: slice = slice(None)) -> Tensor:
         features = encoded.features
-        return F.linear(features, rows(self.weight, labels, features), rows(self.bias, labels, features))
+        weight, bias = rows(self.weight, labels, features), rows(self.bias, labels, features)
+        if labels == slice(None):
+            return F.linear(features, weight, bias)
+        return label_major(features, weight, bias)
 
     def slice_gradients(self, encoded, labels, grad_Bl, out):
         features = encoded.features

@@ -15,6 +15,12 @@ def product(a: Tensor, b: Tensor, out: Tensor, add: bool = False) -> Tensor:
     return out.addmm_(a, b, beta=float(add))
 
 
+def label_major(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """features W^T + b as (B, l), laid out label after label like the rows of W: products with some thousand rows are
+    a fifth to a half faster so than laid out document after document (experiments/LOG.md)."""
+    return torch.addmm(bias.unsqueeze(1), weight, features.t().contiguous()).t()
+
+
 class Place(NamedTuple):
     """Where a gradient goes: `add` to what is there (accumulation, without a second gradient) or in its place."""
 

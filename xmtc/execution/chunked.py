@@ -43,8 +43,7 @@ class Chunked(Execution):
 
     chunk: labels a chunk; null: by `chunk_size` from the batch and the device. keep_raw: share of the labels whose raw
     logits (B L numbers in all) are held during a training step; those of the rest are computed in every sweep. true is
-    1, false 0. Three quarters stay below a tenth of dense's memory and take a seventh more time than all
-    (experiments/LOG.md).
+    1, false 0. Four fifths stay below a tenth of dense's memory (experiments/LOG.md).
 
     update: null returns gradients to autograd, for the run's optimiser. adam or sgd change the label rows within the
     last sweep, with states of their own (updates.py), so that no gradient of all labels exists; `weights` and
@@ -59,7 +58,7 @@ class Chunked(Execution):
         head: CorrelationHead,
         objective,
         chunk: int | None = None,
-        keep_raw: bool | float = 0.75,
+        keep_raw: bool | float = 0.8,
         update: Literal["adam", "sgd"] | None = None,
         lr_factor: float = 1.0,
         weights: Literal["fp32", "bf16"] = "fp32",

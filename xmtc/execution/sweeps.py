@@ -11,8 +11,8 @@ and their gradients couple the labels. Given all of them, a chunk of labels is c
 2n + 1 sweeps (without blocks 2). Exact: the same loss and gradients as dense up to rounding. Raw logits are kept (B L
 numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward), or the
 one for the first labels and the other for the rest. What is kept moves with the sweeps where it can: sweep i leaves
-x_{i-1} in the place of x_{i-2}, so that later sweeps start from there, and the last one walks back by taking the
-spreads away again (16 block products in place of 18 with two blocks, dense has 12). Gathered sums, gradients of
+x_{i-1} in the place of x_{i-2}, the loss x_n, and the later sweeps walk back by taking the spreads away again (16 block
+products in place of 18 with two blocks, dense has 12). Gathered sums, gradients of
 features and the loss are accumulated in at least float32; chunks go in a fixed order.
 
 `reduce` sums a tensor over processes that hold other labels (execution=sharded); alone it is the identity.
@@ -30,7 +30,7 @@ from xmtc.data.batch import Labels
 from xmtc.decoders.base import LabelDecoder
 from xmtc.decoders.product import product, rows
 from xmtc.encoders.base import Encoded
-from xmtc.heads.block import ENTRY, ENTRY_DERIVATIVE, CorrelationBlock
+from xmtc.heads.block import ENTRY, ENTRY_BACKWARD, CorrelationBlock
 from xmtc.training.objectives import Objective
 
 
@@ -85,6 +85,7 @@ class Sweeps:
         self.gathered: list[Tensor] = []  # h_i, leaves of the small graphs h_i -> a_i
         self._grads: tuple | None = None  # of `grad_gathered`, for a second last sweep
         self.contexts: list[Tensor] = []  # a_i with their graph, which holds the dropout mask too
+        self._spreads: list[Tensor] = []  # a_i alone, laid out for products with rows of labels
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(**self._autocast)
@@ -107,29 +108,29 @@ class Sweeps:
         if self.keeps(chunk) and blocks > level:
             values = values.clone()
         for i in range(level, blocks):
-            self.side.blocks[i].spread_(values, self.contexts[i].detach(), chunk)
+            self.side.blocks[i].spread_(values, self._spreads[i], chunk)
         return values
 
     def inputs(self, chunk: slice, blocks: int) -> list[Tensor]:
         """x_0 .. x_blocks of one chunk."""
         values = [self.raw(chunk)]
-        for block, context in zip(self.side.blocks[:blocks], self.contexts, strict=False):
-            values.append(block.spread(values[-1], context.detach(), chunk))
+        for block, context in zip(self.side.blocks[:blocks], self._spreads, strict=False):
+            values.append(block.spread_(values[-1].clone(), context, chunk))
         return values
 
-    def descending(self, chunk: slice) -> Iterator[Tensor]:
-        """x_n .. x_0 of one chunk, each to be read before the next is asked for."""
+    def descending(self, chunk: slice, spend: bool = False) -> Iterator[Tensor]:
+        """x_n .. x_0 of one chunk, each to be read before the next is asked for. After the loss. spend: what is kept
+        of the chunk may be spent."""
         n = len(self.side.blocks)
         if not (self._moves and n and self.keeps(chunk)):
             yield from reversed(self.inputs(chunk, n))
             return
-        yield self.last(chunk, n)
         values = self.raw(chunk)
         yield values
-        if n > 1:
-            values = values.clone()  # what is kept serves other sweeps
-        for i in reversed(range(n - 1)):
-            yield self.side.blocks[i].spread_(values, self.contexts[i].detach(), chunk, undo=True)
+        if not spend:
+            values = values.clone()
+        for i in reversed(range(n)):
+            yield self.side.blocks[i].spread_(values, self._spreads[i], chunk, undo=True)
 
     def gather(self) -> None:
         """Sweeps 1..n."""
@@ -137,15 +138,15 @@ class Sweeps:
             for i, block in enumerate(self.side.blocks):
                 total = self._zeros(block.gather_weight.shape[1])
                 for chunk in self.side.chunks():
-                    total += block.gather(self._gathered_from(chunk, i), chunk)
+                    total += block.gather(self._climbed(chunk, i), chunk)
                 self._level = i if self._moves else 0
                 self._context(block, self.side.reduce(total))
 
-    def _gathered_from(self, chunk: slice, i: int) -> Tensor:
+    def _climbed(self, chunk: slice, i: int) -> Tensor:
         """x_i of one chunk, in the place of the x_{i-1} that is kept if it moves."""
         if not (self._moves and i and self.keeps(chunk)):
             return self.last(chunk, i)
-        return self.side.blocks[i - 1].spread_(self.raw(chunk), self.contexts[i - 1].detach(), chunk)
+        return self.side.blocks[i - 1].spread_(self.raw(chunk), self._spreads[i - 1], chunk)
 
     def _zeros(self, columns: int) -> Tensor:
         return torch.zeros(len(self.encoded.features), columns, dtype=self.dtype, device=self.encoded.features.device)
@@ -155,6 +156,7 @@ class Sweeps:
             leaf = total.requires_grad_()
             self.gathered.append(leaf)
             self.contexts.append(block.context(leaf))
+            self._spreads.append(self.contexts[-1].detach().t().contiguous().t())
 
     def loss(self, labels: Labels, documents: int | None = None) -> Tensor:
         """Sweep n+1. documents: B of the loss's normaliser. Scalar in the accumulation type."""
@@ -169,11 +171,12 @@ class Sweeps:
                 positives = self._positives(chunk)
                 if side.raw_loss_weight:
                     total += side.raw_loss_weight * self._chunk_loss(self.raw(chunk), positives)
-                logits = self.last(chunk, n)
+                logits = self._climbed(chunk, n)
                 total += self._chunk_loss(logits, positives)
                 if n:
                     spread = self._rows(side.blocks[-1].spread_weight, chunk)
                     product(self._derivative(logits, positives, 1.0), spread, grad_context, add=True)
+        self._level = n if self._moves else 0
         self.grad_contexts: list[Tensor | None] = [None] * n
         if n:
             self.grad_contexts[-1] = side.reduce(grad_context)
@@ -183,7 +186,7 @@ class Sweeps:
         return rows(parameter, chunk, self.encoded.features)
 
     def _positives(self, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """For every positive of the batch: place in the chunk's flat (B, l), label, 1 if it lies in the chunk else 0.
+        """For every positive of the batch: place in the chunk's flat (l, B), label, 1 if it lies in the chunk else 0.
 
         All P of them for each chunk, so that shapes do not depend on the labels and nothing waits for the device.
         """
@@ -192,12 +195,12 @@ class Sweeps:
         inside = (columns >= 0) & (columns < size)
         columns = columns.clamp(0, size - 1)
         labels = columns + (self.side.first_label + chunk.start)
-        return self.rows * size + columns, labels, inside
+        return columns * len(self.encoded.features) + self.rows, labels, inside
 
     def _chunk_loss(self, logits: Tensor, positives: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         objective, z = self.side.objective, logits.to(self.dtype)
         places, labels, inside = positives
-        true = z.reshape(-1)[places]
+        true = z.t().reshape(-1)[places]
         correction = objective.positive(true, labels) - objective.negative(true)
         return objective.negative(z).sum().double() + torch.where(inside, correction, 0).sum().double()
 
@@ -205,11 +208,12 @@ class Sweeps:
         """(B, l) derivative of the loss by one chunk's logits, times `scale`."""
         objective, z = self.side.objective, logits.to(self.dtype)
         places, labels, inside = positives
-        true = z.reshape(-1)[places]
-        derivative = objective.negative_derivative(z)
+        flat = z.t().reshape(-1)  # of logits that lie document after document a copy
+        true = flat[places]
+        derivative = objective.negative_derivative(flat)
         correction = objective.positive_derivative(true, labels) - objective.negative_derivative(true)
-        derivative.view(-1).scatter_add_(0, places, torch.where(inside, correction, 0))
-        return derivative.mul_(scale / self.normaliser)
+        derivative.scatter_add_(0, places, torch.where(inside, correction, 0)).mul_(scale / self.normaliser)
+        return derivative.view(z.shape[1], z.shape[0]).t()
 
     def grad_gathered(self, scale: Tensor | float) -> tuple[list[Tensor], list[Tensor | None]]:
         """The sweeps for da_i, i < n: (dh_1 .. dh_n) and the gradients of the gather biases."""
@@ -243,9 +247,10 @@ class Sweeps:
     def _through(self, i: int, x: Tensor, entry: Tensor, grad: Tensor, grad_gathered: Tensor, chunk: slice) -> Tensor:
         """Gradient of block i's input x from that of its output, which may be overwritten."""
         block = self.side.blocks[i]
-        through = (grad_gathered @ self._rows(block.gather_weight, chunk).t()).to(grad.dtype)
-        derivative = ENTRY_DERIVATIVE[block.entry](x, entry)
-        return grad.addcmul_(through, derivative) if block.residual else through.mul_(derivative)
+        weight = self._rows(block.gather_weight, chunk)
+        through = product(grad_gathered, weight.t(), torch.empty_like(grad))
+        through = ENTRY_BACKWARD[block.entry](through, x, entry)
+        return grad.add_(through) if block.residual else through
 
     def backward(self, scale: Tensor | float, sink, again: bool = False) -> tuple[Tensor, list[Tensor | None]]:
         """The last sweep. sink(parameter, chunk) -> (l, ...) tensor for that gradient, or None if it is not wanted;
@@ -260,7 +265,7 @@ class Sweeps:
         shared: dict[str, Tensor] = {}
         with torch.no_grad(), self.autocast():
             for chunk in side.chunks():
-                values, positives = self.descending(chunk), self._positives(chunk)
+                values, positives = self.descending(chunk, spend=not again), self._positives(chunk)
                 x = next(values)
                 grad = self._derivative(x, positives, scale)
                 for i in reversed(range(n)):

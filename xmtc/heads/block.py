@@ -26,13 +26,14 @@ ENTRY = {
     "identity": lambda x: x,
 }
 MIDDLE = {"elu": F.elu, "identity": lambda x: x}
-# derivative of an entry by its argument x, given x and y = entry(x): for executions that write gradients themselves
-ENTRY_DERIVATIVE = {
-    "sigmoid": lambda x, y: torch.addcmul(y, y, y, value=-1),
-    "relu": lambda x, y: (x > 0).to(x.dtype),
-    "tanh": lambda x, y: 1 - y * y,
-    "elu": lambda x, y: torch.where(x > 0, 1.0, y + 1),
-    "identity": lambda x, y: torch.ones_like(x),
+# grad times the entry's derivative at x, in the place of grad; y = entry(x): for executions that write gradients
+# themselves. One pass where PyTorch has the formula
+ENTRY_BACKWARD = {
+    "sigmoid": lambda grad, x, y: torch.ops.aten.sigmoid_backward.grad_input(grad, y, grad_input=grad),
+    "relu": lambda grad, x, y: grad.mul_(x > 0),
+    "tanh": lambda grad, x, y: torch.ops.aten.tanh_backward.grad_input(grad, y, grad_input=grad),
+    "elu": lambda grad, x, y: grad.mul_(torch.where(x > 0, 1.0, y + 1)),
+    "identity": lambda grad, x, y: grad,
 }
 
 
