@@ -121,7 +121,11 @@ def measure(way: str, shape: list[int], large: bool | None = None) -> None:
     small.step(small.execution(way))  # libraries are loaded
     del small
     case = Case(*shape, large)
-    execution = case.execution(way)
-    case.gradients()
-    gc.collect()
-    print(peak_beyond(lambda: case.step(execution)))
+    peaks = []
+    for _ in range(1 if case.large else 3):  # the least of three: pages of libraries that come back only add
+        execution = case.execution(way)
+        case.gradients()
+        gc.collect()
+        peaks.append(peak_beyond(lambda execution=execution: case.step(execution)))
+        del execution
+    print(min(peaks))

@@ -43,7 +43,7 @@ class Chunked(Execution):
 
     chunk: labels a chunk; null: by `chunk_size` from the batch and the device. keep_raw: share of the labels whose raw
     logits (B L numbers in all) are held during a training step; those of the rest are computed in every sweep. true is
-    1, false 0. Four fifths stay below a tenth of dense's memory (experiments/LOG.md).
+    1, false 0. Somewhat over three quarters stay below a tenth of dense's memory (experiments/LOG.md).
 
     update: null returns gradients to autograd, for the run's optimiser. adam or sgd change the label rows within the
     last sweep, with states of their own (updates.py), so that no gradient of all labels exists; `weights` and
@@ -58,7 +58,7 @@ class Chunked(Execution):
         head: CorrelationHead,
         objective,
         chunk: int | None = None,
-        keep_raw: bool | float = 0.8,
+        keep_raw: bool | float = 0.78,
         update: Literal["adam", "sgd"] | None = None,
         lr_factor: float = 1.0,
         weights: Literal["fp32", "bf16"] = "fp32",
@@ -78,6 +78,7 @@ class Chunked(Execution):
         self.updater: Update | None = None
         self._optimizer = self._held = None
         self._loss, self._losses = None, 0
+        self._store: Tensor | None = None  # of a step that is over, for the next one
 
     def side(self, documents: int, device: str) -> LabelSide:
         labels = self.decoder.num_labels
@@ -91,7 +92,8 @@ class Chunked(Execution):
             torch.get_autocast_dtype(features.device.type) is torch.float16
         ):
             raise InputError("trainer.precision=16-mixed: only with execution=dense; use bf16-mixed")
-        return Sweeps(self.side(len(features), features.device.type), encoded, keep)
+        store, self._store = self._store, None
+        return Sweeps(self.side(len(features), features.device.type), encoded, keep, store if keep else None)
 
     def loss(self, encoded: Encoded, labels: Labels) -> Tensor:
         sweeps = self.sweeps(encoded, self.keep_raw)
@@ -144,7 +146,12 @@ class Chunked(Execution):
         settings = dict(corrected_eps(self._optimizer, group, self.updater.steps + 1))
         settings["lr"] /= settings.get("lr_factor", 1.0)  # an encoder may want another rate than its labels
         self.updater.begin(settings, factor)
-        return sweeps.backward(scale, self.updater)
+        return self.last_sweep(sweeps, scale, self.updater)
+
+    def last_sweep(self, sweeps: Sweeps, scale: Tensor, sink):
+        answer = sweeps.backward(scale, sink)
+        self._store = sweeps.store
+        return answer
 
     def hold_step(self, sweeps: Sweeps, scale: Tensor):
         """A last sweep that only measures, for clipping by the exact norm; `finish_step` makes it again and updates."""
@@ -232,7 +239,7 @@ class _Loss(torch.autograd.Function):
         if execution.updater is None:
             alone = execution.collective or not (dist.is_available() and dist.is_initialized())
             sink = FullGradients(rows, in_place=alone)
-            features, shared = sweeps.backward(grad, sink)
+            features, shared = execution.last_sweep(sweeps, grad, sink)
             grads = sink.grads
         elif execution.clipping:
             features, shared = execution.hold_step(sweeps, grad)

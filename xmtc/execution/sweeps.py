@@ -63,11 +63,12 @@ class LabelSide:
 class Sweeps:
     """One step (or one evaluation) over the chunks of a LabelSide.
 
-    keep: share of the labels whose raw logits are held between the sweeps.
+    keep: share of the labels whose raw logits are held between the sweeps. store: (l, B) where those of an earlier
+    step were held, if there is one: fresh memory of that size costs a step more than writing it.
     """
 
-    def __init__(self, side: LabelSide, encoded: Encoded, keep: float):
-        self.side, self._kept_labels = side, round(keep * side.decoder.num_labels)
+    def __init__(self, side: LabelSide, encoded: Encoded, keep: float, store: Tensor | None = None):
+        self.side, self._kept_labels, self.store = side, round(keep * side.decoder.num_labels), store
         self.encoded = replace(encoded, features=encoded.features.detach(), attention=None, auxiliary={})
         device = encoded.features.device.type
         self._autocast = dict(
@@ -77,7 +78,7 @@ class Sweeps:
             cache_enabled=False,  # of slices of weights, which would be kept for the whole step
         )
         self.dtype = torch.promote_types(encoded.features.dtype, torch.float32)
-        self._kept: dict[int, Tensor] = {}
+        self._stored: set[int] = set()
         self._level = 0  # blocks that the kept logits have passed through
         # without a residual there is no way back; in half precision the way back is not exact
         residual = all(block.residual for block in side.blocks)
@@ -95,12 +96,16 @@ class Sweeps:
 
     def raw(self, chunk: slice) -> Tensor:
         """x_0 of one chunk; of one that is kept and moves, what it has become."""
-        if chunk.start in self._kept:
-            return self._kept[chunk.start]
+        if chunk.start in self._stored:
+            return self.store[chunk].t()
         logits = self.side.decoder(self.encoded, chunk)
-        if self.keeps(chunk):
-            self._kept[chunk.start] = logits
-        return logits
+        if not self.keeps(chunk):
+            return logits
+        size = self._kept_labels, len(logits)
+        if self.store is None or (self.store.shape, self.store.dtype) != (size, logits.dtype):
+            self.store = logits.new_empty(size)
+        self._stored.add(chunk.start)
+        return self.store[chunk].copy_(logits.t()).t()
 
     def last(self, chunk: slice, blocks: int) -> Tensor:
         """x_blocks of one chunk, when those before it are not needed. Not to be changed by the caller."""
@@ -282,8 +287,6 @@ class Sweeps:
                 for name, value in more.items():
                     shared[name] = shared[name].add_(value) if name in shared else value.to(self.dtype)
                 sink.finish(chunk)
-                if not again:
-                    self._kept.pop(chunk.start, None)
         decoder_shared = [shared.get(name) for name in side.decoder.shared_parameters()]
         return features, decoder_shared + biases
 
