@@ -99,6 +99,7 @@ def whole_step(tried, labels, chunk):
         loss.backward()
         del loss
         tracker.phase("update")
+        execution.rest()
         gradients = tracker.live
     for parameter in [*tried.encoder.parameters(), *execution.parameters()]:
         parameter.grad = None

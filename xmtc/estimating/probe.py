@@ -151,6 +151,8 @@ class Probe:
                 loss.backward()
                 del loss, together
                 held, features.grad = tracker.live, None
+                update = tracker.live + alone.gradients
+                execution.rest()
                 gradients = tracker.live + alone.gradients
             for parameter in execution.parameters():
                 parameter.grad = None
@@ -165,7 +167,7 @@ class Probe:
         peaks |= {name: peak + beside.get(name, 0) for name, peak in alone.peaks.items()}
         state = sum(t.nbytes for v in execution.state_dict().values() if isinstance(v, list) for t in v)
         more = {"rows": sum(p.nbytes for p in rows), "state": state}
-        return peaks | {"update": gradients, "gradients": gradients} | more
+        return peaks | {"update": update, "gradients": gradients} | more
 
     def _encoder(self, sizes: Sizes) -> Alone:
         """A step and an evaluation of the encoder; the gradient of its features is given, as a label side would."""

@@ -83,6 +83,9 @@ class Execution:
         """Makes the update that `clipping` held back, its gradients times `factor`, a number or a tensor without
         dimensions."""
 
+    def rest(self) -> None:
+        """No training step follows for now: memory that was held for the next one is given back."""
+
     def whole_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """From what this process holds to what a checkpoint holds: all labels. Every process must call it."""
         return state

@@ -78,7 +78,7 @@ class Chunked(Execution):
         self.updater: Update | None = None
         self._optimizer = self._held = None
         self._loss, self._losses = None, 0
-        self._store: Tensor | None = None  # of a step that is over, for the next one
+        self.store: Tensor | None = None  # where a step that is over held its raw logits, for the next one
 
     def side(self, documents: int, device: str) -> LabelSide:
         labels = self.decoder.num_labels
@@ -92,8 +92,8 @@ class Chunked(Execution):
             torch.get_autocast_dtype(features.device.type) is torch.float16
         ):
             raise InputError("trainer.precision=16-mixed: only with execution=dense; use bf16-mixed")
-        store, self._store = self._store, None
-        return Sweeps(self.side(len(features), features.device.type), encoded, keep, store if keep else None)
+        store, self.store = (self.store, None) if keep else (None, self.store)
+        return Sweeps(self.side(len(features), features.device.type), encoded, keep, store)
 
     def loss(self, encoded: Encoded, labels: Labels) -> Tensor:
         sweeps = self.sweeps(encoded, self.keep_raw)
@@ -150,7 +150,7 @@ class Chunked(Execution):
 
     def last_sweep(self, sweeps: Sweeps, scale: Tensor, sink):
         answer = sweeps.backward(scale, sink)
-        self._store = sweeps.store
+        self.store = sweeps.store
         return answer
 
     def hold_step(self, sweeps: Sweeps, scale: Tensor):
@@ -169,6 +169,9 @@ class Chunked(Execution):
             sweeps, scale, _ = self._held
             self._held = None
             self.take_step(sweeps, scale, factor)
+
+    def rest(self) -> None:
+        self.store = None
 
     def state_dict(self) -> dict:
         if self.updater is None:

@@ -86,6 +86,7 @@ class XMTCModule(pl.LightningModule):
         return Encoded(encoded.features[:0], mask)
 
     def on_validation_epoch_start(self) -> None:
+        self.execution.rest()
         self.metrics.reset()
         if self.raw_metrics is not None:
             self.raw_metrics.reset()
