@@ -1,5 +1,8 @@
 """Start to first answer for a model of very many labels: memory-mapped safetensors, a process of its own.
 
+The folder has its checksums, as one of `xmtc.export` has: `xmtc.load` reads every byte of the weights once to see that
+they are whole.
+
     python experiments/serving/start.py [--labels 500000] [--rank 100] [--words 500000]
 
 XML-CNN with a head, random weights. "cold": the file's pages are dropped from memory first, where the system allows it.
@@ -16,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from xmtc.data.checksums import list_files
 from xmtc.testing.checkpoints import synthetic_run
 
 CHILD = """
@@ -50,6 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         choices = ["encoder=xmlcnn", "head=lcenet", f"head.rank={given.rank}"]
         run = synthetic_run(Path(place) / "run", choices, given.labels, given.words)
+        list_files(run)
         weights = run / "model.safetensors"
         result["weights_mib"] = round(weights.stat().st_size / 2**20)
         for way in ("cold", "warm"):
