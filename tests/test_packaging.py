@@ -47,6 +47,7 @@ def test_the_wheel_carries_every_configuration_file(installed):
 
     assert files(installed / "xmtc" / "conf") == files(ROOT / "conf")
     assert not (installed / "tests").exists()
+    assert (installed / "xmtc" / "py.typed").is_file()  # else type checkers take no notice of our annotations
 
 
 def test_the_wheel_carries_the_launchers_where_hydra_looks(installed, tmp_path):

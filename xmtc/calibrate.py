@@ -8,7 +8,6 @@ calibration.json into the run directory, where `xmtc.load` and `xmtc.predict` fi
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from xmtc.calibration.file import Calibration, bins_of_labels
 from xmtc.calibration.fit import METHODS, SCOPES, cross_fitted, errors, fit, logits_of
 from xmtc.calibration.thresholds import choose, describe
 from xmtc.data.lists import read_lists
+from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 
@@ -95,7 +95,7 @@ def table(calibration: Calibration) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 with one line for what cannot be used."""
+    """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
     parser = argparse.ArgumentParser(prog="python -m xmtc.calibrate", description=__doc__.split("\n\n")[1])
     parser.add_argument("run", metavar="RUN", help="a run directory; calibration.json is written into it")
     parser.add_argument("--method", default="auto", help="auto, temperature or isotonic")
@@ -103,13 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", type=float, nargs="*", default=[0.5, 0.7, 0.8, 0.9, 0.95],
                         help="choose a threshold for each of these precisions")  # fmt: skip
     parser.add_argument("--labels", type=float, nargs="*", default=[], help="and for these mean labels a document")
-    arguments = parser.parse_args(argv)
-    try:
-        print(table(calibrate(arguments.run, arguments.method, arguments.by, arguments.precision, arguments.labels)))
-    except InputError as error:
-        print(f"xmtc.calibrate: {error}", file=sys.stderr)
-        return 2
-    return 0
+    given = parser.parse_args(argv)
+    wanted = given.run, given.method, given.by, given.precision, given.labels
+    return ended("xmtc.calibrate", lambda: print(table(calibrate(*wanted))))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from xmtc.calibration.fit import hits_of
 from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
 from xmtc.data.lists import Lists
+from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
 from xmtc.fusion.members import FORMAT, common_labels, stored
@@ -34,7 +34,8 @@ from xmtc.tagger import MOST
 
 DEPTH, DOCUMENTS = 20, 20_000  # labels a member and validation documents that choosing looks at
 NEEDED = ("config.yaml", "overrides.yaml", "labels.tsv", "metrics.json", "calibration.json", "ensemble.json",
-          "predictions.npz", "predictions_validation.npz", "text", "checkpoints/best.ckpt")  # fmt: skip
+          "predictions.npz", "predictions_validation.npz", "text", "checkpoints/best.ckpt", "checkpoints/hashes",
+          CHECKSUMS)  # fmt: skip
 
 
 def ensemble(
@@ -100,6 +101,8 @@ def _check(folders: list[Path], target: Path, method: str) -> None:
             raise InputError(f"{folder}: there is no such run directory")
         if folder.resolve() == target.resolve():
             raise InputError(f"output: {target} is one of the members")
+        if folder.resolve().is_relative_to(target.resolve() / "members"):
+            raise InputError(f"output: {folder} is a copy that an ensemble keeps in {target}; name the run itself")
     if target.exists() and not target.is_dir():
         raise InputError(f"output: {target} is a file")
     if target.is_dir() and any(target.iterdir()) and not (target / "ensemble.json").exists():
@@ -177,6 +180,7 @@ def _members(folders: list[Path], target: Path, copy: bool) -> list[str]:
     if not copy:
         return [os.path.relpath(folder.resolve(), target.resolve()) for folder in folders]
     kept = []
+    shutil.rmtree(target / "members", ignore_errors=True)  # of an earlier ensemble there
     for i, folder in enumerate(folders, start=1):
         place = target / "members" / f"{i}"
         for name in NEEDED:
@@ -197,7 +201,7 @@ def _write(path: Path, content: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 with one line for what cannot be used."""
+    """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
     parser = argparse.ArgumentParser(prog="python -m xmtc.ensemble", description=__doc__.split("\n\n")[1])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories whose predictions are fused")
     parser.add_argument("--output", required=True, metavar="DIR", help="the ensemble's folder")
@@ -205,11 +209,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--train-documents", type=int, metavar="N", help="where no member has recorded it")
     parser.add_argument("--copy", action="store_true", help="keep the members inside the folder")
     given = parser.parse_args(argv)
-    try:
-        result = ensemble(given.runs, given.output, given.method, given.train_documents, given.copy)
-    except InputError as error:
-        print(f"xmtc.ensemble: {error}", file=sys.stderr)
-        return 2
+    return ended("xmtc.ensemble", lambda: _make(given))
+
+
+def _make(given) -> None:
+    result = ensemble(given.runs, given.output, given.method, given.train_documents, given.copy)
     facts = json.loads((Path(given.output) / "ensemble.json").read_text(encoding="utf-8"))
     print(f"{facts['method']}, weights {', '.join(f'{w:.3f}' for w in facts['weights'])}")
     for name, value in facts["validation nDCG@5"].items():
@@ -217,7 +221,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     scores = result["test"] or result["validation"]
     shown = " ".join(f"{name} {100 * scores[name]:.2f}" for name in ("P@1", "P@3", "P@5", "nDCG@5"))
     print(f"{'test' if result['test'] else 'validation'}: {shown}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""How every Hydra command of xmtc starts and ends: overrides checked first, errors in one line, exit codes kept.
+"""How every command of xmtc starts and ends: overrides checked first, errors in one line, exit codes kept.
 
-0: done. 2: input or configuration that cannot be used. 75: SIGTERM, saved, start it again. 130: Ctrl-C.
+0: done. 2: input or configuration that cannot be used. 75: SIGTERM, saved, start it again. 130: Ctrl-C. 141: the reader
+of the output has gone, as for any command of a pipe.
 """
 
 from __future__ import annotations
@@ -52,6 +53,28 @@ def start(
     except KeyboardInterrupt:
         print(f"{program}: interrupted; {hint}", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def ended(program: str, job: Callable[[], object]) -> int:
+    """The exit code of `job()`, the whole of a command that takes no overrides."""
+    try:
+        job()
+        sys.stdout.flush()  # here, not at exit, where nobody could catch what it raises
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return reader_gone()
+    return 0
+
+
+def reader_gone() -> int:
+    """The exit code when nobody reads standard output any more; Python would complain once more when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _exit_on_bad_input(program: str, job: Callable, config):

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.entry import ended
 from xmtc.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 with one line for what cannot be used."""
+    """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
     parser = argparse.ArgumentParser(prog="python -m xmtc.explain", description=__doc__.split("\n\n")[1])
     parser.add_argument("run", metavar="RUN", help="a run directory")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -30,18 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=50, help="influences of the model")
     parser.add_argument("--output", metavar="DIR", help="where influences.csv and influences.png go (default: RUN)")
     given = parser.parse_args(argv)
-    try:
-        import xmtc
+    return ended("xmtc.explain", lambda: _explain(given))
 
-        model = xmtc.load(given.run)
-        if given.model:
-            _model(model, given.count, Path(given.output or given.run))
-        else:
-            _documents(model, given)
-    except InputError as error:
-        print(f"xmtc.explain: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+def _explain(given) -> None:
+    import xmtc
+
+    model = xmtc.load(given.run)
+    if given.model:
+        _model(model, given.count, Path(given.output or given.run))
+    else:
+        _documents(model, given)
 
 
 def _documents(model, given) -> None:

@@ -49,7 +49,10 @@ def export(run: str | Path, settings: ExportSettings) -> tuple[Path, dict]:
 
     model = xmtc.load(run)
     if not isinstance(model, Model) and settings.format != "annif":
-        raise InputError(f"{run}: an ensemble has no format={settings.format}; export its members")
+        raise InputError(
+            f"format={settings.format}: expected a run with an encoder of layers, {run} is none; of an ensemble, export"
+            " its members"
+        )
     target = Path(settings.output) if settings.output else Path(run) / "exports" / settings.format
     with filled(target) as folder:
         if settings.format == "safetensors":

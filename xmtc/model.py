@@ -42,6 +42,7 @@ class Model(Tagger):
         super().__init__(folder, config, labels)
         self.reader, self.parts, self.execution = reader, parts, execution
         self.encoder, self.decoder, self.head = (parts[name] for name in ("encoder", "decoder", "head"))
+        self.has_head = len(self.head.blocks) > 0
 
     @property
     def device(self) -> torch.device:

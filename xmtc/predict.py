@@ -7,12 +7,11 @@ output has gone, as for any command of a pipe.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmtc.entry import start
+from xmtc.entry import reader_gone, start
 
 TARGET = {"_target_": "xmtc.predicting.job.predict_file"}
 
@@ -35,9 +34,7 @@ def _job(config: DictConfig) -> None:
     try:
         predict_file(**OmegaConf.to_container(config, resolve=True))
     except BrokenPipeError:
-        # Python would complain once more when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        raise SystemExit(reader_gone()) from None
 
 
 if __name__ == "__main__":

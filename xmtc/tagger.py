@@ -32,10 +32,11 @@ class Tagger:
 
     folder: the run directory. config: the run's, resolved. labels: L `Label`s (id, name, frequency), `labels.ids` and
     `labels.names` as lists. batch_size: documents at a time. calibration: what `xmtc.calibrate` fitted, or None; set it
-    to None to get the model's own sigmoid.
+    to None to get the model's own sigmoid. has_head: whether the enhanced ranking can differ from the raw one.
     """
 
     batch_size: int
+    has_head: bool = False
 
     def __init__(self, folder: Path, config: dict, labels: LabelTable):
         self.folder, self.config, self.labels = folder, config, labels

@@ -129,6 +129,14 @@ def test_a_copied_ensemble_can_be_moved(run, other_run, tmp_path, test_texts):
     texts = [text for text, _ in test_texts][:4]
     kept = read_lists(moved / "predictions.npz")
     assert [a.indices for a in xmtc.load(moved).predict(texts)] == kept.labels[:4, :5].tolist()
+    with pytest.raises(InputError, match="members/2 is a copy that an ensemble keeps"):
+        ensemble([run, moved / "members" / "2"], moved, "rank", copy=True)
+    weights = moved / "members" / "2" / "checkpoints" / "best.ckpt"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="best.ckpt: damaged"):
+        xmtc.load(moved)
 
 
 def foreign(run, folder):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -115,6 +116,9 @@ def test_attention_where_the_encoder_shows_it(make_run, encoders, run):
     found = attention(xmtc.load(make_run(*options)), "g0c1w1 g0c2w0 n3")
     assert [word for word, _ in found] == ["g0c1w1", "g0c2w0", "n3"]
     assert sum(weight for _, weight in found) == pytest.approx(1, abs=1e-5)
+    shown = markdown({"raw": [], "enhanced": [], "labels": [], "completeness_error": 0.0, "attention": found})
+    most = max(found, key=lambda pair: pair[1])
+    assert f"Read most: {most[0]} {100 * most[1]:.0f} %" in shown
     assert attention(xmtc.load(run), "g0c1w1") is None
 
 
@@ -143,6 +147,19 @@ def test_planted_influences_are_found(planted):
     assert len(strongest(planted, 5, sources=1)) == int(common[0] in (3, 5))
 
 
+def test_a_head_of_ones_own_is_shown_as_far_as_it_is_known(planted, test_texts):
+    class Swap(torch.nn.Module):
+        def forward(self, logits):
+            return logits.flip(-1)
+
+    planted.head.blocks[0] = Swap()
+    found = explain(planted, test_texts[0][0], k=3, words=False)
+    (raw,), (enhanced,) = planted.both([test_texts[0][0]], k=3)
+    assert found["raw"] == raw.labels != enhanced.labels == found["enhanced"]
+    assert found["completeness_error"] is None and all(entry["blocks"] == [] for entry in found["labels"])
+    assert "is not known" in markdown(found)
+
+
 def test_the_command(run, other_run, tmp_path, capsys):
     assert main([str(run), "--text", "g0c1w1 g0c2w0", "-k", "2"]) == 0
     assert "with the head" in capsys.readouterr().out
@@ -156,6 +173,22 @@ def test_the_command(run, other_run, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "graph" / "influences.csv").open()))
     assert len(rows) == 7 and capsys.readouterr().out.count("\n| ") == 7 + 0
     assert (tmp_path / "graph" / "influences.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_and_a_closed_pipe_end_quietly(run, python, monkeypatch, capsys):
+    words = [run, "--model", "--count", "3000", "--output", run.parent / "out"]
+    command = [python, "-m", "xmtc.explain", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, errors = process.communicate(timeout=280)
+    assert process.returncode == 141 and errors == b""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xmtc, "load", stop)
+    assert main([str(run), "--model"]) == 130
+    assert capsys.readouterr().err == "xmtc.explain: interrupted\n"
 
 
 def test_what_cannot_be_explained(run, other_run, tmp_path, capsys):

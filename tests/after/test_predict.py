@@ -14,7 +14,7 @@ import pytest
 import xmtc
 from xmtc.errors import InputError
 from xmtc.predicting.inputs import Columns, format_of, rows
-from xmtc.predicting.job import predict_file
+from xmtc.predicting.job import _stamps, predict_file
 
 
 @pytest.fixture
@@ -162,6 +162,17 @@ def test_an_interrupted_file_goes_on(run, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(xmtc.model.Model, "predict", lambda *a: seen.extend(a[1]) or original(*a))
     predict_file(str(run), str(path), str(out))
     assert out.read_bytes() == whole and seen == texts[16:] and not partial.exists()
+
+
+@pytest.mark.parametrize("model", ["checkpoints/best.ckpt", "model.safetensors", "ensemble.json"])
+def test_answers_of_another_model_are_not_continued(tmp_path, model):
+    path = tmp_path / "run" / model
+    path.parent.mkdir(parents=True)
+    path.write_text("one")
+    before = _stamps(str(tmp_path / "run"), "a.txt")
+    assert _stamps(str(tmp_path / "run"), "a.txt") == before
+    path.write_text("another")
+    assert _stamps(str(tmp_path / "run"), "a.txt") != before
 
 
 def test_formats_by_name():

@@ -198,9 +198,37 @@ def test_the_whole_way(encoder, tmp_path):
     answer = model.predict(["", texts[0]], k=3)
     assert len(answer) == 2 and len(answer[1].labels) == 3
     if encoder == "br":
+        check_it_is_used_as_a_run(folder, model, texts, tmp_path)
         from xmtc.reporting.runs import read_run
 
         assert read_run(folder).encoder == "br" and read_run(folder).complete
         for wrong, line in [("head=lcenet", "takes head=none"), (f"init_from={folder}", "init_from")]:
             with pytest.raises(InputError, match=line):
                 xmtc.run([*overrides, wrong, f"hydra.run.dir={tmp_path}/other"])
+
+
+def check_it_is_used_as_a_run(folder, model, texts, place):
+    """Alone and in an ensemble: served, fused, exported as far as it can be."""
+    pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+    from xmtc.ensemble import ensemble
+    from xmtc.explain import main as explain
+    from xmtc.export import ExportSettings, export
+    from xmtc.serving.answers import Answers
+    from xmtc.serving.api import make_app
+    from xmtc.serving.settings import Settings
+
+    ensemble([folder, folder], place / "fused", "mean")
+    ensemble([place / "fused", folder], place / "nested", "mean")
+    for one in (model, xmtc.load(place / "fused"), xmtc.load(place / "nested")):
+        assert one.predict(texts, k=1)[0].labels == model.predict(texts, k=1)[0].labels
+        make_app(one, Settings())
+        answers = Answers(one)
+        (found,) = answers.work(("explain", False), texts[:1], 3)
+        shown = answers.cut(found, 3)
+        assert shown["head"] is False and {row["move"] for row in shown["enhanced"]} == {"same"}
+        with pytest.raises(InputError, match="explain: only a run"):
+            answers.work(("explain", True), texts[:1], 3)
+    with pytest.raises(InputError, match="format=safetensors: expected a run with"):
+        export(folder, ExportSettings("safetensors", str(place / "exported")))
+    assert export(folder, ExportSettings("annif", str(place / "exported")))[1]["labels"] == model.num_labels
+    assert explain([str(folder), "--text", "a"]) == explain([str(folder), "--model"]) == 2

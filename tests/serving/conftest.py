@@ -41,7 +41,7 @@ class Fake:
     def __init__(self):
         self.labels = Table(SimpleNamespace(id=f"l{i}", name=f"Label {i}", frequency=12 - i) for i in range(12))
         self.num_labels = 12
-        self.head = SimpleNamespace(blocks=[1])
+        self.has_head = True
         self.config = {"names": {"encoder": "bow", "head": "lcenet"}, "dataset": {"name": "toy"}}
         self.calls, self.threads = [], set()
         self.open = threading.Event()

@@ -88,7 +88,7 @@ def test_bars_are_as_long_as_the_probability(open_page):
 
 
 def test_the_switch_is_absent_without_a_head(open_page, run_server, fake):
-    fake.head.blocks = []
+    fake.has_head = False
     page = open_page(run_server())
     page.click("#go")
     rows(page)

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import socket
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -125,6 +126,37 @@ def test_a_trickle_of_headers_on_a_used_connection(run_server):
             sock.sendall(b"G" if time.monotonic() == start else b"a")
             time.sleep(0.05)
     assert time.monotonic() - start < 4
+
+
+def test_a_client_that_does_not_read_its_answer_is_let_go(run_server, fake, until):
+    """Else each of the connections could hold an answer of megabytes for ever."""
+    for label in fake.labels:
+        label.name = "x" * 1_000_000  # more than the system's own buffers take
+    server = run_server(body_timeout=0.3)
+    sock = connect(server, b"GET /labels HTTP/1.1\r\nHost: x\r\n\r\n")
+    until(lambda: 'path="/labels",status="200"' in httpx.get(server.url + "/metrics").text)
+    until(lambda: not server.server.server_state.connections)
+    sock.close()
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer():
+    """However slowly: what counts is that it takes something between two looks."""
+    from xmtc.serving.server import patient_for
+
+    calls, left, cycle = [], [900, 800, 800, 0], SimpleNamespace(response_complete=True)
+    protocol = object.__new__(patient_for(3.0))
+    protocol.loop = SimpleNamespace(call_later=lambda seconds, what, *given: calls.append(given))
+    protocol.transport = SimpleNamespace(
+        get_write_buffer_size=lambda: left.pop(0),
+        close=lambda: calls.append("closed once all is taken"),
+        abort=lambda: calls.append("cut"),
+    )
+    protocol.cycle = cycle
+    protocol._check(None, 0)
+    protocol._check(*calls[-1])
+    assert calls == [(cycle, 900), "closed once all is taken", (cycle, 800)]
+    protocol._check(*calls[-1])
+    assert calls[3:] == ["cut"]
 
 
 def test_headers_without_end(run_server):

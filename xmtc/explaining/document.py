@@ -9,7 +9,7 @@ import torch
 from xmtc.errors import InputError
 from xmtc.explaining.attribution import attribute, context_evidence
 from xmtc.explaining.words import attention, integrated_gradients
-from xmtc.heads.block import CorrelationBlock
+from xmtc.heads.block import CorrelationBlock, FullBlock
 from xmtc.model import Model
 
 SHOWN = 5  # contributions that are listed one by one
@@ -23,14 +23,17 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
      "labels": [{"id", "name", "raw_rank", "enhanced_rank", "raw_logit", "enhanced_logit", "moved": "promoted" |
         "demoted" | "same", "blocks": [{"kept", "base", "evidence": [[id, name, amount], ...], "other": rest of the
         evidence, "output"}], "contexts": [...], "words": [[word, amount], ...]}],
-     "completeness_error": largest difference between a sum of parts and what it explains,
+     "completeness_error": largest difference between a sum of parts and what it explains; null where a head has blocks
+        of its own making, whose parts are not known: "blocks" and "contexts" are empty then,
      "attention": [[word, weight], ...] or null}
 
     Amounts are logits. evidence: against an empty document, see xmtc/explaining/attribution.py. Ranks start at 1.
-    InputError: the model is an ensemble, or the sums do not add up.
+    InputError: the model is an ensemble or a fitted system, or the sums do not add up.
     """
     if not isinstance(model, Model):
-        raise InputError("explain: an ensemble has no blocks of its own; explain its members")
+        raise InputError(
+            "explain: only a run with an encoder of layers has parts to show; of an ensemble, explain the members"
+        )
     if k < 1:
         raise InputError(f"k: expected at least 1, got {k}")
     with torch.no_grad():
@@ -42,12 +45,14 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
         best = [logits.argsort(descending=True, stable=True)[:k].tolist() for logits in (raw_L, enhanced_L)]
         union = sorted({*best[0], *best[1]}, key=lambda label: int(enhanced_rank[label]))
         targets = torch.tensor(union, device=raw_L.device)
+        blocks = list(model.head.blocks)
+        known = all(isinstance(block, CorrelationBlock | FullBlock) for block in blocks)
         parts = [
             attribute(block, here, there, targets)
-            for block, here, there in zip(model.head.blocks, document, reference, strict=False)
+            for block, here, there in zip(blocks if known else [], document, reference, strict=False)
         ]
-        error = max((part.completeness_error for part in parts), default=0.0)
-        if error > TOLERANCE * max(1.0, float(enhanced_L.abs().max())):
+        error = max((part.completeness_error for part in parts), default=0.0) if known else None
+        if error is not None and error > TOLERANCE * max(1.0, float(enhanced_L.abs().max())):
             raise InputError(f"explain: the parts miss the block's output by {error:.2g}: a defect, please report it")
         labels = []
         for row, label in enumerate(union):
@@ -135,5 +140,10 @@ def markdown(explanation: dict[str, Any]) -> str:
         if "words" in entry:
             shown = ", ".join(f"{word} {amount:+.2f}" for word, amount in entry["words"]["words"])
             lines.append(f"- words: {shown or 'none'} (no words: {entry['words']['without']:.2f})")
-    lines += ["", f"Sums of parts are exact to {explanation['completeness_error']:.1e}."]
+    if explanation["attention"]:
+        strongest = sorted(explanation["attention"], key=lambda pair: -pair[1])[: 2 * SHOWN]
+        lines += ["", "Read most: " + ", ".join(f"{word} {100 * weight:.0f} %" for word, weight in strongest)]
+    error = explanation["completeness_error"]
+    unknown = "Whose evidence moved a label is not known: the head's blocks are of another kind."
+    lines += ["", unknown if error is None else f"Sums of parts are exact to {error:.1e}."]
     return "\n".join(lines) + "\n"

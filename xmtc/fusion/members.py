@@ -72,6 +72,7 @@ class Ensemble(Tagger):
         super().__init__(folder, config, labels)
         self.members, self.method, self.weights = list(members), facts["method"], facts["weights"]
         self.batch_size = min(member.batch_size for member in self.members)
+        self.has_head = any(member.has_head for member in self.members)
         self._places = [np.array([labels.index[label] for label in member.labels.ids]) for member in self.members]
 
     def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:

@@ -124,7 +124,9 @@ def _stamps(checkpoint: str, input: str) -> dict:
     """What tells that model and input are still the same when a command is repeated."""
     stamps = {}
     places = {
-        "model": [Path(checkpoint) / "checkpoints" / "best.ckpt", Path(checkpoint)],
+        "model": [
+            Path(checkpoint) / name for name in ("checkpoints/best.ckpt", "model.safetensors", "ensemble.json", ".")
+        ],
         "calibration": [Path(checkpoint) / "calibration.json"],
         "input file": [Path(input)],
     }

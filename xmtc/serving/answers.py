@@ -77,9 +77,7 @@ class Answers:
     """Runs in the model's thread. A key is ("predict", raw, threshold) or ("explain", why)."""
 
     def __init__(self, model):
-        self.model = model
-        members = getattr(model, "members", [model])  # of an ensemble
-        self.has_head = any(len(member.head.blocks) > 0 for member in members)
+        self.model, self.has_head = model, model.has_head
         self._searched: list[str] | None = None
 
     def work(self, key: tuple, texts: Sequence[str], k: int) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""The listening half: uvicorn with a deadline for headers and a stop that loses nothing it was sent."""
+"""The listening half: uvicorn with deadlines for headers and for readers, and a stop that loses nothing it was sent."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ MAX_HEADERS = 64 << 10  # bytes
 
 
 def patient_for(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which closes connections whose headers do not arrive in time or do not end."""
+    """uvicorn's protocol, which closes connections whose headers do not arrive in time or do not end, and those of
+    clients that take nothing of their answer for as long."""
 
     class Protocol(AutoHTTPProtocol):
         def connection_made(self, transport) -> None:
             super().connection_made(transport)
             self._unread = 0
-            self._watch = self.loop.call_later(seconds, self._check, None)
+            self._watch = self.loop.call_later(seconds, self._check, None, 0)
 
         def connection_lost(self, exc) -> None:
             self._watch.cancel()
@@ -39,11 +40,15 @@ def patient_for(seconds: float) -> type[asyncio.Protocol]:
             """No request is being read or answered."""
             return self.cycle is None or self.cycle.response_complete
 
-        def _check(self, last) -> None:
+        def _check(self, last, held: int) -> None:
+            """last, held: the request under way and the bytes of answers not taken yet, when it was looked last."""
+            holds = self.transport.get_write_buffer_size()
+            if holds and holds == held and self.cycle is last:
+                self.transport.abort()  # closing would wait for the reader
+                return
             if self._between() and self.cycle is last:
                 self.transport.close()
-            else:
-                self._watch = self.loop.call_later(seconds, self._check, self.cycle)
+            self._watch = self.loop.call_later(seconds, self._check, self.cycle, holds)
 
     return Protocol
 

@@ -28,7 +28,7 @@ class Settings:
     max_held: int = _key(256 << 20, "bytes of all requests under way; above it 429")
     max_k: int = _key(1000, "labels asked for of one text")
     timeout: float = _key(30.0, "seconds until 504")
-    body_timeout: float = _key(10.0, "seconds in which headers, then the body, must arrive")
+    body_timeout: float = _key(10.0, "seconds in which headers, then the body, must come, and some of an answer go")
     connections: int = _key(1024, "open connections; above it 503")
     linger: float = _key(1.0, "seconds that a stopping server waits for requests already sent")
     threads: int | None = _key(None, "threads of the model; null leaves PyTorch's choice")
