@@ -35,6 +35,17 @@ def test_predictions_are_those_of_the_run_whatever_the_batch(make_run, encoders,
     assert answers[0].names == [model.labels[i].name for i in answers[0].indices]
 
 
+@pytest.mark.parametrize("execution", ["auto", "dense", "chunked", "sharded", "shortlist"])
+def test_predictions_are_those_of_the_run_whatever_the_execution(run, execution, test_texts):
+    kept = np.load(run / "predictions.npz")
+    model = xmtc.load(run, execution=execution)
+    texts = [text for text, _ in test_texts]
+    scores, labels = model.predict_batch(texts, 100, batch_size=9)
+    assert (labels == kept["labels"]).all()
+    np.testing.assert_allclose(1 / (1 + np.exp(-scores)), kept["scores"], rtol=0, atol=1e-6)
+    assert [a.indices for a in model.predict(texts, k=3, raw=True)] == [a.indices for a in model.both(texts, k=3)[0]]
+
+
 @pytest.mark.parametrize("fixed", [False, True])
 def test_neighbours_do_not_change_an_answer(make_run, encoders, fixed):
     """Texts of any length, some longer than the longest training text, which XML-CNN's bins depend on."""

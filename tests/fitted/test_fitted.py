@@ -228,6 +228,11 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
         assert shown["head"] is False and {row["move"] for row in shown["enhanced"]} == {"same"}
         with pytest.raises(InputError, match="explain: only a run"):
             answers.work(("explain", True), texts[:1], 3)
+    with pytest.MonkeyPatch.context() as patch:  # numba is for fitting alone: a server does without
+        patch.setattr("xmtc.fitted.solver.njit", None)
+        assert xmtc.load(folder).predict(texts) == model.predict(texts)
+        with pytest.raises(InputError, match="br and cc need numba"):
+            model.fitted.check_can_fit()
     with pytest.raises(InputError, match="format=safetensors: expected a run with"):
         export(folder, ExportSettings("safetensors", str(place / "exported")))
     assert export(folder, ExportSettings("annif", str(place / "exported")))[1]["labels"] == model.num_labels

@@ -163,6 +163,12 @@ def test_the_token_guards_all_but_the_page_and_health(run_server):
         assert good.status_code == 200
 
 
+def test_a_token_of_any_letters(run_server):
+    with httpx.Client(base_url=run_server(token="größe").url) as client:
+        assert client.get("/labels", headers={"Authorization": "Bearer größe".encode()}).status_code == 200
+        error(client.get("/labels", headers={"Authorization": "Bearer gr\ufffd\ufffdße".encode()}), 401)
+
+
 def test_annif_shape(run_server):
     with httpx.Client(base_url=run_server(uri_prefix="http://example.org/").url) as client:
         (project,) = client.get("/v1/projects").json()["projects"]

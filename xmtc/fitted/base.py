@@ -33,6 +33,9 @@ class FittedModel:
         """(N, V) of documents given as `Bags`."""
         return tfidf(bags, vocabulary, self.min_documents)
 
+    def check_can_fit(self) -> None:
+        """InputError where fitting needs something that is not installed. Using what was fitted may do without it."""
+
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
         """features float32, L2-normalised rows; targets bool. Called once; the same data give the same model."""
         raise NotImplementedError

@@ -46,10 +46,13 @@ class BinaryRelevance(FittedModel):
         super().__init__(text, min_documents)
         if c <= 0 or tolerance <= 0 or prune < 0:
             raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
-        if solver.njit is None:
-            raise InputError("encoder: br and cc need numba: pip install 'xmtc[linear]'")
         self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs
         self.weights_LV = self.bias_L = None
+        self._margins_of: Callable[[csr_matrix], np.ndarray] | None = None  # made once: as costly as the weights are many
+
+    def check_can_fit(self) -> None:
+        if solver.njit is None:
+            raise InputError("encoder: br and cc need numba: pip install 'xmtc[linear]'")
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
         columns, started = csc_matrix(targets_NL), time.monotonic()
@@ -61,7 +64,10 @@ class BinaryRelevance(FittedModel):
                 biases.append(bias)
                 done += len(bias)
                 log.info("%d of %d labels, %.0f s", done, columns.shape[1], time.monotonic() - started)
-        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.concatenate(biases)
+        self._keep(vstack(rows, format="csr"), np.concatenate(biases))
+
+    def _keep(self, weights_LV: csr_matrix, bias_L: np.ndarray) -> None:
+        self.weights_LV, self.bias_L, self._margins_of = weights_LV, bias_L, None
 
     def _machines(self, features_NV: csr_matrix, has_NB: np.ndarray) -> tuple[csr_matrix, np.ndarray]:
         """Weights (B, V) and biases (B,) of labels given by the documents that have them."""
@@ -74,7 +80,9 @@ class BinaryRelevance(FittedModel):
 
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = [np.zeros((0, k), np.float32)], [np.zeros((0, k), np.int64)]
-        margins_of = self._scorer()
+        if self._margins_of is None:
+            self._margins_of = self._scorer()
+        margins_of = self._margins_of
         for start in range(0, features_NV.shape[0], BLOCK):  # never documents x labels of a whole part
             margins = margins_of(features_NV[start : start + BLOCK])
             for held, new in zip((scores, labels), best(margins, k), strict=True):
@@ -98,8 +106,8 @@ class BinaryRelevance(FittedModel):
 
     def load(self, state: dict[str, Tensor]) -> None:
         parts = tuple(state[name].numpy() for name in ("values", "columns", "offsets"))
-        self.bias_L = state["bias"].numpy()
-        self.weights_LV = csr_matrix(parts, shape=(len(self.bias_L), int(state["words"])))
+        bias_L = state["bias"].numpy()
+        self._keep(csr_matrix(parts, shape=(len(bias_L), int(state["words"]))), bias_L)
 
 
 class ClassifierChain(BinaryRelevance):
@@ -124,7 +132,7 @@ class ClassifierChain(BinaryRelevance):
             biases.append(bias)
             if place % 50 == 49 or place + 1 == L:
                 log.info("%d of %d labels, %.0f s", place + 1, L, time.monotonic() - started)
-        self.weights_LV, self.bias_L = vstack(rows, format="csr"), np.concatenate(biases)
+        self._keep(vstack(rows, format="csr"), np.concatenate(biases))
 
     def _scorer(self) -> Callable[[csr_matrix], np.ndarray]:
         words = self.weights_LV.shape[1] - len(self.order_L)

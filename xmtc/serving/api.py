@@ -36,7 +36,7 @@ from xmtc.serving.settings import Settings
 def make_app(
     model, settings: Settings, token: str | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> FastAPI:
-    """An ASGI application. model: of `xmtc.load`. token: asked for as `Authorization: Bearer`, but for / and /health.
+    """An ASGI application. model: of `xmtc.load`. token: asked for as `Authorization: Bearer`, but for /, /health, /openapi.json.
 
     stopping: whether the server is about to end; /health then answers 503 and connections are closed.
     """
@@ -66,7 +66,7 @@ def make_app(
     _refusals(app, metrics)
 
     async def allowed(request: Request) -> None:
-        given = request.headers.get("authorization", "").encode()
+        given = request.headers.get("authorization", "").encode("latin-1")  # the bytes that came
         if token is not None and not secrets.compare_digest(given, f"Bearer {token}".encode()):
             raise HTTPException(401, "expected the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 

@@ -37,6 +37,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     born = provenance(names)
     model: FittedModel = make(config["encoder"])
+    model.check_can_fit()
     store = open_store(config, model.text)
     data = XMTCData(store, model.text, "bag", config["seed"], **config["data"])
     describe(config, data, store, "a fitted model")
