@@ -48,7 +48,7 @@ class BinaryRelevance(FittedModel):
             raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
         self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs
         self.weights_LV = self.bias_L = None
-        self._margins_of: Callable[[csr_matrix], np.ndarray] | None = None  # made once: as costly as the weights are many
+        self._margins_of: Callable[[csr_matrix], np.ndarray] | None = None  # made once: costs a copy
 
     def check_can_fit(self) -> None:
         if solver.njit is None:

@@ -36,7 +36,8 @@ from xmtc.serving.settings import Settings
 def make_app(
     model, settings: Settings, token: str | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> FastAPI:
-    """An ASGI application. model: of `xmtc.load`. token: asked for as `Authorization: Bearer`, but for /, /health, /openapi.json.
+    """An ASGI application. model: of `xmtc.load`. token: asked for as `Authorization: Bearer`, but for /, /health and
+    /openapi.json.
 
     stopping: whether the server is about to end; /health then answers 503 and connections are closed.
     """
