@@ -144,6 +144,12 @@ def test_what_cannot_be_enhanced(tmp_path):
     np.save(tmp_path / "nan.npy", np.full((10, L), np.nan, np.float32))
     np.savez(tmp_path / "other.npz", a=1)
     (tmp_path / "broken.npz").write_bytes(b"PK broken")
+    late = logits.copy()
+    late[7, 2] = np.inf
+    np.save(tmp_path / "late.npy", late)
+    parts = {"format": b"csr", "shape": (10, L), "indptr": np.arange(11)}
+    np.savez(tmp_path / "column.npz", data=np.ones(10), indices=np.full(10, L), **parts)
+    np.savez(tmp_path / "short.npz", data=np.ones(4), indices=np.zeros(4, int), **parts)
     scipy.sparse.save_npz(tmp_path / "csc.npz", scipy.sparse.csc_matrix(np.eye(3)))
     wrong = str(write(tmp_path, "wrong", logits[:, :5], targets[:, :5], "dense"))
     for message, options in {
@@ -152,7 +158,10 @@ def test_what_cannot_be_enhanced(tmp_path):
         "label 19 is not among the 5": {"scores": lists, "num_labels": 5},
         "there is no such file": {"scores": "/nowhere.npy"},
         r"expected \(N, L\) numbers": {"scores": str(tmp_path / "flat.npy")},
-        "finite": {"scores": str(tmp_path / "nan.npy"), "labels": gold},
+        "^scores: expected finite": {"scores": str(tmp_path / "nan.npy"), "labels": gold},
+        "test_scores: expected finite": {"scores": dense, "labels": gold, "test_scores": str(tmp_path / "late.npy")},
+        "column.npz: not a readable": {"scores": str(tmp_path / "column.npz"), "labels": gold},
+        "short.npz: not a readable": {"scores": dense, "labels": str(tmp_path / "short.npz")},
         "labels and scores, found a": {"scores": str(tmp_path / "other.npz")},
         "not a readable": {"scores": str(tmp_path / "broken.npz")},
         "expected a CSR matrix": {"scores": str(tmp_path / "csc.npz")},

@@ -124,6 +124,7 @@ def _documents(key: str, path: str, gold_key: str, gold_path: str | None, num_la
         raise InputError(f"{gold_key}: {len(gold)} documents, {key} has {len(scores)}")
     if not len(scores):
         raise InputError(f"{key}: {path} has no documents")
+    scores.check_finite(key)
     return scores, gold
 
 

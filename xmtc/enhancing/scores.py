@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from xmtc.data.batch import Labels
@@ -24,6 +25,8 @@ from xmtc.data.collate import ranges
 from xmtc.data.files import read_npz
 from xmtc.data.lists import Lists, read_lists, take_labels
 from xmtc.errors import InputError
+
+ROWS = 256  # of a dense matrix that are looked at together
 
 
 @dataclass
@@ -53,6 +56,12 @@ class Scores:
         logits = np.full((len(numbers), self.num_labels), scale.outside, np.float32)
         logits[np.repeat(np.arange(len(numbers)), counts), self.ids[places]] = scale(self.values[places])
         return torch.from_numpy(logits)
+
+    def check_finite(self, name: str) -> None:
+        """InputError: a score is no number, and would be the best or the worst by chance. Cost: reads all of them."""
+        stored, size = (self.values, 1 << 26) if self.dense is None else (self.dense, ROWS)
+        if not all(np.isfinite(stored[i : i + size]).all() for i in range(0, len(stored), size)):
+            raise InputError(f"{name}: expected finite numbers, found some that are not")
 
     def pairs(self, gold: Labels, most: int = 2_000_000) -> tuple[np.ndarray, np.ndarray]:
         """Stored values and whether each is of a true label, of as many documents as make `most` pairs."""
@@ -97,8 +106,6 @@ def fit_scale(scores: Scores, gold: Labels, kind: str, outside: float | None) ->
     """kind: probability, logit (as they are), margin (fitted), sigmoid (of a margin, fitted), or auto: probability
     where all lie in [0, 1], else margin."""
     values, true = scores.pairs(gold)
-    if not np.isfinite(values).all():
-        raise InputError("scores: expected finite numbers, found some that are not")
     if kind == "auto":
         kind = "probability" if len(values) and values.min() >= 0 and values.max() <= 1 else "margin"
     scale = Scale(kind in ("probability", "sigmoid"))
@@ -140,9 +147,9 @@ def read_scores(path: str, num_labels: int | None = None) -> Scores:
         held = read_npz(place)
         names = set(held)
         if {"data", "indices", "indptr", "shape"} <= names:
-            ids, offsets = held["indices"].astype(np.int64), held["indptr"].astype(np.int64)
             if b"csr" not in held["format"].tobytes():
                 raise InputError(f"{path}: expected a CSR matrix, found {held['format']}")
+            ids, offsets = _csr(held)
             return Scores(int(held["shape"][1]), None, ids, held["data"].astype(np.float32), offsets)
         lists = {name: held[name] for name in ("labels", "scores") if name in names}
     except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
@@ -150,6 +157,13 @@ def read_scores(path: str, num_labels: int | None = None) -> Scores:
     if len(lists) < 2:
         raise InputError(f"{path}: expected a CSR matrix or arrays labels and scores, found {', '.join(sorted(names))}")
     return _of_lists(path, lists, names, num_labels)
+
+
+def _csr(held: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and row offsets, int64. ValueError: they do not fit together, or a column is not in the matrix."""
+    parts = held["data"], held["indices"].astype(np.int64), held["indptr"].astype(np.int64)
+    csr_matrix(parts, shape=tuple(held["shape"])).check_format(full_check=True)
+    return parts[1], parts[2]
 
 
 def _of_lists(path: str, arrays: dict, names: set[str], num_labels: int | None) -> Scores:
@@ -182,9 +196,9 @@ def read_gold(path: str) -> Labels:
         if {"gold_indices", "gold_offsets"} <= names:
             ids, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
         elif {"data", "indices", "indptr", "shape"} <= names:
+            ids, offsets = _csr(held)
             keep = held["data"] != 0
-            ids = held["indices"][keep].astype(np.int64)
-            offsets = np.concatenate([[0], np.cumsum(keep)])[held["indptr"]].astype(np.int64)
+            ids, offsets = ids[keep], np.concatenate([[0], np.cumsum(keep)])[offsets]
         else:
             raise InputError(f"{path}: expected a CSR matrix or gold_indices, found {', '.join(sorted(names))}")
     except (ValueError, TypeError, LookupError) as error:
