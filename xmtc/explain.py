@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     what.add_argument("--text", help="one document")
     what.add_argument("--input", metavar="FILE", help="documents, as xmtc.predict reads them; - for standard input")
     what.add_argument("--model", action="store_true", help="what the head has learnt of the labels")
+    parser.add_argument("--format", default="auto", help="of the input: auto (by name), text, jsonl, csv, parquet")
+    parser.add_argument("--text-column", metavar="NAME", help="of the input (default: as in training)")
     parser.add_argument("-k", type=int, default=5, help="labels of each ranking")
     parser.add_argument("--no-words", action="store_true", help="leave the words out, which cost most of the time")
     parser.add_argument("--json", action="store_true", help="one JSON object a document instead of Markdown")
@@ -48,12 +50,12 @@ def _documents(model, given) -> None:
     from xmtc.explaining.document import explain, markdown
     from xmtc.predicting.inputs import Columns, Row, format_of, rows
 
-    column = model.config["dataset"].get("text_column") or "text"
+    column = given.text_column or model.config["dataset"].get("text_column") or "text"
     columns = Columns([column] if isinstance(column, str) else list(column))
     if given.text is not None:
         documents = iter([Row("--text", given.text)])
     else:
-        documents = rows(given.input, format_of(given.input, "auto"), columns)
+        documents = rows(given.input, format_of(given.input, given.format), columns)
     for number, row in enumerate(documents, start=1):
         if row.error is not None:
             raise InputError(row.error)

@@ -163,8 +163,9 @@ def test_a_head_of_ones_own_is_shown_as_far_as_it_is_known(planted, test_texts):
 def test_the_command(run, other_run, tmp_path, capsys):
     assert main([str(run), "--text", "g0c1w1 g0c2w0", "-k", "2"]) == 0
     assert "with the head" in capsys.readouterr().out
-    (tmp_path / "a.jsonl").write_text('{"text": "g0c1w1"}\n{"text": ""}\n')
-    assert main([str(run), "--input", str(tmp_path / "a.jsonl"), "--json", "--no-words"]) == 0
+    (tmp_path / "a.log").write_text('{"body": "g0c1w1"}\n{"body": ""}\n')
+    words = ["--input", str(tmp_path / "a.log"), "--format", "jsonl", "--text-column", "body", "--json", "--no-words"]
+    assert main([str(run), *words]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 2 and "words" not in lines[0]["labels"][0]
     # of an empty document, nothing differs from the reference
