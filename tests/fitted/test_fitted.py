@@ -226,7 +226,7 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
         (found,) = answers.work(("explain", False), texts[:1], 3)
         shown = answers.cut(found, 3)
         assert shown["head"] is False and {row["move"] for row in shown["enhanced"]} == {"same"}
-        with pytest.raises(InputError, match="explain: only a run"):
+        with pytest.raises(InputError, match="only a run with an encoder"):
             answers.work(("explain", True), texts[:1], 3)
     with pytest.MonkeyPatch.context() as patch:  # numba is for fitting alone: a server does without
         patch.setattr("xmtc.fitted.solver.njit", None)

@@ -12,7 +12,7 @@ import xmtc
 from xmtc.errors import InputError
 from xmtc.export import ExportSettings, export, main
 
-TEXTS = ["w12 w3 w3 w40", "", "nobody knows these words", "w1 w2 w3 w4 w5 w6 w7 w8", "w9 " * 900]
+TEXTS = ["g2c1w0 g2c4w1 g2c4w1 n7", "", "nobody knows these words", "g5c0w1 g5c0w2 n3 n4 n4", "g3c2w1 n9 " * 450]
 ENCODERS = {
     "xmlcnn": ["encoder.filters=4", "encoder.bottleneck=8"],
     "bertxml": ["encoder.feedforward=8"],
@@ -55,6 +55,7 @@ def test_safetensors_are_the_run_without_a_pickle(copy, capsys):
     }  # fmt: skip
     assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) & stat.S_IRGRP
     expected = xmtc.load(copy).predict(TEXTS, k=7)
+    assert len({tuple(answer.scores) for answer in expected}) == len(TEXTS) - 1  # all but the two without known words
     shutil.move(folder, copy.parent / "elsewhere")
     shutil.rmtree(copy)
     same(xmtc.load(copy.parent / "elsewhere").predict(TEXTS, k=7), expected)

@@ -14,7 +14,7 @@ import xmtc
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
-TEXTS = ["w12 w3 w3 w40", "", "nobody knows these words", "w1 w2 w3 w4 w5 w6 w7 w8"]
+TEXTS = ["g2c1w0 g2c4w1 g2c4w1 n7", "", "nobody knows these words", "g5c0w1 g5c0w2 n3 n4 n4"]
 
 
 class Command:
@@ -53,6 +53,7 @@ def start():
 def test_answers_are_the_models_and_a_stop_loses_none(finished, start, python):
     command = start(python, finished[1], "port=0", "max_batch=2", "threads=1")
     expected = [{"labels": p.labels, "names": p.names} for p in xmtc.load(finished[1]).predict(TEXTS, k=7)]
+    assert expected[0] != expected[1] == expected[2] != expected[3]  # words that the model knows
     answer = httpx.post(command.url + "/predict", json={"texts": TEXTS, "k": 7}).json()
     assert [{k: p[k] for k in ("labels", "names")} for p in answer["predictions"]] == expected
     raw = httpx.post(command.url + "/predict", json={"texts": TEXTS, "k": 3, "raw": True}).json()["predictions"]

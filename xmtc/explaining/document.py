@@ -32,7 +32,7 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
     """
     if not isinstance(model, Model):
         raise InputError(
-            "explain: only a run with an encoder of layers has parts to show; of an ensemble, explain the members"
+            "only a run with an encoder of layers has parts to explain; of an ensemble, explain the members"
         )
     if k < 1:
         raise InputError(f"k: expected at least 1, got {k}")

@@ -81,16 +81,21 @@ def predict_file(
                 raise InputError(f"{broken.error}; on_error=skip answers the others")
             if (now := time.monotonic()) - told > TELL:
                 told = now
-                log.info("%d documents, %.0f documents/s", answered, answered / (now - begun))
+                log.info("%d documents, %s documents/s", answered, _rate(answered, now - begun))
     finally:
         source.close()
         kept.close()
     kept.finish()
     if failed:
         log.warning("%d of %d documents could not be read", failed, answered)
-    seconds = max(time.monotonic() - begun, 1e-9)
-    log.info("%d documents answered in %.1f s, %.0f documents/s", answered, seconds, answered / seconds)
+    seconds = time.monotonic() - begun
+    log.info("%d documents answered in %.1f s, %s documents/s", answered, seconds, _rate(answered, seconds))
     return answered
+
+
+def _rate(documents: int, seconds: float) -> str:
+    rate = documents / max(seconds, 1e-9)
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _blocks(stream: Iterator[Row], on_error: str, size: int) -> Iterator[tuple[list[Row], Row | None]]:
