@@ -40,7 +40,17 @@ def test_trains_and_answers(encoder, tmp_path):
     for case, text in zip(told["texts"], texts, strict=False):
         assert case["text"] == text and len(case["answered"]) == len(case["raw"]) == 5
         assert ("first" in case) == (encoder == "labelcorank") and len(case.get("asked", "xyz")) == 3
-    scores, labels = xmtc.load(run).predict_batch(texts, 3)
+    model = xmtc.load(run)
+    scores, labels = model.predict_batch(texts, 3)
     stored = np.load(run / "predictions.npz")
     np.testing.assert_allclose(1 / (1 + np.exp(-scores)), stored["scores"][:, :3], rtol=1e-4)
     assert (labels == stored["labels"][:, :3]).mean() > 0.95  # equal scores may change places with the batch
+    pytest.importorskip("captum")
+    from xmtc.explaining.document import explain
+
+    found = explain(model, texts[0], k=1)
+    pieces = model.reader.words(texts[0])
+    assert found["enhanced"] == model.predict(texts[:1], k=1)[0].labels
+    for entry in found["labels"]:
+        words = dict(entry["words"]["words"])
+        assert set(words) <= {*pieces, "(unknown words)"} and any(words.values())
