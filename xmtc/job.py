@@ -19,7 +19,7 @@ from xmtc.errors import InputError
 log = logging.getLogger("xmtc")
 # what may be changed when a run is continued; anything else would be another run
 RESUMABLE = (
-    "trainer.", "checkpoints.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
+    "trainer.", "checkpoints.", "ranks.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
     "data.workers", "prepare_workers", "offline=", "test=",
 )  # fmt: skip
 

@@ -77,13 +77,11 @@ def ask(port: int, texts: list[str], wanted: list, choose: random.Random) -> int
         assert ours.labels == theirs["labels"], (ours.labels, theirs)
         assert all(abs(a - b) < 1e-4 for a, b in zip(ours.scores, theirs["scores"], strict=True))
     for text in texts[:4]:
-        assert (
-            answer("POST", "/predict", json.dumps({"texts": [text], "k": choose.randrange(1, 50)}).encode())[0] == 200
-        )
+        body = json.dumps({"texts": [text], "k": choose.randrange(1, 50)}).encode()
+        assert answer("POST", "/predict", body)[0] == 200
     assert answer("POST", "/explain", json.dumps({"text": texts[0], "k": 3, "why": True}).encode())[0] == 200
-    assert (
-        answer("GET", "/labels?q=1&limit=20")[0] == answer("GET", "/health")[0] == answer("GET", "/metrics")[0] == 200
-    )
+    for path in ("/labels?q=1&limit=20", "/health", "/metrics"):
+        assert answer("GET", path)[0] == 200
     assert answer("POST", "/predict", b'{"texts": [')[0] in (400, 422) and answer("GET", "/nothing")[0] == 404
     connection.close()
     with socket.create_connection(("127.0.0.1", port)) as left:  # in the middle of its request
