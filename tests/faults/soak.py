@@ -12,6 +12,7 @@ the median of its last fifth over the median of its second fifth; the first is i
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import json
 import logging
@@ -164,6 +165,7 @@ def main(argv: list[str] | None = None) -> dict:
                 counts["seconds"], left = counts["seconds"] + passed, left - passed
                 if counts["seconds"] >= options.every or left <= 0:
                     counts["seconds"] = round(counts["seconds"], 1)
+                    gc.collect()  # a run's objects refer to each other: Python frees them when it next looks
                     row = {"call": call, **counts, "worker": sizes("self"), "server": sizes(process.pid)}
                     rows.append(row)
                     if log is not None:
