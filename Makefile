@@ -20,14 +20,15 @@ run: $(STAMP) ## train on the built-in corpus with and without a correlation hea
 test: $(STAMP) ## run the test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-faults: $(STAMP) ## kill runs and ranks, damage files, fill disks, fuzz, mutate, and look at what comes of it (hours)
+faults: $(STAMP) ## kill runs and ranks, damage files, fill disks, fuzz, mutate, soak, and look at what comes of it (hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where anywhere --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.ranks --cases 20 --log runs/ranks.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.damage --cases 10000 --log runs/damage.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --inputs 1000000 --log runs/fuzz.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.disk --cases 200 --log runs/disk.jsonl
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --mutants 1000 --log runs/mutants.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --log runs/mutants.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes 120 --log runs/soak.jsonl
 
 # those with sizes are run smaller than on a GPU
 BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded svm \
