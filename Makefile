@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SWEEP := runs/first-light/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults bench bench-gpu lint clean
+.PHONY: help run test faults bench bench-gpu lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -42,6 +42,15 @@ bench-gpu: $(STAMP) ## measure on a GPU: the whole step, and at Wiki-500K's shap
 
 lint: $(STAMP) ## check style
 	$(BIN)/python -m ruff check .
+
+# 3.11.5: what some of the packages ask for. CPU: a folder, or a page of links, with torch's CPU wheels
+LOCK := $(BIN)/python -m uv pip compile -q pyproject.toml --extra all --constraint constraints.txt --generate-hashes \
+  --python-version 3.11.5 --no-annotate --custom-compile-command 'make lock'
+
+lock: $(STAMP) ## list what `.[all]` brings with the SHA-256 of every file (from the package index; CPU=... for torch's CPU build)
+	$(PIP) install -q 'uv>=0.9'
+	$(LOCK) --universal --output-file requirements.lock
+	[ -z "$(CPU)" ] || $(LOCK) --find-links $(CPU) --python-platform x86_64-manylinux_2_28 --output-file requirements-cpu.lock
 
 clean: ## remove the environment and caches; runs, stores and corpora stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ OPERATORS = {
     ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot,
     ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+LEFT_OUT = "if False:"
 
 
 def changes(node: ast.AST) -> Iterator[ast.AST]:
@@ -35,7 +36,8 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         yield new
     call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not _is_said(node.value)
     if call or isinstance(node, ast.AugAssign | ast.Raise):
-        yield ast.copy_location(ast.Pass(), node)
+        # still there for the compiler: a function that no longer names `super` could not take the other's place
+        yield ast.copy_location(ast.If(ast.Constant(False), [node], []), node)
 
 
 def _is_said(call: ast.Call) -> bool:
@@ -77,7 +79,8 @@ class _At(ast.NodeTransformer):
 
 
 def _first_line(node: ast.AST) -> str:
-    return ast.unparse(node).split("\n")[0][:90]
+    line = ast.unparse(node).split("\n")[0][:90]
+    return "pass" if line == LEFT_OUT else line
 
 
 def count(source: str) -> int:
@@ -102,6 +105,6 @@ def mutant(source: str, number: int) -> Mutant:
     at = _At(number)
     tree = ast.fix_missing_locations(at.visit(ast.parse(source)))
     statement = ast.unparse(at.made).split("\n")[0]
-    if statement == "pass":  # whatever else was left out is another change
+    if statement == LEFT_OUT:
         statement = f"without {at.found.partition(': ')[2].partition('  ->  ')[0]}"
     return Mutant(tree, at.found, statement, int(at.found.split()[1].rstrip(":")), at.lines)

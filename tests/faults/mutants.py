@@ -276,7 +276,7 @@ def main(argv: list[str] | None = None) -> dict:
     if options.again:
         todo = [place for place, row in rows.items() if row["noticed"] is SAME and not is_equivalent(row)]
     else:
-        todo = [place for place in everything if place not in rows]
+        todo = [place for place in everything if place not in rows or rows[place]["noticed"] is NOT_PLACED]
     judge(todo[: options.mutants], tell, options.again, until)
     placed = [row for row in rows.values() if row["noticed"] is not NOT_PLACED]
     noticed = sum(row["noticed"] for row in placed)
