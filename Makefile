@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SWEEP := runs/first-light/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults bench bench-gpu lint clean
+.PHONY: help run test faults bench bench-gpu lint lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -20,14 +20,15 @@ run: $(STAMP) ## train on the built-in corpus with and without a correlation hea
 test: $(STAMP) ## run the test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-faults: $(STAMP) ## kill runs and ranks, damage files, fill disks, fuzz, mutate, and look at what comes of it (hours)
+faults: $(STAMP) ## kill runs and ranks, damage files, fill disks, fuzz, mutate, soak, and look at what comes of it (hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where anywhere --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.ranks --cases 20 --log runs/ranks.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.damage --cases 10000 --log runs/damage.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --inputs 1000000 --log runs/fuzz.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.disk --cases 200 --log runs/disk.jsonl
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --mutants 1000 --log runs/mutants.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --log runs/mutants.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes 120 --log runs/soak.jsonl
 
 # those with sizes are run smaller than on a GPU
 BENCHES := classifier "classifier --labels 3000000" convolution estimate evaluation loader predict prepare scaling sharded svm \
@@ -41,6 +42,15 @@ bench-gpu: $(STAMP) ## measure on a GPU: the whole step, and at Wiki-500K's shap
 
 lint: $(STAMP) ## check style
 	$(BIN)/python -m ruff check .
+
+# 3.11.5: what some of the packages ask for. CPU: a folder, or a page of links, with torch's CPU wheels
+LOCK := $(BIN)/python -m uv pip compile -q pyproject.toml --extra all --constraint constraints.txt --generate-hashes \
+  --python-version 3.11.5 --no-annotate --custom-compile-command 'make lock'
+
+lock: $(STAMP) ## list what `.[all]` brings with the SHA-256 of every file (from the package index; CPU=... for torch's CPU build)
+	$(PIP) install -q 'uv>=0.9'
+	$(LOCK) --universal --output-file requirements.lock
+	[ -z "$(CPU)" ] || $(LOCK) --find-links $(CPU) --python-platform x86_64-manylinux_2_28 --output-file requirements-cpu.lock
 
 clean: ## remove the environment and caches; runs, stores and corpora stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +18,10 @@ from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
 
 log = logging.getLogger("xmtc")
+LARGE = 10_000_000  # weights whose memory is given back when a run ends: a collection takes tenths of a second
 # what may be changed when a run is continued; anything else would be another run
 RESUMABLE = (
-    "trainer.", "checkpoints.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
+    "trainer.", "checkpoints.", "ranks.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
     "data.workers", "prepare_workers", "offline=", "test=",
 )  # fmt: skip
 
@@ -105,7 +107,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 def run(overrides: list[str] = ()) -> dict:
     """From Python: one run; returns what its metrics.json holds. Raises InputError, never exits."""
-    return execute(*composed(overrides))
+    result = execute(*composed(overrides))
+    if result is not None and result["parameters"] > LARGE:
+        # the parts of a run refer to each other, so only a collection frees them, and Python's next one may be far off
+        gc.collect()
+    return result
 
 
 def composed(overrides: list[str]) -> tuple[DictConfig, Path, list[str], dict]:

@@ -69,6 +69,10 @@ def test_small_label_spaces_are_not_looked_at(monkeypatch, caplog):
     before = torch.get_rng_state()
     auto(*parts, 64, 8, memory_gib=0.01)
     assert torch.equal(torch.get_rng_state(), before) and "logits take" in caplog.messages[-1]
+    # a 2,048th of 512 mebibytes are 64 documents' logits of 1,024 labels
+    for mebibytes, words in ((512, "small beside 0.5 GiB"), (511.99, "logits take")):
+        choose(mebibytes)
+        assert words in caplog.messages[-1]
     monkeypatch.setattr(module, "dense_bytes", None)
     assert type(choose(600)) is Dense and "small beside 0.586 GiB" in caplog.messages[-1]
 

@@ -5,11 +5,14 @@ import torch
 
 from tests.execution.cases import labels_of, loss_and_gradients, parts
 from xmtc.encoders.base import Encoded
+from xmtc.errors import InputError
 from xmtc.execution.base import row_names
+from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.execution.sharded import Sharded, shard
 from xmtc.testing.distributed import run_distributed
 from xmtc.training.objectives import Objective
+from xmtc.training.optimizers import AdamW
 
 DOCUMENTS = 5
 HEAD = {"raw_loss_weight": 0.2, "centred": True}
@@ -72,6 +75,61 @@ def test_any_number_of_processes_gives_dense_values_and_gradients(num_labels, bl
     assert all(r["same"] for r in ranks)
     expected = sum(float(g.pow(2).sum()) for g in grads)
     assert [float(r["norm"]) for r in ranks] == pytest.approx([expected] * world, rel=1e-5)
+
+
+def within_the_sweep(kind, split, clipping):
+    """Two steps of Adam within the last sweep: rows, states and norms afterwards; whether a saved state comes back."""
+    alone = not torch.distributed.is_initialized()
+    rank, world = (0, 1) if alone else (torch.distributed.get_rank(), torch.distributed.get_world_size())
+    decoder, head, encoded, labels = parts(7, DOCUMENTS, 2, False, seed=4, dtype=torch.float32, **HEAD)
+    names = row_names(decoder, head)
+    execution = kind(decoder, head, Objective("mean"), chunk=2, update="adam")
+    execution.clipping = clipping
+    execution.start()
+    bias = head.blocks[0].gather_bias
+    execution.follow(AdamW([bias], lr=0.02, weight_decay=0.1))
+    bounds = [0, *split]
+    mine, my_labels = cut(encoded, labels, slice(bounds[rank], bounds[rank + 1]))
+    norms = []
+    for _ in range(2):
+        bias.grad = None
+        execution.loss(Encoded(mine.features.clone().requires_grad_(), mine.mask), my_labels).backward()
+        if clipping:
+            if not alone:
+                torch.distributed.all_reduce(bias.grad)
+                bias.grad /= world
+            norms.append(float(execution.squared_norm({bias: bias.grad})))
+            execution.finish_step(0.5)
+    module = torch.nn.ModuleDict({"decoder": decoder, "head": head})
+    answer = {"rows": execution.whole_state({n: v.clone() for n, v in module.state_dict().items() if n in names}),
+              "state": execution.state_dict(), "norms": norms}  # fmt: skip
+    if world > 1:
+        held = [answer["state"]]
+        torch.distributed.broadcast_object_list(held, 0)
+        before = [tensor.clone() for tensors in execution.updater.tensors().values() for tensor in tensors]
+        for tensors in execution.updater.tensors().values():
+            for tensor in tensors:
+                tensor.zero_()
+        execution.updater.steps = 0
+        execution.load_state_dict(held[0])
+        after = [tensor for tensors in execution.updater.tensors().values() for tensor in tensors]
+        answer["back"] = all(map(torch.equal, before, after)) and execution.updater.steps == 2
+        with pytest.raises(InputError, match="spread over processes"):
+            execution.logits(mine)
+    return answer
+
+
+@pytest.mark.parametrize("clipping", [False, True])
+@pytest.mark.parametrize("split", [[5], [2, 5], [2, 2, 5]], ids=len)
+def test_updates_within_the_sweep_are_those_of_one_process(split, clipping):
+    expected = within_the_sweep(Chunked, [5], clipping)
+    first, *others = run_distributed(within_the_sweep, len(split), Sharded, split, clipping)
+    torch.testing.assert_close(first["rows"], expected["rows"], rtol=1e-4, atol=1e-6)
+    assert first["state"].keys() == expected["state"].keys() and first["state"]["steps"] == 2
+    for name in ("first", "second"):
+        torch.testing.assert_close(first["state"][name], expected["state"][name], rtol=1e-4, atol=1e-7)
+    assert first["norms"] == pytest.approx(expected["norms"], rel=1e-4) and len(first["norms"]) == 2 * clipping
+    assert all(other["back"] and other["norms"] == first["norms"] for other in [*others, *[first] * bool(others)])
 
 
 def test_shards_cover_every_label_once():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 OPERATORS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
@@ -12,6 +13,7 @@ OPERATORS = {
     ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot,
     ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+LEFT_OUT = "if False:"
 
 
 def changes(node: ast.AST) -> Iterator[ast.AST]:
@@ -34,7 +36,8 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         yield new
     call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not _is_said(node.value)
     if call or isinstance(node, ast.AugAssign | ast.Raise):
-        yield ast.copy_location(ast.Pass(), node)
+        # still there for the compiler: a function that no longer names `super` could not take the other's place
+        yield ast.copy_location(ast.If(ast.Constant(False), [node], []), node)
 
 
 def _is_said(call: ast.Call) -> bool:
@@ -45,13 +48,27 @@ class _At(ast.NodeTransformer):
     """Replaces the change number `wanted`, or only counts (wanted: -1). What is said to people is left alone."""
 
     def __init__(self, wanted: int):
-        self.wanted, self.count, self.found = wanted, 0, None
+        self.wanted, self.count, self.found, self.made, self.lines = wanted, 0, "", None, (0, 0)
+        self._statement: ast.stmt | None = None  # innermost
+        self._function: tuple[int, int] = (0, 0)
 
     def visit(self, node: ast.AST) -> ast.AST:
+        around = self._statement, self._function
+        if isinstance(node, ast.stmt):
+            self._statement = node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            self._function = node.lineno, node.end_lineno
+        try:
+            return self._change(node)
+        finally:
+            self._statement, self._function = around
+
+    def _change(self, node: ast.AST) -> ast.AST:
         for new in changes(node):
             if self.count == self.wanted:
-                before, after = ast.unparse(node).split("\n")[0], ast.unparse(new).split("\n")[0]
-                self.found = f"line {node.lineno}: {before[:90]}  ->  {after[:90]}"
+                self.found = f"line {node.lineno}: {_first_line(node)}  ->  {_first_line(new)}"
+                self.made = new if node is self._statement else self._statement  # which will hold the new part
+                self.lines = self._function
                 self.count += 1
                 return new
             self.count += 1
@@ -61,14 +78,33 @@ class _At(ast.NodeTransformer):
         return node if quiet or annotated and node.value is None else self.generic_visit(node)
 
 
+def _first_line(node: ast.AST) -> str:
+    line = ast.unparse(node).split("\n")[0][:90]
+    return "pass" if line == LEFT_OUT else line
+
+
 def count(source: str) -> int:
     at = _At(-1)
     at.visit(ast.parse(source))
     return at.count
 
 
-def mutant(source: str, number: int) -> tuple[ast.Module, str]:
-    """The changed tree, and what was changed."""
+@dataclass
+class Mutant:
+    """tree: of the changed module. change: for people. statement: what the changed one has become, its first line.
+    line: of the change. function: first and last line of the innermost one around it; 0, 0 if there is none."""
+
+    tree: ast.Module
+    change: str
+    statement: str
+    line: int
+    function: tuple[int, int]
+
+
+def mutant(source: str, number: int) -> Mutant:
     at = _At(number)
     tree = ast.fix_missing_locations(at.visit(ast.parse(source)))
-    return tree, at.found or ""
+    statement = ast.unparse(at.made).split("\n")[0]
+    if statement == LEFT_OUT:
+        statement = f"without {at.found.partition(': ')[2].partition('  ->  ')[0]}"
+    return Mutant(tree, at.found, statement, int(at.found.split()[1].rstrip(":")), at.lines)

@@ -88,7 +88,7 @@ def normalised(rows, L, shrink):
     return Y, Z, Z.T @ Z / len(rows)
 
 
-@pytest.mark.parametrize("shrink", [0.0, 10.0])
+@pytest.mark.parametrize("shrink", [0.0, 10.0, 1e9])  # with the last one all values are tiny, and count all the same
 @pytest.mark.parametrize("count", [1, 4, 50])
 def test_the_leading_directions_are_the_eigenvectors_of_the_whole_matrix(shrink, count):
     rows, L = random_labels(), 12
@@ -100,6 +100,15 @@ def test_the_leading_directions_are_the_eigenvectors_of_the_whole_matrix(shrink,
     np.testing.assert_allclose(np.abs(np.sum(mine * vectors[:, order], axis=0)), 1, atol=1e-6)
     assert mine.shape == (L, len(order)) and scale[-2] == scale[-1] == 0
     assert (mine[np.abs(mine).argmax(0), np.arange(len(order))] > 0).all()  # one sign of the two, always the same
+
+
+def test_labels_of_one_document_and_labels_that_are_not_ours():
+    rows = [[0, 1], [0, 1], [0, 1, 2], [2, 3], [1, 9], [8], []]
+    _, _, covariance = normalised([[label for label in row if label < 5] for row in rows], 5, 10.0)
+    vectors, values, scale = leading(labels_of(rows), 5, 5)
+    np.testing.assert_allclose(values, np.sort(np.linalg.eigvalsh(covariance))[::-1][:4], rtol=1e-8)
+    np.testing.assert_allclose(covariance @ vectors, vectors * values, atol=1e-12)
+    assert scale[3] == pytest.approx(np.sqrt(1 / 11) / np.sqrt(1 / 7 * 6 / 7)) and scale[4] == 0
 
 
 def test_few_of_many_directions_are_found_from_the_sparse_counts():

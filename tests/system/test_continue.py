@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 import torch
 import yaml
 
 import xmtc
+from xmtc.errors import InputError
 
 OPTIONS = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "data.batch_size=32")
 
@@ -21,11 +23,40 @@ def test_resume_goes_on_in_the_same_directory(train):
     assert "recipe.max_epochs=2" in yaml.safe_load((folder / "overrides.yaml").read_text())
 
 
+@pytest.mark.parametrize("memory, chosen", [(2**16, "chunked (raw logits recomputed)"), (2**41, "dense")])
+def test_a_run_goes_on_by_the_execution_that_it_has_chosen(train, monkeypatch, memory, chosen):
+    """Whatever memory the machine has on which it goes on."""
+    from xmtc.execution import auto
+
+    monkeypatch.setattr(auto, "total_memory", lambda device: memory)
+    first, folder = train(*OPTIONS, "recipe.max_epochs=1")
+    monkeypatch.setattr(auto, "total_memory", lambda device: 2**57 // memory)
+    other, _ = train(*OPTIONS, "recipe.max_epochs=1", "seed=1")
+    again = xmtc.run([f"resume={folder}", "recipe.max_epochs=2"])
+    assert first["provenance"]["execution"] == again["provenance"]["execution"] == chosen
+    assert other["provenance"]["execution"] != chosen
+    (folder / "choices.json").write_text('{"execution": {"_target_": "os.system"}}')
+    with pytest.raises(InputError, match="choices.json: changed or damaged"):
+        xmtc.run([f"resume={folder}", "recipe.max_epochs=3"])
+
+
+@pytest.mark.parametrize("content, message", [
+    ('{"execution": {"_target_": "os.system"}}', "choices.json: expected one of xmtc.execution.dense.Dense"),
+    ('{"execution": {"_target_": ["x"]}}', "choices.json: not readable"),
+    ('{"execution": {"_target_": "xmtc.execution.chunked.Chunked", "keep_row": 1}}', "did you mean keep_raw"),
+    ("{}", "choices.json: not readable"), ("[]", "choices.json: not readable"), ("{", "choices.json: not readable"),
+])  # fmt: skip
+def test_choices_that_no_run_has_made(tmp_path, content, message):
+    from xmtc.training.choices import with_choices
+
+    config = {"execution": {"_target_": "xmtc.execution.auto.auto"}}
+    assert with_choices(config, tmp_path) == config
+    (tmp_path / "choices.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        with_choices(config, tmp_path)
+
+
 def test_resume_refuses_what_would_be_another_run(train):
-    import pytest
-
-    from xmtc.errors import InputError
-
     _, folder = train(*OPTIONS)
     with pytest.raises(InputError, match="head.rank=9.*init_from"):
         xmtc.run([f"resume={folder}", "head.rank=9"])
@@ -44,8 +75,6 @@ def test_init_from_takes_weights_and_keeps_a_new_head_as_made(train):
 def test_a_signal_within_the_last_step_is_not_lost(small, tmp_path, monkeypatch):
     import os
     import signal
-
-    import pytest
 
     from xmtc.errors import Preempted
     from xmtc.training.checkpoints import Checkpoints

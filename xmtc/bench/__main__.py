@@ -17,6 +17,7 @@ from xmtc.bench.estimate import estimate_bench
 from xmtc.bench.evaluation import evaluation
 from xmtc.bench.labelcorank import labelcorank
 from xmtc.bench.loader import loader
+from xmtc.bench.overhead import overhead
 from xmtc.bench.predict import predict
 from xmtc.bench.prepare import prepare_bench
 from xmtc.bench.scaling import scaling
@@ -32,6 +33,7 @@ BENCHES = {
     "evaluation": evaluation,
     "labelcorank": labelcorank,
     "loader": loader,
+    "overhead": overhead,
     "predict": predict,
     "prepare": prepare_bench,
     "scaling": scaling,

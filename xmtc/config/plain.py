@@ -33,6 +33,7 @@ TYPES: dict[str, Any] = {
     "checkpoints.minutes": int | float | None,
     "checkpoints.steps": int | None,
     "checkpoints.share": int | float,
+    "ranks.patience": int | float,
     "dataset.name": str,
     "dataset.validation_size": int | float,
     "dataset.length": int | None,

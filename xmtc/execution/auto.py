@@ -86,3 +86,14 @@ def auto(
     keep = min(int(4 * KEPT_SHARE * memory / max(4 * batch_size * labels, 1)), 4) / 4
     log.log(level, "execution: chunked (%s), for dense: %s, more than an eighth", kept(keep), share)
     return Chunked(decoder, head, objective, keep_raw=keep)
+
+
+CHOICES = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (Dense, Chunked)}  # what `auto` may answer
+
+
+def node_of(execution: Execution) -> dict | None:
+    """The node of a configuration that makes an execution like one that `auto` has chosen; None for any other."""
+    target = next((name for name, kind in CHOICES.items() if type(execution) is kind), None)
+    if target is None:
+        return None
+    return {"_target_": target} | ({"keep_raw": execution.keep_raw} if isinstance(execution, Chunked) else {})

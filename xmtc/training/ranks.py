@@ -2,12 +2,18 @@
 
 Left alone they would wait in a collective until its timeout (half an hour), or Lightning would kill the first without a
 word. Each process tells once a second, through the store at which they met, that it lives; a thread of its own does so,
-whatever the process is busy with. Who is not heard of for `PATIENCE` seconds is lost: every other process says so and
+whatever the process is busy with. Who is not heard of for `patience` seconds is lost: every other process says so and
 ends with exit code 75, "start it again", as after SIGTERM. The last checkpoint is on the disk, and `resume` goes on.
+
+The thread needs Python's interpreter, which a long call of a library may hold: silence alone is no death. Those on the
+same machine therefore look what the system knows of a silent process. One that is gone is lost within seconds, one
+that is stopped after `patience`, one that runs or waits for a disk after ten times as long. Of a process elsewhere only
+its silence is known.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -15,29 +21,61 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch.distributed as dist
 
+from xmtc.errors import InputError
+
 log = logging.getLogger(__name__)
 BEAT = 1.0  # seconds between two beats
-PATIENCE = 30.0  # seconds of silence. Less would take a call that holds the interpreter, or a busy machine, for a death
+GONE, RUNNING = 5 * BEAT, 10  # silence of one that has no process any more; times the patience for one that runs
 PREEMPTED = 75  # as in xmtc.entry
 PEER = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "gloo", "NCCL", "recvBytes", "Socket")
 
 
-class Ranks(pl.Callback):
-    """A context around all that processes do together. folder: of the run, named in the last words. Does nothing where
-    there is one process."""
+class Process(NamedTuple):
+    """What the system knows of a process. word: its number and when it was started, which no other one has."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    word: str
+    state: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return cls(f"{pid}/{fields[19]}", fields[0])
+
+
+@functools.cache
+def place() -> str:
+    """The same for all processes that can see each other: this boot of this machine, and a container's own numbers."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return f"nowhere/{uuid.uuid4()}"
+
+
+class Ranks(pl.Callback):
+    """A context around all that processes do together. folder: of the run, named in the last words. patience: seconds
+    of silence; less than some ten would take a busy machine for a death. Does nothing where there is one process."""
+
+    def __init__(self, folder: Path, patience: float = 30.0):
+        if patience <= 0:
+            raise InputError(f"ranks.patience: expected more than 0 seconds, got {patience:g}")
+        self.folder, self.patience = folder, patience
         self.rank, self.world = 0, 1
         self._children: list = []  # processes that Lightning has started for the other ranks of this machine
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
-        self._said: dict[int, str] = {}  # the last word of each other rank
+        self._said: dict[int, str] = {}  # the last word of each other rank: beats, place, process, for people
+        self._warned: set[int] = set()
         self._answered = False  # the store, since somebody looked
 
     def setup(self, trainer, module, stage) -> None:
@@ -72,7 +110,7 @@ class Ranks(pl.Callback):
         that was; after any other failure of the first process nobody waits for the rest."""
         failed = isinstance(error, Exception) and self._threads
         if failed and isinstance(error, RuntimeError) and any(sign in str(error) for sign in PEER):
-            self._ended.wait(PATIENCE + 10)
+            self._ended.wait(min(self.patience, 30) + 10)
         self._ended.set()
         for process in self._children if failed else ():
             process.kill()
@@ -81,7 +119,8 @@ class Ranks(pl.Callback):
 
     def _talk(self, store: dist.Store) -> None:
         """Says that this process lives, and hears who else does."""
-        me, beats = f"{socket.gethostname()}, process {os.getpid()}", 0
+        mine = Process.of(os.getpid())
+        me, beats = f"{place()} {mine and mine.word} {socket.gethostname()}, process {os.getpid()}", 0
         while True:
             ending = self._ended.wait(BEAT)
             beats += 1
@@ -105,7 +144,9 @@ class Ranks(pl.Callback):
             passed, looked = min(time.monotonic() - looked, 5 * BEAT), time.monotonic()
             rank = self._silent_one(passed)
             if rank is not None and not self._ended.is_set():
-                self._lost(rank, f"has not been heard of for {PATIENCE:g} s", self._heard[rank].partition(" ")[2])
+                where = self._heard[rank].split(" ", 3)[3:]
+                why = f"has not been heard of for {self._silent[rank]:.0f} s ({self._state(rank)})"
+                self._lost(rank, why, "".join(where))
 
     def _silent_one(self, passed: float) -> int | None:
         """The rank of which nothing was heard for too long, after `passed` more seconds."""
@@ -117,7 +158,31 @@ class Ranks(pl.Callback):
             elif answered or 0 in (rank, self.rank):  # the store lives in the first process: no answer is its silence
                 self._silent[rank] += passed
             self._heard[rank] = word
-        return next((rank for rank, seconds in self._silent.items() if seconds > PATIENCE), None)
+        return next((rank for rank, seconds in self._silent.items() if seconds > self._limit(rank, seconds)), None)
+
+    def _limit(self, rank: int, seconds: float) -> float:
+        """Of its silence. The system is asked when there is something to ask."""
+        if seconds <= min(GONE, self.patience):
+            return self.patience
+        state = self._state(rank)
+        if state == "gone":
+            return self.patience if rank == 0 else GONE  # the first may have ended well, and its store with it
+        if state != "running":
+            return self.patience
+        if seconds > self.patience and rank not in self._warned:
+            self._warned.add(rank)
+            log.warning("rank %d is silent for %.0f s, but its process runs: waiting on", rank, seconds)
+        return RUNNING * self.patience
+
+    def _state(self, rank: int) -> str:
+        """What this machine's system says of a rank's process: gone, stopped, running, or out of sight."""
+        words = self._heard[rank].split(" ", 3)
+        if len(words) < 4 or words[1] != place():
+            return "out of sight"
+        now = Process.of(int(words[2].partition("/")[0]))
+        if now is None or now.word != words[2] or now.state in "ZX":  # another process may have its number
+            return "gone"
+        return "stopped" if now.state in "Tt" else "running"
 
     def _look_at_children(self) -> None:
         for rank, process in enumerate(self._children, start=1):

@@ -23,6 +23,7 @@ from xmtc.fitted.base import is_fitted
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
+from xmtc.training.choices import keep_choices, with_choices
 from xmtc.training.fitted import fitted_session
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
@@ -48,6 +49,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         return fitted_session(config, folder, names)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     born = provenance(names)  # now: the checkout may have changed by the time the numbers are there
+    if config["resume"]:
+        config = with_choices(config, folder)
     built = build(config)
     if config["init_from"]:
         start_from(Path(config["init_from"]), built)
@@ -55,7 +58,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     parameters = sum(p.numel() for p in built.module.parameters())
     record = Record(folder / "curves.csv")
     checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
-    ranks = Ranks(folder)
+    ranks = Ranks(folder, **config["ranks"])
     trainer = _trainer(config, folder, record, checkpoints, ranks)
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
@@ -64,6 +67,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     describe(config, built.data, built.store, parameters_text)
     expected = _estimated(built, config, trainer)
     write_inputs(folder, built)
+    keep_choices(config, built.module.execution, folder)
     before = _resumed_steps(folder) if resumed else []
     started = _step_of(resumed) if resumed else None
     try:

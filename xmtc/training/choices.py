@@ -1,0 +1,53 @@
+"""What a run has chosen for itself, in `choices.json`: a run that goes on does not choose again.
+
+`execution=auto` decides by the machine's memory. On another machine, or in a container with another limit, it would
+decide otherwise, and the rest of the run would differ from what it was in its last digits.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from xmtc.config.check import check_node
+from xmtc.data.checksums import list_files, require_whole
+from xmtc.data.files import replaced
+from xmtc.errors import InputError
+from xmtc.execution.auto import CHOICES, node_of
+from xmtc.execution.base import Execution
+
+log = logging.getLogger(__name__)
+FILE = "choices.json"
+
+
+def with_choices(config: dict, folder: Path) -> dict:
+    """The configuration, with what the run in `folder` has chosen in the place of what would choose. InputError: the
+    file is damaged. A run from before there was one chooses again."""
+    path = folder / FILE
+    if not path.exists():
+        return config
+    require_whole(folder, [FILE])
+    try:
+        execution = json.loads(path.read_text(encoding="utf-8"))["execution"]
+        known = execution["_target_"] in CHOICES  # nothing else is made from a file that no person wrote
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not readable ({type(error).__name__}: {str(error)[:100]})") from None
+    if not known:
+        raise InputError(f"{path}: expected one of {', '.join(CHOICES)}, got {str(execution['_target_'])[:100]}")
+    check_node(execution, "execution")
+    log.info("execution: %s, as this run has chosen before", execution["_target_"].rpartition(".")[2].lower())
+    return config | {"execution": execution}
+
+
+@rank_zero_only
+def keep_choices(config: dict, execution: Execution, folder: Path) -> None:
+    """Writes down what the configuration has left to the run. execution: what became of config["execution"]."""
+    node = node_of(execution)
+    if node is None or node["_target_"] == config["execution"]["_target_"]:
+        return  # it was no choice
+    with replaced(folder / FILE) as temporary:
+        temporary.write_text(json.dumps({"format": 1, "execution": node}), encoding="utf-8")
+    list_files(folder, [FILE])
