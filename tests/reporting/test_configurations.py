@@ -42,6 +42,14 @@ def test_what_differs_in_a_setting_is_another_configuration(make_run, tmp_path):
     }  # fmt: skip
 
 
+def test_a_part_that_follows_the_seed_parts_nothing(make_run, tmp_path):
+    for seed, own in ((0, 0), (1, 1), (2, 7)):
+        make_run(f"{seed}", head="lcenet", seed=seed, part={"seed": own})
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow lcenet": 2, "bow lcenet part.seed=7": 1,
+    }  # fmt: skip
+
+
 def test_settings_of_another_version_do_not_part_seeds(make_run, tmp_path):
     make_run("0", head="lcenet", rank=10)
     make_run("1", head="lcenet", seed=1, rank=10, new_switch=False)

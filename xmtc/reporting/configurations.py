@@ -100,12 +100,17 @@ def alike(one: Run, other: Run) -> bool:
         return False
     for mine, theirs in ((one, other), (other, one)):
         for key, value in mine.settings.items():
-            if key == "seed" or "${" in str(value):  # of a run that ended before its configuration was resolved
+            if _of_seed(key, mine) or "${" in str(value):  # of a run that ended before its configuration was resolved
                 continue
             found = theirs.settings.get(key, value)
             if (key not in theirs.settings and key in mine.typed) or (found != value and "${" not in str(found)):
                 return False
     return True
+
+
+def _of_seed(key: str, run: Run) -> bool:
+    """The run's seed, or a part's that follows it (encoder.seed of a label tree)."""
+    return key == "seed" or (key.endswith(".seed") and str(run.settings[key]) == str(run.seed))
 
 
 def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> dict[str, str]:
@@ -114,10 +119,10 @@ def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> dict[s
     what = (one.encoder, one.head, one.recipe)
     peers = [each.runs[0] for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
     settings = [run.settings for run in peers]
-    keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != "seed"]
+    keys = dict.fromkeys(key for run in peers for key in run.settings if not _of_seed(key, run))
     keys = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
     typed = [key for key in keys if any(key in run.typed for run in peers)]
     if len({tuple(str(each.get(key)) for key in typed) for each in settings}) == len(peers):
         keys = typed
     mine = one.runs[0].settings
-    return {key: str(mine[key]) for key in keys if key in mine}
+    return {key: str(mine[key]) for key in keys if key in mine and not _of_seed(key, one.runs[0])}
