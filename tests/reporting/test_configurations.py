@@ -46,7 +46,7 @@ def test_a_part_that_follows_the_seed_parts_nothing(make_run, tmp_path):
     for seed, own in ((0, 0), (1, 1), (2, 7)):
         make_run(f"{seed}", head="lcenet", seed=seed, part={"seed": own})
     assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
-        "bow lcenet": 2, "bow lcenet part.seed=7": 1,
+        "bow lcenet": 2, "bow lcenet seed=7": 1,
     }  # fmt: skip
 
 
