@@ -53,7 +53,11 @@ def test_padded(part, positions, length, fixed, padding):
 @pytest.mark.parametrize("positions", POSITIONS, ids=str)
 @pytest.mark.parametrize("length", [None, 4])
 def test_bags_hold_whole_documents(part, positions, length):
-    batch = Documents(part, Words(length=length), "bag")[positions]
+    batch = Documents(part, Words(length=length), "bag", distinct=True)[positions]
+    assert torch.equal(batch.bags.words[batch.bags.places], batch.bags.word_ids)
+    assert batch.bags.words.tolist() == sorted(set(batch.bags.word_ids.tolist()))
+    cut = batch.part(0, len(positions) // 2).bags
+    assert torch.equal(cut.words[cut.places], cut.word_ids)
     rows = [sorted(Counter(document(part, p, None)[0]).items()) for p in positions]
     assert batch.bags.word_ids.tolist() == [word for row in rows for word, _ in row]
     assert batch.bags.counts.tolist() == [count for row in rows for _, count in row]

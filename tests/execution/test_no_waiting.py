@@ -9,12 +9,18 @@ from torch.utils._pytree import tree_leaves
 
 from tests.execution.cases import labels_of, parts
 from xmtc.data.batch import Bags, Batch
+from xmtc.data.collate import Documents
+from xmtc.data.embedding import Random, rows_once
+from xmtc.data.text import Words
 from xmtc.encoders.base import Encoded
+from xmtc.encoders.xmlcnn import XMLCNN
 from xmtc.errors import InputError
 from xmtc.execution import chunked
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.execution.sharded import Sharded
+from xmtc.heads.cornet import CorNet
+from xmtc.testing.corpora import small_store
 from xmtc.training import clipping
 from xmtc.training.clipping import AdaptiveClipping, Clipping
 from xmtc.training.objectives import Objective
@@ -112,3 +118,44 @@ def test_a_part_of_a_batch_is_cut_without_reading_its_device():
     assert part.labels.ids.tolist() == [2, 3] and part.labels.offsets.tolist() == [0, 2, 2]
     assert part.bags.word_ids.tolist() == [1, 2, 3, 4, 5] and part.bags.offsets.tolist() == [0, 3, 5]
     assert part.part(1, 2).labels.offsets.tolist() == [0, 0]
+
+
+def test_a_step_of_a_convolution_reads_nothing(as_on_a_gpu, tmp_path):
+    """The batch brings its distinct words along; the gradient of the word table says that each is there once."""
+    store = small_store(tmp_path)
+    encoder = XMLCNN(store.vocabulary, Words(length=12), Random(6), filters=4, widths=(2, 3), bins=2, bottleneck=5)
+    head = CorNet(store.num_labels, 4, 1)
+    execution = Chunked(encoder.make_decoder(store.num_labels), head, Objective(), chunk=4)
+    execution.clipping = True
+    model = torch.nn.ModuleDict({"encoder": encoder, "decoder": execution.decoder, "head": head})
+    model.execution = execution
+    optimizer, clip = AdamW(parameter_groups(model), lr=0.1), Clipping(0.1)
+    batch = Documents(store.parts["train"], encoder.text, "padded", distinct=encoder.distinct)[range(6)]
+    assert torch.equal(batch.words[batch.places], batch.tokens) and len(batch.words) == len(set(batch.words.tolist()))
+    before = encoder.embedding.weight.detach().clone()
+    for rows in (batch, batch.part(1, 5)):
+        with NoReads():
+            optimizer.zero_grad()
+            execution.loss(encoder(rows), rows.labels).backward()
+            clip.on_before_optimizer_step(None, model, optimizer)
+        assert encoder.embedding.weight.grad.is_coalesced()
+        optimizer.step()
+    assert not torch.equal(before, encoder.embedding.weight)
+
+
+def test_rows_asked_for_once_have_the_gradient_of_an_embedding():
+    table = torch.nn.Embedding(7, 3, padding_idx=0, sparse=True)
+    words, given = torch.tensor([0, 2, 3, 6]), torch.randn(4, 3)
+    grads = []
+    for rows in (rows_once, lambda embedding, asked: embedding(asked)):
+        table.weight.grad = None
+        vectors = rows(table, words)
+        assert torch.equal(vectors, table.weight[words])
+        vectors.backward(given)
+        grads.append(table.weight.grad.to_dense())
+    assert torch.equal(*grads) and grads[0][0].eq(0).all() and grads[0][2].ne(0).all()
+    with torch.no_grad():
+        assert not rows_once(table, words).requires_grad
+    table.sparse, table.weight.grad = False, None  # as for several processes
+    rows_once(table, words).sum().backward()
+    assert not table.weight.grad.is_sparse

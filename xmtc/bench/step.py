@@ -67,6 +67,8 @@ def batch_of(documents: int, tokens: int, words: int, labels: int, device: str, 
     ids = torch.stack([torch.randperm(labels, generator=generator)[:gold].sort().values for _ in range(documents)])
     made = Batch(torch.arange(documents), Labels(ids.flatten(), torch.arange(documents + 1) * gold))
     made.tokens, made.lengths = drawn.view(documents, tokens), torch.full((documents,), tokens)
+    if device == "cuda":  # beside a GPU the loader does it; on a CPU it belongs to the step
+        made.words, made.places = made.distinct()
     return made.to(device)
 
 

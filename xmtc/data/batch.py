@@ -75,11 +75,24 @@ class Bags(_Movable):
 
     word_ids: (W,) int64; counts: (W,) float32, how often the word occurs; offsets: (B + 1,) int64.
     A document without text is one unknown token, so every bag has at least one word.
+    words, places: see `distinct`.
     """
 
     word_ids: Tensor
     counts: Tensor
     offsets: Tensor
+    words: Tensor | None = None
+    places: Tensor | None = None
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """The words of all documents (U,), each once, ascending, and the place in them of each of `word_ids`, (W,)."""
+        return _distinct(self, self.word_ids)
+
+
+def _distinct(held: Bags | Batch, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """As found when the batch was made, those of a batch of which it is a part included; else now, for which a GPU has
+    to be waited for."""
+    return (held.words, held.places) if held.words is not None else torch.unique(ids, return_inverse=True)
 
 
 @dataclass
@@ -92,6 +105,7 @@ class Batch(_Movable):
         token. None for bags.
     lengths: (B,) int64, tokens that are not padding. None for bags.
     bags: words and counts, None for encoders that read token sequences.
+    words, places: see `distinct`.
     """
 
     documents: Tensor
@@ -99,20 +113,30 @@ class Batch(_Movable):
     tokens: Tensor | None = None
     lengths: Tensor | None = None
     bags: Bags | None = None
+    words: Tensor | None = None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """The tokens of all documents (U,), each once, ascending, and the place in them of each of `tokens`, (B, T)."""
+        return _distinct(self, self.tokens)
 
     def part(self, start: int, stop: int) -> Batch:
         """Documents start to stop, at the width that the whole batch has."""
         made = Batch(self.documents[start:stop], self.labels.part(start, stop))
         if self.tokens is not None:
             made.tokens, made.lengths = self.tokens[start:stop], self.lengths[start:stop]
+            if self.words is not None:
+                made.words, made.places = self.words, self.places[start:stop]
         if self.bags is not None:
             offsets, host = self.bags.offsets[start : stop + 1], self.bags.host_offsets()
             words = slice(int(host[start]), int(host[stop]))
             made.bags = Bags(self.bags.word_ids[words], self.bags.counts[words], offsets - offsets[0])
             made.bags._host_offsets = host[start : stop + 1] - host[start]
+            if self.bags.words is not None:
+                made.bags.words, made.bags.places = self.bags.words, self.bags.places[words]
         return made
 
 

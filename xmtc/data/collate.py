@@ -28,6 +28,7 @@ class Documents(Dataset):
 
     numbers: which documents of the part belong to it (a validation split takes some of train's).
     `Batch.documents` are positions in `numbers`. padding: the id that fills up rows. width: rows are at least so wide.
+    distinct: batches know their distinct words, before they lie on a device that would have to be waited for.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class Documents(Dataset):
         numbers: np.ndarray | None = None,
         padding: int = PADDING,
         width: int = 1,
+        distinct: bool = False,
     ):
         self.part, self.text, self.layout, self.padding, self.width = part, text, layout, padding, width
+        self.distinct = distinct
         self.numbers = np.arange(len(part)) if numbers is None else numbers
         self._lengths = np.diff(part.token_offsets)
 
@@ -79,6 +82,9 @@ class Documents(Dataset):
             padded = np.full((len(numbers), width), self.padding, np.int64)
             padded[np.arange(width) < lengths[:, None]] = tokens
             batch.tokens, batch.lengths = torch.from_numpy(padded), torch.from_numpy(lengths)
+        if self.distinct:
+            held = batch if batch.bags is None else batch.bags
+            held.words, held.places = held.distinct()
         return batch
 
 

@@ -29,7 +29,7 @@ class XMTCData(pl.LightningDataModule):
     share of the training documents that is trained on, always the same ones, a larger share holding every smaller one;
     what the store knows of them all (vocabulary, labels, frequencies for metrics) stays, as do validation and test.
     reads_padding: of the encoder; evaluation then pads every batch to `width`, so that neither the size of a batch nor
-    the number of processes changes a score.
+    the number of processes changes a score. distinct: of the encoder, see `Documents`.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class XMTCData(pl.LightningDataModule):
         fraction: float = 1.0,
         reads_padding: bool = False,
         micro_batch: int | None = None,
+        distinct: bool = False,
     ):
         super().__init__()
         sizes = {
@@ -70,11 +71,12 @@ class XMTCData(pl.LightningDataModule):
         parts = store.parts
         held = parts["validation"] if "validation" in parts else parts["train"]
         padding = store.vocabulary.padding
-        self.train = Documents(parts["train"], text, layout, train[:limit], padding)
+        self.train = Documents(parts["train"], text, layout, train[:limit], padding, distinct=distinct)
         # the longest of all training documents, whatever `limit` keeps
         self.width = int(Documents(parts["train"], text, layout).lengths().max()) if reads_padding else 1
-        self.validation = Documents(held, text, layout, validation[:limit], padding, self.width)
-        self.test = Documents(parts["test"], text, layout, np.arange(len(parts["test"]))[:limit], padding, self.width)
+        self.validation = Documents(held, text, layout, validation[:limit], padding, self.width, distinct)
+        tested = np.arange(len(parts["test"]))[:limit]
+        self.test = Documents(parts["test"], text, layout, tested, padding, self.width, distinct)
 
     def _split(self, validation_size: int) -> tuple[np.ndarray, np.ndarray]:
         size = len(self.store.parts["train"])

@@ -10,6 +10,30 @@ from torch import Tensor, nn
 from xmtc.data.vocabulary import Vocabulary
 
 
+def rows_once(embedding: nn.Embedding, words: Tensor) -> Tensor:
+    """`embedding(words)` for words (U,) that are ascending and each there once: a sparse gradient says so, so that
+    nobody has to look for words that occur twice, which a GPU would have to be waited for."""
+    if embedding.sparse and embedding.weight.requires_grad and torch.is_grad_enabled():
+        return _RowsOnce.apply(embedding.weight, words, embedding.padding_idx)
+    return embedding(words)
+
+
+class _RowsOnce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight: Tensor, words: Tensor, padding: int | None) -> Tensor:
+        ctx.save_for_backward(words)
+        ctx.shape, ctx.padding = weight.shape, padding
+        return weight.index_select(0, words)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (words,) = ctx.saved_tensors
+        if ctx.padding is not None:
+            grad = grad.masked_fill((words == ctx.padding).unsqueeze(1), 0)
+        made = torch.sparse_coo_tensor(words[None], grad, ctx.shape, is_coalesced=True, check_invariants=False)
+        return made, None, None
+
+
 class WordVectors:
     """Base: `table` gives the initial vectors, `make` the module.
 

@@ -38,12 +38,14 @@ class Encoder(nn.Module):
 
     reads_padding: whether the width of a batch changes a document's features. Evaluation and prediction then pad every
     batch to one width, so that an answer depends on its document alone.
+    distinct: whether it asks for a batch's distinct words; batches of a training then bring them along.
     by_label: names of its tensors whose first dimension is the label; of_corpus: of those that `prepare` makes. A run
     that starts from another's weights takes the former label by label and keeps the latter.
     """
 
     layout: Literal["padded", "bag"] = "padded"
     reads_padding: bool = False
+    distinct: bool = False
     by_label: Sequence[str] = ()
     of_corpus: Sequence[str] = ()
 

@@ -34,6 +34,7 @@ class BagOfWords(Encoder):
     """Features (B, E) with E the size of the word vectors. Cost: E numbers a distinct word, 2 B E^2 for the layer."""
 
     layout = "bag"
+    distinct = True
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class BagOfWords(Encoder):
 
     def forward(self, batch: Batch) -> Encoded:
         bags = batch.bags
-        words, inverse = torch.unique(bags.word_ids, return_inverse=True)
+        words, inverse = bags.distinct()
         words = torch.where(words < len(self.idf), words, self.unknown)
         weights = (1 + bags.counts.log()) * self.idf[words][inverse]
         rows = torch.repeat_interleave(

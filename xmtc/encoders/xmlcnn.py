@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xmtc.data.batch import Batch
-from xmtc.data.embedding import WordVectors
+from xmtc.data.embedding import WordVectors, rows_once
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
@@ -101,6 +101,7 @@ class XMLCNN(Encoder):
     """
 
     reads_padding = True
+    distinct = True
 
     def __init__(
         self,
@@ -133,8 +134,8 @@ class XMLCNN(Encoder):
         self.embedding_dropout = embedding_dropout
 
     def forward(self, batch: Batch) -> Encoded:
-        words, inverse = torch.unique(batch.tokens, return_inverse=True)
-        vectors = self.embedding(words)
+        words, inverse = batch.distinct()
+        vectors = rows_once(self.embedding, words)
         # a word is dropped wherever it stands in the batch: the price of multiplying each word once
         vectors = F.dropout1d(vectors, self.embedding_dropout, self.training) if self.embedding_dropout else vectors
         branches = [

@@ -25,6 +25,7 @@ class FittedModel:
 
     layout = "bag"
     reads_padding = False
+    distinct = False
 
     def __init__(self, text, min_documents: int = 1):
         self.text, self.min_documents = text, min_documents

@@ -42,8 +42,9 @@ def open_store(config: dict, text) -> Store:
 
 def make_data(config: dict, store: Store, encoder) -> XMTCData:
     return XMTCData(
-        store, encoder.text, encoder.layout, config["seed"], reads_padding=encoder.reads_padding, **config["data"]
-    )
+        store, encoder.text, encoder.layout, config["seed"], reads_padding=encoder.reads_padding,
+        distinct=encoder.distinct, **config["data"],
+    )  # fmt: skip
 
 
 def build(config: dict) -> Built:
