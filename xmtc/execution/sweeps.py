@@ -12,8 +12,8 @@ and their gradients couple the labels. Given all of them, a chunk of labels is c
 numbers, the decoder costs what it costs dense) or made again in every sweep (2n + 1 decoder products forward), or the
 one for the first labels and the other for the rest. What is kept moves with the sweeps where it can: sweep i leaves
 x_{i-1} in the place of x_{i-2}, the loss x_n, and the later sweeps walk back by taking the spreads away again (16 block
-products in place of 18 with two blocks, dense has 12). Gathered sums, gradients of
-features and the loss are accumulated in at least float32; chunks go in a fixed order.
+products in place of 18 with two blocks, dense has 12). Gathered sums, gradients of features and the loss are
+accumulated in at least float32; chunks go in a fixed order.
 
 `reduce` sums a tensor over processes that hold other labels (execution=sharded); alone it is the identity.
 """
