@@ -37,3 +37,24 @@ def test_what_is_wrong_is_seen(monkeypatch):
     assert len(tally.failures) == 3
     assert any("ValueError" in line for line in tally.failures) and any("no answer" in line for line in tally.failures)
     assert tally.outcomes["answered"] and tally.outcomes["refused"]
+
+
+def test_a_log_adds_up_and_goes_on(tmp_path, monkeypatch):
+    wrong = {3}
+
+    def read(number):
+        if number in wrong:
+            raise KeyError(number)
+
+    monkeypatch.setattr(fuzz, "targets", lambda folder: {"numbers": Target(st.integers(0, 1000), read, 1)})
+    log = tmp_path / "fuzz.jsonl"
+    words = ["--inputs", "400", "--log", str(log)]
+    first = fuzz.main([*words, "--seeds", "2"])
+    both = fuzz.main([*words, "--seeds", "3"])
+    assert len(log.read_text().splitlines()) == 3 and both["inputs"] == 1.5 * first["inputs"] > 600
+    assert both["kinds of failure"] == 1 and both["failed"] >= 1
+    assert fuzz.main([*words, "--seeds", "0"]) == both
+    wrong.clear()
+    mended = fuzz.main([*words, "--seeds", "3", "--again"])
+    assert mended["kinds of failure"] == 0 == mended["failed"] and mended["inputs"] == both["inputs"]
+    assert "KeyError" in log.read_text()  # what was found stays
