@@ -107,7 +107,9 @@ def read_run(folder: Path) -> Run:
         node, names = _object(config.get(group)), _object(config.get("names"))
         named = provenance.get(group) or names.get(group) or node.get("name") or chosen.get(group)
         target = node.get("_target_")
-        return named or (str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None)
+        if named:
+            return str(named)
+        return str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None
 
     facts = {**{k: v for k, v in metrics.items() if not isinstance(v, dict)}, **provenance}
     return Run(
