@@ -75,7 +75,7 @@ def test_files_are_read_here_alone():
     """A reader of its own would forget one of the exceptions."""
     package = Path(__file__).parents[1] / "xmtc"
     ours = {"parsing.py"}
-    ours |= {f"bench/{name}.py" for name in ("estimate", "classifier")}  # what they have written themselves
+    ours |= {"bench/estimate.py", "bench/classifier.py", "testing/jobs.py"}  # what they have written themselves
     ours |= {"data/cards.py", "data/__main__.py", "loading.py"}  # OmegaConf.load of conf/, which is a program's
     readers = ("json.load", "safe_load", "yaml.load", "OmegaConf.load")
     texts = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}

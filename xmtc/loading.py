@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from xmtc.config.check import check_node, import_target
 from xmtc.config.make import make
 from xmtc.config.paths import config_dir
+from xmtc.config.values import describe
 from xmtc.data.checksums import require_whole
 from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
@@ -112,6 +113,9 @@ def _configuration(folder: Path, execution: str | None) -> dict:
     missing = [key for key in ("encoder", "head", "execution", "dataset") if key not in config]
     if missing:
         raise InputError(f"{path}: not the configuration of a run (no {', '.join(missing)})")
+    for group in ("encoder", "head", "execution"):
+        if not isinstance(config[group], dict) or not isinstance(config[group].get("_target_"), str):
+            raise InputError(f"{path}: {group}: expected a component with its _target_, got {describe(config[group])}")
     if execution is not None:
         choice = config_dir() / "execution" / f"{execution}.yaml"
         if not choice.is_file():
