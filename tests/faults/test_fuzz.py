@@ -12,11 +12,12 @@ from xmtc.errors import InputError
 
 @pytest.mark.slow
 def test_odd_inputs_are_answered_or_refused_in_one_line():
-    result = fuzz.main(["--inputs", "500"])
+    result = fuzz.main(["--inputs", "500", "--plain"])
     assert result["inputs"] >= 450 and result["kinds of failure"] == 0
 
 
-def test_what_is_wrong_is_seen(monkeypatch):
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_is_wrong_is_seen(plain, monkeypatch):
     monkeypatch.setattr(fuzz, "ALARMS", {signal.ITIMER_PROF: (signal.SIGPROF, 0.3)})  # of work, on any machine
 
     def read(number):
@@ -31,7 +32,7 @@ def test_what_is_wrong_is_seen(monkeypatch):
 
     before = signal.signal(signal.SIGPROF, fuzz._hang)
     try:
-        tally = fuzz.fuzz(Target(st.integers(0, 5), read, 1), 60, seed=0)
+        tally = fuzz.fuzz(Target(st.integers(0, 5), read, 1, lambda choose: choose.randrange(6)), 60, 0, plain)
     finally:
         signal.signal(signal.SIGPROF, before)
     assert len(tally.failures) == 3
