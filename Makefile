@@ -25,7 +25,7 @@ faults: $(STAMP) ## kill runs and ranks, damage files, fill disks, fuzz, mutate,
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.ranks --cases 20 --log runs/ranks.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.damage --cases 10000 --log runs/damage.jsonl
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --inputs 1000000 --log runs/fuzz.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --plain --inputs 20000 --seeds 50 --log runs/fuzz.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.disk --cases 200 --log runs/disk.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --log runs/mutants.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes 120 --log runs/soak.jsonl

@@ -173,7 +173,7 @@ def test_undefined_metrics_are_left_blank(tmp_path, capsys):
         (lambda d: d.mkdir(), "no run directory in it"),
         (lambda d: (make_run(d), (d / "metrics.json").write_text("{")), "metrics.json: not readable JSON"),
         (lambda d: (make_run(d), (d / "config.yaml").write_text("a: [")), "config.yaml: not readable YAML"),
-        (lambda d: (make_run(d), (d / "metrics.json").write_text("[]")), "expected a JSON object"),
+        (lambda d: (make_run(d), (d / "metrics.json").write_text("[]")), "JSON (expected an object, found list)"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, make, line):

@@ -12,7 +12,6 @@ starts as the identity: the model answers as before until training moves the hea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from xmtc.errors import InputError
 from xmtc.heads.block import CorrelationBlock, CorrelationHead, FullBlock
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet
+from xmtc.parsing import read_json
 
 NAME = "correlation_head"
 HEADS = {"lcenet": LCENet, "cornet": CorNet}
@@ -155,8 +155,11 @@ def _files(place: Path) -> list[Path]:
         return [place]
     index = place / "model.safetensors.index.json"
     if index.exists():  # a large model in several files
-        mapped = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return [place / name for name in sorted({file for key, file in mapped.items() if f"{NAME}." in key})]
+        mapped = read_json(index, dict).get("weight_map")
+        if not isinstance(mapped, dict) or not all(isinstance(name, str) for name in mapped.values()):
+            raise InputError(f"attach_head: {index} has no weight_map of file names")
+        names = {Path(file).name for key, file in mapped.items() if f"{NAME}." in key}  # of files in the same folder
+        return [place / name for name in sorted(names)]
     found = [place / name for name in FILES if (place / name).exists()]
     if not found:
         raise InputError(f"attach_head: {place} has none of {', '.join(FILES)}")

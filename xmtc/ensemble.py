@@ -30,6 +30,7 @@ from xmtc.fusion.members import FORMAT, common_labels, stored
 from xmtc.labels import LabelTable
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
+from xmtc.parsing import read_json, read_yaml
 from xmtc.tagger import MOST
 
 DEPTH, DOCUMENTS = 20, 20_000  # labels a member and validation documents that choosing looks at
@@ -139,7 +140,7 @@ def _config(folders: list[Path]) -> dict:
     for folder in folders:
         path = folder / "config.yaml"
         if path.exists():
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            config = read_yaml(path)
             if isinstance(config, dict) and isinstance(config.get("dataset"), dict):
                 return config
     return {"dataset": {"name": "unknown"}}
@@ -150,8 +151,9 @@ def _train_documents(folders: list[Path], given: int | None) -> int:
         return given
     for folder in folders:
         path = folder / "text" / "meta.json"
-        if path.exists() and (count := json.loads(path.read_text(encoding="utf-8")).get("num_documents")):
-            return int(count)
+        count = read_json(path, dict).get("num_documents") if path.exists() else None
+        if isinstance(count, int) and count > 0:
+            return count
     raise InputError("no member has recorded how many training documents there were: give --train-documents")
 
 
@@ -163,8 +165,9 @@ def _provenance(folders: list[Path], config: dict, method: str) -> dict:
     members = []
     for folder in folders:
         path = folder / "metrics.json"
-        members.append(json.loads(path.read_text(encoding="utf-8")).get("provenance") if path.exists() else None)
-    digests = {member.get("dataset_sha256") for member in members if member}
+        born = read_json(path, dict).get("provenance") if path.exists() else None
+        members.append(born if isinstance(born, dict) else None)
+    digests = {str(member.get("dataset_sha256")) for member in members if member and member.get("dataset_sha256")}
     return birth | {
         "dataset": config["dataset"].get("name"),
         "dataset_sha256": digests.pop() if len(digests) == 1 else None,
@@ -214,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make(given) -> None:
     result = ensemble(given.runs, given.output, given.method, given.train_documents, given.copy)
-    facts = json.loads((Path(given.output) / "ensemble.json").read_text(encoding="utf-8"))
+    facts = read_json(Path(given.output) / "ensemble.json", dict)
     print(f"{facts['method']}, weights {', '.join(f'{w:.3f}' for w in facts['weights'])}")
     for name, value in facts["validation nDCG@5"].items():
         print(f"validation nDCG@5 {100 * value:.2f}  {name}")

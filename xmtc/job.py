@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config import compose_checked
@@ -16,6 +15,7 @@ from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
+from xmtc.parsing import read_yaml
 
 log = logging.getLogger("xmtc")
 LARGE = 10_000_000  # weights whose memory is given back when a run ends: a collection takes tenths of a second
@@ -37,9 +37,9 @@ def continued(argv: list[str]) -> list[str]:
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
     require_whole(folder, ["overrides.yaml"])
     try:
-        kept = yaml.safe_load(saved.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"resume: {saved} is not readable ({str(error).splitlines()[0]})") from None
+        kept = read_yaml(saved)
+    except InputError as error:
+        raise InputError(f"resume: {error}") from None
     if not isinstance(kept, list) or not all(isinstance(word, str) for word in kept):
         raise InputError(f"resume: {saved} does not hold a list of overrides")
     # a rank that Lightning starts for us gets our own command line: those words again, and some for Hydra

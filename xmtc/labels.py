@@ -54,7 +54,7 @@ class LabelTable(Sequence[Label]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         cells = self._rows[index].decode("utf-8").split("\t")
-        if len(cells) != 4 or not (cells[3].isascii() and cells[3].isdigit()):
+        if len(cells) != 4 or not (cells[3].isascii() and cells[3].isdigit() and len(cells[3]) < 19):
             line = index % len(self) + 1
             raise InputError(f"{self.path}, line {line}: expected index, id, name and frequency, found {cells!r:.80}")
         return Label(cells[1], cells[2], int(cells[3]))

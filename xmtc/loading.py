@@ -14,7 +14,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from xmtc.config.check import check_node, import_target
 from xmtc.config.make import make
 from xmtc.config.paths import config_dir
+from xmtc.config.values import describe
 from xmtc.data.checksums import require_whole
 from xmtc.data.embedding import WordVectors
 from xmtc.data.reading import TextReader, read_vocabulary
@@ -33,6 +33,7 @@ from xmtc.fitted.base import is_fitted
 from xmtc.fitted.tagger import FittedTagger
 from xmtc.labels import LabelTable
 from xmtc.model import Model
+from xmtc.parsing import read_yaml
 from xmtc.tagger import Tagger
 from xmtc.training.kept import is_whole
 
@@ -108,13 +109,13 @@ def _places(given: Path) -> tuple[Path, Path]:
 
 def _configuration(folder: Path, execution: str | None) -> dict:
     path = folder / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
-    missing = [key for key in ("encoder", "head", "execution", "dataset") if key not in (config or ())]
+    config = read_yaml(path, dict)
+    missing = [key for key in ("encoder", "head", "execution", "dataset") if key not in config]
     if missing:
         raise InputError(f"{path}: not the configuration of a run (no {', '.join(missing)})")
+    for group in ("encoder", "head", "execution"):
+        if not isinstance(config[group], dict) or not isinstance(config[group].get("_target_"), str):
+            raise InputError(f"{path}: {group}: expected a component with its _target_, got {describe(config[group])}")
     if execution is not None:
         choice = config_dir() / "execution" / f"{execution}.yaml"
         if not choice.is_file():

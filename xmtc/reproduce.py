@@ -8,18 +8,17 @@ predictions to the bit; 1: something differs; 2: input that cannot be used.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from xmtc.data.lists import read_lists
 from xmtc.entry import bad_input
 from xmtc.errors import InputError
+from xmtc.parsing import read_json, read_yaml
 
 CIRCUMSTANCES = (
     "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "resumed_from_step",
@@ -35,7 +34,7 @@ def reproduce(run: str | Path, output: str | Path | None = None) -> dict:
         raise InputError(f"{run}: no finished run (metrics.json and overrides.yaml)")
     if output.exists():
         raise InputError(f"--output: {output} exists already")
-    overrides = [str(word) for word in OmegaConf.load(run / "overrides.yaml")]
+    overrides = [str(word) for word in read_yaml(run / "overrides.yaml", list)]
     kept = [word for word in overrides if not word.startswith(("hydra.run.dir=", "logger"))]
     command = [sys.executable, "-m", "xmtc.run", *kept, "logger=csv", f"hydra.run.dir='{output.absolute()}'"]
     if subprocess.run(command).returncode:
@@ -46,7 +45,7 @@ def reproduce(run: str | Path, output: str | Path | None = None) -> dict:
 def compare(run: Path, again: Path) -> dict:
     """{same: bool, circumstances: {name: [then, now]}, scores: {name: [then, now]}, documents: share whose five best
     labels are the same, first_row: step of the first differing row of curves.csv or None}."""
-    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (run, again))
+    first, second = (read_json(folder / "metrics.json", dict) for folder in (run, again))
     part = "test" if first["test"] else "validation"
     scores = {
         name: [value, second[part].get(name)] for name, value in first[part].items() if value != second[part].get(name)

@@ -37,6 +37,9 @@ def test_values_get_the_types_of_the_fields():
         (["kind=red", "quick=1"], "quick: expected true or false"),
         (["kind=red", "size=large"], "size: expected a number, got the text large"),
         (["kind=red", "count="], "count: expected a whole number, got null"),
+        (["kind=red", "count={_target_: os.system}"], "count: expected a whole number, got the text {_target_"),
+        (["kind=red", "count=!!bool x"], "count: expected a whole number, got the text"),
+        (["kind=red", "size=" + "[" * 3000], "size: expected a number, got the text"),
     ],
 )
 def test_what_does_not_fit_is_named(words, says):

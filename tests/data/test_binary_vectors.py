@@ -68,6 +68,9 @@ def test_fasttext_spells_unknown_words(tmp_path, store):
 
 @pytest.mark.parametrize("change, line", [
     (lambda data: data[:-9], "cut short after word 4 of 5"),
+    (lambda data: data.replace(b"5 4\n", b"5 -4\n", 1), "announces 5 words of -4 numbers"),
+    (lambda data: data.replace(b"5 4\n", b"5 4000000000000\n", 1), "announces 5 words of 4000000000000 numbers"),
+    (lambda data: data.replace(b"5 4\n", b"-5 4\n", 1), "announces -5 words"),
     (lambda data: data.replace(b"5 4\n", b"6 4\n", 1), "word 6: expected a word and a blank"),
     (lambda data: b"five four\n" + data, "expected word2vec's binary format"),
     (lambda data: b"", "expected word2vec's binary format"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import random
 import shutil
 import tarfile
 import zipfile
@@ -70,11 +71,22 @@ JSON = st.recursive(
 
 @dataclass
 class Target:
-    """inputs: a strategy. read: what a command does with one. share: of all inputs, by what one costs."""
+    """inputs: a strategy. read: what a command does with one. share: of all inputs, by what one costs. draw: the same
+    inputs from plain random numbers, where there is a way: most of the time of a cheap target is Hypothesis' own."""
 
     inputs: st.SearchStrategy
     read: Callable[[object], object]
     share: float
+    draw: Callable[[random.Random], object] | None = None
+
+
+def edits_drawn(choose: random.Random) -> list[tuple[float, int, bytes]]:
+    """As from EDITS."""
+
+    def token() -> bytes:
+        return choose.choice(TOKENS) if choose.random() < 0.5 else choose.randbytes(choose.randrange(7))
+
+    return [(choose.random(), choose.randrange(13), token()) for _ in range(choose.randrange(1, 5))]
 
 
 def edited(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
@@ -105,7 +117,10 @@ def in_files(paths: list[Path], read: Callable[[], object], share: float) -> Tar
         with instead(paths[number], edited(contents[number], edits)):
             read()
 
-    return Target(st.tuples(st.integers(0, len(paths) - 1), EDITS), run, share)
+    def draw(choose: random.Random) -> tuple:
+        return choose.randrange(len(paths)), edits_drawn(choose)
+
+    return Target(st.tuples(st.integers(0, len(paths) - 1), EDITS), run, share, draw)
 
 
 def targets(base: Path) -> dict[str, Target]:
@@ -159,8 +174,12 @@ def _readers(base: Path) -> dict[str, Target]:
             other.unlink()
             (base / "aside").rename(path)
 
-    packs = st.sampled_from([gzip.compress, lzma.compress])
-    found["read compressed"] = Target(st.tuples(packs, EDITS, st.just([]) | EDITS), compressed, 4)
+    def draw(choose: random.Random) -> tuple:
+        return choose.choice(packs), edits_drawn(choose), edits_drawn(choose) if choose.random() < 0.5 else []
+
+    packs = [gzip.compress, lzma.compress]
+    strategy = st.tuples(st.sampled_from(packs), EDITS, st.just([]) | EDITS)
+    found["read compressed"] = Target(strategy, compressed, 4, draw)
 
     def matrix(arrays: dict) -> None:
         _write_npz(base / "m.npz", arrays | {"format": ([], "<i8", (-1,))} if len(arrays) % 2 else arrays)

@@ -22,6 +22,7 @@ from xmtc.data.files import replaced, writing_to
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.metrics.frequency_bins import frequency_bins
+from xmtc.parsing import read_json
 
 FORMAT = 1
 NAME = "calibration.json"
@@ -69,7 +70,7 @@ def _checksum(content: dict) -> int:
 
 def _mapped(one: dict, logits: np.ndarray) -> np.ndarray:
     if "temperature" in one:
-        value = 1 / (1 + np.exp(-logits / one["temperature"]))
+        value = 1 / (1 + np.exp(np.clip(-logits / one["temperature"], -700, 700)))
     else:
         value = np.interp(logits, one["logits"], one["probabilities"])
     return np.clip(value, LEAST, 1 - LEAST).astype(np.float32)
@@ -87,15 +88,51 @@ def read_calibration(folder: Path, labels: LabelTable) -> Calibration | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
-            raise InputError(f"{path}: of another version; run xmtc.calibrate again")
-        if "checksum" in content and content["checksum"] != _checksum({"format": FORMAT} | content):
-            raise ValueError("changed or damaged since it was written: another checksum")
-        content.pop("checksum", None)
-        calibration = Calibration(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not readable ({error}); delete it or run xmtc.calibrate again") from None
-    if calibration.by == "bins":
-        calibration.bin_of_label = bins_of_labels(labels)[1]
-    return calibration
+        content = read_json(path, dict)
+        if content.get("format") != FORMAT:
+            raise InputError(f"{path}: of another version")
+        if "checksum" in content and content["checksum"] != _checksum(content):
+            raise InputError(f"{path}: changed or damaged since it was written: another checksum")
+        content = {key: value for key, value in content.items() if key not in ("format", "checksum")}
+        names, bin_of_label = bins_of_labels(labels)
+        if reason := _unusable(content, names):
+            raise InputError(f"{path}: not readable as a calibration ({reason})")
+    except InputError as error:
+        raise InputError(f"{error}; delete it or run xmtc.calibrate again") from None
+    return Calibration(**content, bin_of_label=bin_of_label if content["by"] == "bins" else None)
+
+
+def _unusable(content: dict, names: list[str]) -> str | None:
+    """What is wrong with a calibration that a person may have written, or None. names: of the labels' bins."""
+    if wrong := set(content) ^ {"method", "by", "maps", "bins", "thresholds", "report"}:
+        return f"missing or unknown: {', '.join(sorted(wrong))}"
+    if content["by"] not in ("global", "bins"):
+        return f"by: expected global or bins, found {content['by']!r:.40}"
+    expected = len(names) if content["by"] == "bins" else 1
+    if not isinstance(content["maps"], list) or len(content["maps"]) != expected:
+        return f"maps: expected a list of {expected}"
+    if not all(map(_is_map, content["maps"])):
+        return 'maps: expected {"temperature": T} or {"logits": rising, "probabilities": as many}, finite'
+    for key in ("thresholds", "report"):
+        if not isinstance(content[key], dict):
+            return f"{key}: expected an object"
+    if not _finite(list(content["thresholds"].values())):
+        return "thresholds: expected finite numbers"
+    return None
+
+
+def _is_map(one: Any) -> bool:
+    if not isinstance(one, dict):
+        return False
+    if set(one) == {"temperature"}:
+        return _finite([one["temperature"]]) and one["temperature"] > 0
+    if set(one) != {"logits", "probabilities"}:
+        return False
+    x, y = one["logits"], one["probabilities"]
+    return bool(x) and _finite(x) and _finite(y) and len(x) == len(y) and x == sorted(x)
+
+
+def _finite(numbers: Any) -> bool:
+    return isinstance(numbers, list) and all(
+        isinstance(n, int | float) and not isinstance(n, bool) and abs(n) < 1e300 for n in numbers
+    )

@@ -7,12 +7,12 @@ import typing
 from collections.abc import Sequence
 from typing import TypeVar
 
-import yaml
 from omegaconf import OmegaConf
 
 from xmtc.config.check import did_you_mean
 from xmtc.config.values import _plain, describe, expected, fits
 from xmtc.errors import InputError
+from xmtc.parsing import MALFORMED
 
 T = TypeVar("T")
 
@@ -42,9 +42,10 @@ def read_settings(kind: type[T], words: Sequence[str]) -> T:
 
 def _value(text: str):
     try:
-        return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]
-    except (yaml.YAMLError, ValueError, KeyError):  # what YAML cannot read is text: `*`, `a: b`
+        value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]
+    except MALFORMED:  # what YAML cannot read is text: `*`, `a: b`
         return text
+    return text if isinstance(value, dict) else value  # no setting takes several, nor a component
 
 
 def describe_settings(kind: type) -> str:

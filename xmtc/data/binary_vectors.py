@@ -12,6 +12,7 @@ from xmtc.data.sources.lines import open_binary
 from xmtc.errors import InputError
 
 FASTTEXT = struct.pack("<i", 793712314)  # how a fastText model begins
+MOST = 100_000  # numbers of a vector: more is a damaged file, for which no memory is taken
 LONGEST = 4096  # bytes of a word
 
 
@@ -36,6 +37,10 @@ def binary_rows(path: Path, wanted: Collection[bytes]) -> Iterator[tuple[int, by
             count, size = (int(number) for number in header)
         except ValueError:
             raise InputError(f"{path}: expected word2vec's binary format ('words size' first) or fastText's") from None
+        if count < 0 or not 0 < size <= MOST:
+            raise InputError(
+                f"{path}: line 1 announces {count} words of {size} numbers; expected sizes from 1 to {MOST}"
+            )
         try:
             for number in range(1, count + 1):
                 word = _word(stream, path, number)

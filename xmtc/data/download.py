@@ -20,6 +20,7 @@ import urllib3
 
 from xmtc.data.files import locked, writing_to
 from xmtc.errors import InputError
+from xmtc.parsing import read_json
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 18
@@ -119,10 +120,10 @@ def _transfer(session, url: str, part: Path, size: int | None, timeout: float, r
 
 def _version(part: Path, url: str) -> str:
     try:
-        notes = json.loads(_notes(part).read_text(encoding="utf-8"))
-        return notes["version"] if notes["url"] == url else ""
-    except (OSError, ValueError, KeyError, TypeError):
+        notes = read_json(_notes(part), dict)
+    except InputError:
         return ""
+    return str(notes.get("version", "")) if notes.get("url") == url else ""
 
 
 def _judge(answer, have: int, size: int | None, part: Path) -> tuple[int, int | None]:

@@ -24,6 +24,8 @@ from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT, Store
 from xmtc.data.store_writer import StoreWriter
 from xmtc.data.text import Text
+from xmtc.errors import InputError
+from xmtc.parsing import read_json
 
 log = logging.getLogger(__name__)
 MANY = 100  # files, of which only a hash of their hashes is kept
@@ -70,12 +72,12 @@ def _place(source: Source, name: str, text: Text, cache: Path) -> tuple[dict, Pa
 def _usable(place: Path) -> bool:
     """Whether a whole store of this version is there. Cost: reads all of it, 1.7 GB/s a core."""
     try:
-        if json.loads((place / "meta.json").read_text(encoding="utf-8"))["format"] != FORMAT:
+        if read_json(place / "meta.json", dict).get("format") != FORMAT:
             return False
         if (name := damaged(place)) is not None:
             log.warning("%s: %s is damaged (its checksum is not the one it was written with)", place, name)
         return name is None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, InputError):
         return False
 
 
@@ -112,8 +114,8 @@ def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
     """name -> sha256, remembered by size and time of change."""
     known_path = cache / "hashes.json"
     try:
-        known = dict(json.loads(known_path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        known = read_json(known_path, dict)
+    except InputError:
         known = {}
     files, new, met = {}, False, Counter()
     for path in paths:

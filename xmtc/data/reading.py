@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from xmtc.data.text import HuggingFace, Text
 from xmtc.data.tokenising import Tokenised, hugging_face_size, pieces, tokenise
 from xmtc.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 from xmtc.errors import InputError
+from xmtc.parsing import read_json
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +94,8 @@ class TextReader:
 
 def _meta(folder: Path) -> dict:
     """text/meta.json; empty where there is none."""
-    try:
-        return json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'meta.json'}: not readable ({str(error).splitlines()[0]})") from None
+    path = folder / "meta.json"
+    return read_json(path, dict) if path.exists() else {}
 
 
 def _read(path: Path) -> str:

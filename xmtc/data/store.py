@@ -10,7 +10,6 @@ PART/               tokens.npy int32, token_offsets.npy int64, label_ids.npy int
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from xmtc.data.files import UNREADABLE
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
+from xmtc.parsing import read_json
 
 FORMAT = 1
 
@@ -62,12 +62,12 @@ class Store:
         self.folder = Path(folder)
         try:
             self._open()
-        except UNREADABLE as error:
+        except (*UNREADABLE, InputError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
             raise InputError(f"{folder}: a damaged store ({reason}); delete the folder: it is made again") from None
 
     def _open(self) -> None:
-        self.meta = json.loads((self.folder / "meta.json").read_text(encoding="utf-8"))
+        self.meta = read_json(self.folder / "meta.json", dict)
         self.parts = {name: Part.load(self.folder / name) for name in self.meta["parts"]}
         rows = [line.split("\t") for line in _lines(self.folder / "labels.tsv")]
         self.labels = [row[1] for row in rows]

@@ -7,7 +7,6 @@ both come from `name`. Everything is float32.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from xmtc.data.pretrained import from_pretrained
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.windows import special_tokens
 from xmtc.errors import InputError
+from xmtc.parsing import read_json
 
 KEPT = "encoder.json"
 
@@ -122,7 +122,7 @@ def _model(vocabulary: Vocabulary, name: str, pretrained: bool, attention: str |
     kept = vocabulary.folder / KEPT
     try:
         if kept.is_file():
-            facts = json.loads(kept.read_text(encoding="utf-8"))
+            facts = read_json(kept, dict)
             return AutoModel.from_config(AutoConfig.for_model(facts.pop("model_type"), **facts), **options)
         if not pretrained:
             config = from_pretrained(AutoConfig, name, "encoder.name", offline)

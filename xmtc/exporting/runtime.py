@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from xmtc.config.make import make
 from xmtc.data.checksums import require_whole
@@ -16,6 +14,7 @@ from xmtc.errors import InputError
 from xmtc.exporting.folder import FACTS
 from xmtc.exporting.inputs import graph_inputs
 from xmtc.labels import LabelTable
+from xmtc.parsing import read_json, read_yaml
 from xmtc.tagger import Tagger, check_k, check_texts
 
 
@@ -44,10 +43,9 @@ class OnnxTagger(Tagger):
         folder = Path(folder)
         require_whole(folder, [path.relative_to(folder).as_posix() for path in folder.glob("**/*")])
         try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(f"{folder}: no export of format=onnx ({str(error).splitlines()[0]})") from None
+            facts, config = read_json(folder / FACTS, dict), read_yaml(folder / "config.yaml", dict)
+        except InputError as error:
+            raise InputError(f"{folder}: no export of format=onnx ({error})") from None
         if facts.get("kind") != "onnx":
             raise InputError(f"{folder}: an export of format={facts.get('kind')}, expected onnx")
         super().__init__(folder, config, LabelTable(folder / "labels.tsv"))

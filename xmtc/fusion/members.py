@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from xmtc.data.lists import Lists, read_lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import fuse
 from xmtc.labels import LabelTable
+from xmtc.parsing import read_json
 from xmtc.tagger import MOST, Ranking, Tagger, check_k, check_texts
 
 FORMAT = 1
@@ -97,12 +97,12 @@ def load_ensemble(folder: Path, device, execution: str | None) -> Ensemble:
     from xmtc.loading import load
 
     path = folder / "ensemble.json"
+    facts = read_json(path, dict)
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise InputError(f"{path}: of another version; make the ensemble again")
         places = [folder / member for member in facts["members"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not readable ({error})") from None
     members = []
     for place in places:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xmtc.errors import InputError
+from xmtc.parsing import read_json
 
 PIECE = 1 << 20  # bytes
 
@@ -73,8 +74,8 @@ class Kept:
         if not self.partial.exists():
             return 0
         try:
-            earlier = json.loads(self.facts.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            earlier = read_json(self.facts, dict)
+        except InputError:
             earlier = None
         if earlier != job:
             changed = [key for key in job if (earlier or {}).get(key) != job[key]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import lzma
 import sys
 import zlib
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 
 from xmtc.data.sources.lines import open_binary
 from xmtc.errors import InputError
+from xmtc.parsing import parse_json
 
 SUFFIXES = {
     "": "text", ".txt": "text", ".text": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv",
@@ -128,11 +128,11 @@ def _jsonl(stream: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
         if not raw.strip():
             continue
         try:
-            cells = json.loads(raw.decode("utf-8"))
+            cells = parse_json(raw.decode("utf-8"), where)
         except UnicodeDecodeError as error:
             yield Row(where, error=_not_utf8(where, error))
-        except (ValueError, RecursionError) as error:
-            yield Row(where, error=f"{where}: malformed JSON ({error})")
+        except InputError as error:
+            yield Row(where, error=str(error))
         else:
             if isinstance(cells, dict):
                 yield columns.row(where, cells)

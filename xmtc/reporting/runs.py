@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from xmtc.errors import InputError
+from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.settings import that_matter
 
 
@@ -100,16 +98,18 @@ def _run_directories(folder: Path) -> Iterator[Path]:
 
 def read_run(folder: Path) -> Run:
     """The run in `folder`. InputError if its metrics.json or configuration cannot be read."""
-    config = _yaml(folder / "config.yaml") or _yaml(folder / ".hydra" / "config.yaml") or {}
+    config = _object(_yaml(folder / "config.yaml") or _yaml(folder / ".hydra" / "config.yaml"))
     chosen = _choices(_yaml(folder / "overrides.yaml") or _yaml(folder / ".hydra" / "overrides.yaml") or [])
     metrics = _json(folder / "metrics.json")
-    provenance = metrics.get("provenance") or {}
+    provenance = _object(metrics.get("provenance"))
 
     def name(group: str) -> str | None:
-        node = config.get(group) if isinstance(config.get(group), dict) else {}
-        named = provenance.get(group) or (config.get("names") or {}).get(group) or node.get("name") or chosen.get(group)
+        node, names = _object(config.get(group)), _object(config.get("names"))
+        named = provenance.get(group) or names.get(group) or node.get("name") or chosen.get(group)
         target = node.get("_target_")
-        return named or (str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None)
+        if named:
+            return str(named)
+        return str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None
 
     facts = {**{k: v for k, v in metrics.items() if not isinstance(v, dict)}, **provenance}
     return Run(
@@ -119,11 +119,11 @@ def read_run(folder: Path) -> Run:
         head=name("head") or "?",
         recipe=name("recipe"),
         seed=provenance.get("seed", config.get("seed")),
-        test=metrics.get("test") or {},
-        floor=metrics.get("floor") or {},
+        test=_object(metrics.get("test")),
+        floor=_object(metrics.get("floor")),
         dataset_sha256=provenance.get("dataset_sha256"),
         facts=facts,
-        settings=that_matter(config) if isinstance(config, dict) else {},
+        settings=that_matter(config),
         typed=frozenset(chosen),
         ended=_json(folder / "job.json").get("state", ""),
     )
@@ -135,24 +135,16 @@ def _choices(overrides: Any) -> dict[str, str]:
 
 
 def _yaml(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable YAML: {str(error).splitlines()[0]}") from error
+    return read_yaml(path) if path.is_file() else None
 
 
 def _json(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
+    return read_json(path, dict) if path.is_file() else {}
+
+
+def _object(value: Any) -> dict:
+    """What stands where an object should, empty if it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _number(cell: str | None) -> float | None:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from xmtc.errors import InputError
+from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.settings import pairs, that_matter, words_that_matter
 
 LOG, NOTE, LOCK = "job.log", "job.json", ".job.lock"
@@ -57,10 +56,7 @@ class Job:
 
     def result(self) -> dict[str, Any]:
         """What metrics.json says; empty before it is there."""
-        try:
-            return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return _known(self.folder / "metrics.json")
 
     def note(self, **facts) -> None:
         """What the sweep knows of the job, for the report: job.json."""
@@ -70,22 +66,26 @@ class Job:
 
     def noted(self) -> dict[str, Any]:
         """What the last sweep noted; empty if there is nothing."""
-        try:
-            return json.loads((self.folder / NOTE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return _known(self.folder / NOTE)
 
     @property
     def name(self) -> str:
         return self.folder.name
 
 
+def _known(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path, dict)
+    except InputError:
+        return {}
+
+
 def saved_overrides(folder: Path) -> list[str] | None:
     """What the run in `folder` was started with; None if it does not say."""
     for path in (folder / "overrides.yaml", folder / ".hydra" / "overrides.yaml"):
         try:
-            held = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError):
+            held = read_yaml(path)
+        except InputError:
             continue
         if isinstance(held, list):
             return [str(word) for word in held if not str(word).startswith("resume=")]
@@ -122,7 +122,7 @@ def _refuse_changes(job: Job) -> None:
     path = job.folder / "config.yaml"
     if not path.is_file() or not job.config:
         return
-    old, new = that_matter(yaml.safe_load(path.read_text(encoding="utf-8"))), that_matter(job.config)
+    old, new = that_matter(read_yaml(path, dict)), that_matter(job.config)
     for key in dict.fromkeys([*new, *old]):
         if _changed(key, old, new):
             raise InputError(

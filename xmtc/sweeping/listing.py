@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
 from xmtc.config.compose import compose_jobs
+from xmtc.errors import InputError
+from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.costs import Costs
 from xmtc.sweeping.settings import pairs, that_matter
 
@@ -71,11 +72,10 @@ def earlier(runs: Path) -> dict[str, tuple[float, float]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for path in runs.rglob("metrics.json") if runs.is_dir() else ():
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+            result, config = read_json(path, dict), read_yaml(path.parent / "config.yaml", dict)
             cost = float(result["train_seconds"]) / 3600, float(result["peak_memory_bytes"]) / 2**30
             found.setdefault(identity(config), []).append(cost)
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (InputError, ValueError, KeyError, TypeError):
             continue  # not a run of ours, or one that was never whole
     return {key: (fmean(hours for hours, _ in costs), max(gib for _, gib in costs)) for key, costs in found.items()}
 

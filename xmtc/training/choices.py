@@ -18,6 +18,7 @@ from xmtc.data.files import replaced
 from xmtc.errors import InputError
 from xmtc.execution.auto import CHOICES, node_of
 from xmtc.execution.base import Execution
+from xmtc.parsing import read_json
 
 log = logging.getLogger(__name__)
 FILE = "choices.json"
@@ -30,10 +31,11 @@ def with_choices(config: dict, folder: Path) -> dict:
     if not path.exists():
         return config
     require_whole(folder, [FILE])
+    content = read_json(path)
     try:
-        execution = json.loads(path.read_text(encoding="utf-8"))["execution"]
+        execution = content["execution"]
         known = execution["_target_"] in CHOICES  # nothing else is made from a file that no person wrote
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not readable ({type(error).__name__}: {str(error)[:100]})") from None
     if not known:
         raise InputError(f"{path}: expected one of {', '.join(CHOICES)}, got {str(execution['_target_'])[:100]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 from pathlib import Path
@@ -20,6 +19,7 @@ from xmtc.estimating.run import Needs, needs
 from xmtc.estimating.shortage import answer, is_shortage
 from xmtc.execution.base import Execution
 from xmtc.fitted.base import is_fitted
+from xmtc.parsing import read_json
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
@@ -197,7 +197,9 @@ def _resumed_steps(folder: Path) -> list[int]:
     path = folder / "metrics.json"
     if not path.exists():
         return []
-    return json.loads(path.read_text())["provenance"]["resumed_from_step"] or []
+    born = read_json(path, dict).get("provenance")
+    steps = born.get("resumed_from_step") if isinstance(born, dict) else None
+    return steps if isinstance(steps, list) else []
 
 
 def _estimated(built: Built, config: dict, trainer) -> Needs | None:

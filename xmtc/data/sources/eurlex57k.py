@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from xmtc.data.sources.json_lines import list_of, short, text_of
 from xmtc.data.sources.lines import find
 from xmtc.data.sources.part_files import require_folder
 from xmtc.errors import InputError
+from xmtc.parsing import parse_json
 
 FOLDERS = {"train": "train", "validation": "dev", "test": "test"}
 
@@ -62,10 +62,7 @@ class Eurlex57kSource(Source):
 
 
 def _law(path: Path) -> tuple[str, list[str]]:
-    try:
-        row = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: malformed JSON ({error})") from None
+    row = parse_json(path.read_bytes(), path)
     if not isinstance(row, dict):
         raise InputError(f"{path}: expected a JSON object, found {short(row)}")
     where = str(path)

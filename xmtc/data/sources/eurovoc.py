@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from xmtc.data.sources.lines import lines
 from xmtc.errors import InputError
+from xmtc.parsing import parse_json
 
 NAMES = ("eurovoc_en.json", "EURLEX57K.json")
 
 
 def concepts(path: Path) -> dict[str, dict]:
-    try:
-        found = json.loads("\n".join(lines(path)))
-    except ValueError as error:
-        raise InputError(f"{path}: malformed JSON ({error})") from None
+    found = parse_json("\n".join(lines(path)), path)
     if not isinstance(found, dict) or not all(isinstance(concept, dict) for concept in found.values()):
         raise InputError(f"{path}: expected one object of concepts by their id")
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from xmtc.data.sources.lines import lines
 from xmtc.errors import InputError
+from xmtc.parsing import parse_json
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -17,10 +17,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: malformed JSON ({error})") from None
+        row = parse_json(line, where)
         if not isinstance(row, dict):
             raise InputError(f"{where}: expected a JSON object, found {short(row)}")
         yield where, row
