@@ -30,7 +30,7 @@ from xmtc.training.provenance import provenance
 from xmtc.training.record import peak_memory_bytes
 from xmtc.training.results import KEPT, floor, set_scores, write_json
 
-BLOCK = 256  # documents scored at a time
+BLOCK = 2048  # documents scored at a time; the dense weights are gone through for each
 
 
 def main(argv: list[str] | None = None) -> None:
