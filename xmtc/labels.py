@@ -43,9 +43,10 @@ class LabelTable(Sequence[Label]):
         self._rows = content.split(b"\n")[:-1]
         if not self._rows:
             raise InputError(f"{path}: expected lines of index, id, name and frequency, found none")
-        # three tabs a line as a whole are told in an instant; which line has not is looked for only then
-        for i in range(len(self)) if content.count(b"\t") != 3 * len(self) else (0, -1):
-            self[i]
+        for i, row in enumerate(self._rows):  # a quarter of a second for three million
+            if row.count(b"\t") != 3:
+                self[i]
+        self[0], self[-1]
 
     def __len__(self) -> int:
         return len(self._rows)

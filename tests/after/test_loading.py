@@ -150,6 +150,12 @@ def test_a_flipped_bit_in_a_weight(copy):
     refused(copy, "best.ckpt: damaged.*SHA-256")
 
 
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), AttributeError(""), AssertionError()])
+def test_whatever_a_damaged_pickle_does(copy, monkeypatch, error):
+    monkeypatch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(error))
+    refused(copy, "damaged or no checkpoint")
+
+
 def test_checkpoint_of_another_version_or_model(copy):
     path = copy / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
@@ -195,5 +201,7 @@ def test_a_run_without_the_number_of_documents(copy):
 def test_unread_labels(copy):
     (copy / "labels.tsv").write_text("0\tonly two\n")
     refused(copy, "labels.tsv, line 1")
+    (copy / "labels.tsv").write_text("0\ta\tA\t3\n1\tb\n2\tc\tC\t5\t\t\n3\td\tD\t1\n")  # as many tabs as ever
+    refused(copy, "labels.tsv, line 2")
     (copy / "labels.tsv").write_text("")
     refused(copy, "labels.tsv: expected lines")

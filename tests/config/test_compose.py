@@ -29,6 +29,7 @@ from xmtc.errors import InputError
         (["dataset=csv", "dataset.path=b,c.csv"], ["add -m", "'dataset.path=[b,c.csv]'", "'dataset.path=\"b,c.csv\"'"]),
         (["seed=${nope}"], ["seed: refers to ${nope}, which does not exist"]),
         (["encoder"], ["encoder: expected key=value"]),
+        (["encoder=[1,2]"], ["encoder=[1,2]: not a choice"]),
         (["experiment=nope"], ["experiment=nope: unknown choice", "bad, broken, grid, typo"]),
         (["experiment=bad"], ["encoder=nope: unknown choice"]),
         (["experiment=typo"], ["sead: unknown key", "did you mean seed?"]),

@@ -107,3 +107,10 @@ def test_no_archive(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"<html>quota exceeded</html>")
     with pytest.raises(InputError, match="expected a whole zip or tar archive"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_a_member_without_a_name(tmp_path):
+    archive = zipped(tmp_path / "a.zip", [("q", b"1")])
+    archive.write_bytes(archive.read_bytes().replace(b"q", b"\0"))
+    with pytest.raises(InputError, match="the archive is damaged"):
+        unpack(archive, tmp_path / "out")

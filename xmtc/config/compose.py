@@ -46,7 +46,7 @@ def compose_checked(
     config_dirs: folders with more groups, as --config-dir gives. hydra_node: keep Hydra's own node.
     """
     with _hydra(config_name, config_dirs) as hydra:
-        config = hydra.compose_config(config_name, list(overrides), RunMode.RUN, from_shell=False)
+        config = _composed(hydra, config_name, overrides, RunMode.RUN)
         _check(config, _top_level(hydra, config_name, config_dirs))
         if not hydra_node:
             _without_hydra(config)
@@ -61,7 +61,7 @@ def compose_jobs(
     A sweeper other than Hydra's own decides its jobs as it goes: then only what all jobs share is composed, unchecked.
     """
     with _hydra(config_name, config_dirs) as hydra:
-        master = hydra.compose_config(config_name, list(overrides), RunMode.MULTIRUN, from_shell=False)
+        master = _composed(hydra, config_name, overrides, RunMode.MULTIRUN)
         if not master.hydra.sweeper._target_.endswith("BasicSweeper"):
             return []
         params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
@@ -107,6 +107,13 @@ def _hydra(config_name: str, config_dirs: Sequence[str | Path]) -> Iterator[Hydr
     finally:
         GlobalHydra.instance().clear()
         restore_gh_from_backup(backup)
+
+
+def _composed(hydra: Hydra, config_name: str, overrides: Sequence[str], mode: RunMode) -> DictConfig:
+    try:
+        return hydra.compose_config(config_name, list(overrides), mode, from_shell=False)
+    except (TypeError, AttributeError) as error:  # Hydra's own, of a group that is given a list of numbers
+        raise InputError(f"{' '.join(overrides)}: not a choice of configurations ({error})") from None
 
 
 def _top_level(hydra: Hydra, config_name: str, config_dirs: Sequence[str | Path]) -> set[str]:

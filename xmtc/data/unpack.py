@@ -20,7 +20,7 @@ SMALL = 1 << 30  # bytes that any archive may grow to
 MOST_FILES = 2_000_000
 # the last ones: what the libraries raise for names, flags, methods, sizes and places that make no sense
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, struct.error,
-           ValueError, RuntimeError, OverflowError)  # fmt: skip
+           ValueError, RuntimeError, OverflowError, IndexError)  # fmt: skip
 
 
 def unpack(archive: Path, folder: Path) -> None:
