@@ -17,7 +17,7 @@ def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5):
     (folder / "overrides.yaml").write_text("[]\n")
     (folder / "labels.tsv").write_text("0\ta\tA\t3\n1\tb\tB\t2\n")
     np.savez(folder / "predictions.npz", labels=np.array([[1, 0], [0, 1]]), scores=np.ones((2, 2), np.float32))
-    command = f"python -m xmtc.run head={head} hydra.run.dir=/somewhere/else paths.runs=/x"
+    command = f"python -m xmtc.run head={head} /some/member hydra.run.dir=/somewhere/else paths.runs=/x"
     birth = {"dataset": "d", "encoder": "e", "head": head, "recipe": "r", "seed": 0, "dirty": dirty, "commit": "c"}
     birth |= {"dataset_sha256": "s", "command": command, "device": "cpu"}
     facts = {"train_seconds": seconds, "steps": 7, "peak_memory_bytes": 1}
@@ -38,7 +38,7 @@ def test_rows_are_added_once_and_stand(tmp_path):
     assert keep(find_runs([tmp_path / "runs"]), kept) == 1
     assert keep(find_runs([tmp_path / "runs"]), kept) == 0
     assert [(row["head"], row["P@1"]) for row in rows(kept)] == [("none", "0.5"), ("lcenet", "0.75")]
-    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none"  # no folders of one machine
+    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none member"  # no folders of one machine
 
 
 def test_top_labels_can_be_scored_again(tmp_path):

@@ -31,6 +31,7 @@ from xmtc.labels import LabelTable
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_json, read_yaml
+from xmtc.reporting.runs import read_run
 from xmtc.tagger import MOST
 
 DEPTH, DOCUMENTS = 20, 20_000  # labels a member and validation documents that choosing looks at
@@ -84,7 +85,8 @@ def ensemble(
     facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)), "members": kept}
     _write(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
     names = {"encoder": "ensemble", "head": chosen, "recipe": None}
-    _write(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
+    told = {"dataset": config["dataset"], "names": names, "members": [_name(folder) for folder in folders]}
+    _write(target / "config.yaml", yaml.safe_dump(told))
     _write(target / "overrides.yaml", "[]\n")
     _write(target / "metrics.json", json.dumps(result, indent=1))
     _write(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
@@ -146,6 +148,12 @@ def _config(folders: list[Path]) -> dict:
     return {"dataset": {"name": "unknown"}}
 
 
+def _name(folder: Path) -> str:
+    """What a member is, so that reports tell ensembles apart: encoder-head, else its folder's name."""
+    run = read_run(folder)
+    return folder.name if "?" in (run.encoder, run.head) else f"{run.encoder}-{run.head}"
+
+
 def _train_documents(folders: list[Path], given: int | None) -> int:
     if given is not None:
         return given
@@ -168,10 +176,11 @@ def _provenance(folders: list[Path], config: dict, method: str) -> dict:
         born = read_json(path, dict).get("provenance") if path.exists() else None
         members.append(born if isinstance(born, dict) else None)
     digests = {str(member.get("dataset_sha256")) for member in members if member and member.get("dataset_sha256")}
+    seeds = {member.get("seed") if member else None for member in members}
     return birth | {
         "dataset": config["dataset"].get("name"),
         "dataset_sha256": digests.pop() if len(digests) == 1 else None,
-        "seed": None,
+        "seed": seeds.pop() if len(seeds) == 1 else None,
         "world_size": 1,
         "resumed_from_step": None,
         "members": members,

@@ -33,7 +33,8 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     old = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
     for row in new:  # where somebody's folders are makes no difference to a number
-        row["command"] = " ".join(word for word in row["command"].split() if not word.startswith(PLACES))
+        words = (word for word in row["command"].split() if not word.startswith(PLACES))
+        row["command"] = " ".join(Path(word).name if word.startswith("/") else word for word in words)
     known = {_identity(row) for row in old}
     added = [(run, row) for run, row in zip(runs, new, strict=True) if _identity(row) not in known]
     rows = old + [row for _, row in added]
