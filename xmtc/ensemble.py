@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,9 +85,8 @@ def ensemble(
     kept = _members(folders, target, copy)
     facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)), "members": kept}
     _write(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
-    names = {"encoder": "ensemble", "head": chosen, "recipe": None}
-    told = {"dataset": config["dataset"], "names": names, "members": [_name(folder) for folder in folders]}
-    _write(target / "config.yaml", yaml.safe_dump(told))
+    names = {"encoder": result["provenance"]["encoder"], "head": chosen, "recipe": None}
+    _write(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
     _write(target / "overrides.yaml", "[]\n")
     _write(target / "metrics.json", json.dumps(result, indent=1))
     _write(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
@@ -148,10 +148,11 @@ def _config(folders: list[Path]) -> dict:
     return {"dataset": {"name": "unknown"}}
 
 
-def _name(folder: Path) -> str:
-    """What a member is, so that reports tell ensembles apart: encoder-head, else its folder's name."""
-    run = read_run(folder)
-    return folder.name if "?" in (run.encoder, run.head) else f"{run.encoder}-{run.head}"
+def _name(folders: list[Path]) -> str:
+    """What it is made of, so that reports tell ensembles apart: encoder-head of each member, else its folder's name."""
+    runs = [read_run(folder) for folder in folders]
+    names = [run.folder.name if "?" in (run.encoder, run.head) else f"{run.encoder}-{run.head}" for run in runs]
+    return "+".join(name if n == 1 else f"{n}x{name}" for name, n in Counter(names).items())
 
 
 def _train_documents(folders: list[Path], given: int | None) -> int:
@@ -168,7 +169,7 @@ def _train_documents(folders: list[Path], given: int | None) -> int:
 def _provenance(folders: list[Path], config: dict, method: str) -> dict:
     from xmtc.training.provenance import provenance
 
-    birth = provenance({"encoder": "ensemble", "head": method, "recipe": None, "embedding": None})
+    birth = provenance({"encoder": _name(folders), "head": method, "recipe": None, "embedding": None})
     birth["command"] = " ".join(["python -m xmtc.ensemble", *map(str, folders)])
     members = []
     for folder in folders:
