@@ -68,7 +68,7 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
             continue
         columns = min(len(shown), 4)
         rows = -(-len(shown) // columns)
-        figure = Figure(figsize=(3.6 * columns + 0.6, 3.2 * rows + 0.7), layout="constrained")
+        figure = Figure(figsize=(max(3.6 * columns, 5.4) + 0.6, 3.2 * rows + 0.9), layout="constrained")
         FigureCanvasAgg(figure)
         axes = iter(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
         for panel in shown:
@@ -90,8 +90,8 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
         for row in range(rows):
             figure.axes[row * columns].set_ylabel(f"gain in test {METRIC}, points")
         named = figure.axes[0].get_legend_handles_labels()
-        figure.legend(*named, loc="outside lower center", ncols=len(shown[0].heads))
-        figure.suptitle(f"{dataset}: with a head minus without, 95 % intervals")
+        figure.legend(*named, loc="outside lower center", ncols=min(len(shown[0].heads), 3 * columns))
+        figure.suptitle(f"{dataset}: with a head minus without, 95 % intervals", fontsize="medium")
         path = output / _name("gains", dataset, sha)
         figure.savefig(path, dpi=120, metadata={"Software": None})
         written.append(path)
