@@ -1,8 +1,8 @@
 """A command starts sooner: torchmetrics is imported without what it brings along for metrics that nobody here uses.
 
 Lightning imports torchmetrics, and that imports, wherever they are installed, transformers (for BERTScore), matplotlib
-(for `Metric.plot`) and scipy.signal (for metrics of sound): two fifths of the CPU time until a training can begin. In
-a command's process it is therefore imported as where those three are not installed, and says so if such a metric is
+(for `Metric.plot`) and scipy.signal (for metrics of sound): a third of the CPU time of all imports of a training. In a
+command's process it is therefore imported as where those three are not installed, and says so if such a metric is
 asked for. Who uses xmtc as a library gets all of it.
 """
 
