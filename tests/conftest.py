@@ -18,11 +18,25 @@ os.environ["XMTC_OFFLINE"] = "true"  # a test that wants to download says so
 
 
 def pytest_collection_modifyitems(items):
-    """The long ones first, so that no process is left with one at the end; and with more time, for slower machines."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The longest first, so that no process is left with one at the end; and with more time, for slower machines."""
+    items.sort(key=_seconds, reverse=True)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+def _seconds(item):
+    marker = item.get_closest_marker("slow")
+    return 0 if marker is None else marker.args[0] if marker.args else 10
+
+
+@pytest.fixture(scope="session")
+def common(tmp_path_factory):
+    """A folder that all processes of the suite share: what one makes there, under a lock, the others need not make."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

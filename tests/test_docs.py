@@ -1,4 +1,7 @@
-"""Every command and every program in docs/ runs, page by page, in the order in which a reader would type them."""
+"""Every command and every program in docs/ runs, page by page, in the order in which a reader would type them.
+
+A training that stands on several pages, word for word, runs once: the other pages go on with copies of what it left.
+"""
 
 import contextlib
 import os
@@ -7,19 +10,24 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
+from xmtc.data.files import locked
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
 RUN = [page for page in PAGES if re.search(r"^```(bash|python)", page.read_text(encoding="utf-8"), re.M)]
+TRAINING = re.compile(r"^python -m xmtc\.run .*\bhydra\.run\.dir=(\S+)$", re.M)
+ON_PAGES = Counter(found[0] for page in RUN for found in TRAINING.finditer(page.read_text(encoding="utf-8")))
 
 
-def script(text, port):
-    """The page as one bash script."""
+def script(text, port, made):
+    """The page as one bash script. made: what to type in place of a line."""
     lines = ["set -euo pipefail"]
     for number, (language, title, body) in enumerate(FENCE.findall(text)):
         if title:
@@ -29,27 +37,53 @@ def script(text, port):
         elif language == "bash":
             # the port of the page may be somebody's
             body = re.sub(r"(xmtc\.serve runs/first)", rf"\1 port={port}", body).replace(":8000", f":{port}")
+            body = TRAINING.sub(lambda found: made.get(found[0], found[0]), body)
             lines.append(f"set -x\n{body}{{ set +x; }} 2>/dev/null")
         else:
             assert language in ("text", "json", "yaml"), f"blocks of {language} are not run"
     return "\n".join(lines)
 
 
-@pytest.mark.slow
+@pytest.fixture
+def trained(common):
+    """`trained(line, environment)`: runs this training, or finds that another page has; answers the line that puts a
+    copy of its run directory where it would be."""
+
+    def trained(line, environment):
+        place = common / f"docs{sorted(ON_PAGES).index(line)}"
+        with locked(common / f"{place.name}.lock"):
+            if not (place / "done").exists():
+                place.mkdir(exist_ok=True)
+                subprocess.run(["bash", "-c", line], cwd=place, env=environment, check=True, stdin=subprocess.DEVNULL)
+                (place / "done").touch()
+        run = TRAINING.fullmatch(line)[1]
+        return f"mkdir -p {Path(run).parent}\ncp -r {place}/{run} {run}"
+
+    return trained
+
+
+def test_the_first_training_is_on_several_pages():
+    assert max(ON_PAGES.values()) > 3
+
+
+@pytest.mark.slow(40)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
-def test_everything_on_a_page_runs(page, tmp_path, python):
+def test_everything_on_a_page_runs(page, tmp_path, python, common, trained):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {
         "PATH": f"{Path(python).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{tmp_path}",
-        "XMTC_CACHE": str(tmp_path / "cache"),
+        "XMTC_CACHE": str(common / "cache"),
         "WANDB_MODE": "disabled",
         "OMP_NUM_THREADS": "1",
     }
-    command = ["bash", "-c", script(page.read_text(encoding="utf-8"), port)]
+    text = page.read_text(encoding="utf-8")
+    several = [found[0] for found in TRAINING.finditer(text) if ON_PAGES[found[0]] > 1]
+    made = {line: trained(line, environment) for line in several}
+    command = ["bash", "-c", script(text, port, made)]
     with open(tmp_path / "log", "w+") as log:
         # a session of its own: a page that hangs leaves no server behind
         process = subprocess.Popen(

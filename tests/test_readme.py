@@ -37,7 +37,7 @@ def test_every_choice_of_every_group_is_named():
             assert f"`{choice.stem}`" in row, f"{group}={choice.stem} is missing from the README"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_the_tutorial_of_your_own_corpus_runs(tmp_path, python):
     (script,) = re.findall(r"^```bash\n(.*?)^```$", README, re.M | re.S)
     environment = os.environ | {

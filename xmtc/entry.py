@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from xmtc.config import check_command_line, command_dir, register_resolvers
 from xmtc.errors import InputError, Preempted
+from xmtc.lean import lean_imports
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
 
@@ -36,6 +37,7 @@ def start(
         return
     import hydra
 
+    lean_imports()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours
     os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
@@ -57,6 +59,7 @@ def start(
 
 def ended(program: str, job: Callable[[], object]) -> int:
     """The exit code of `job()`, the whole of a command that takes no overrides."""
+    lean_imports()
     try:
         job()
         sys.stdout.flush()  # here, not at exit, where nobody could catch what it raises

@@ -11,7 +11,9 @@ from xmtc.errors import InputError
 from xmtc.reporting import dashboard
 from xmtc.reporting.configurations import Configuration, configurations
 from xmtc.reporting.documents import mean_over_runs
-from xmtc.reporting.gains import gains, gains_csv_rows, markdown_gains
+from xmtc.reporting.gain_tables import gains_csv_rows, markdown_gains
+from xmtc.reporting.gains import gains
+from xmtc.reporting.keep import keep, keep_gains
 from xmtc.reporting.leaderboard import refresh, write_leaderboard
 from xmtc.reporting.page import page
 from xmtc.reporting.plots import plot_curves, plot_gains
@@ -32,13 +34,15 @@ def report(
     resamples: int = RESAMPLES,
     quality: float | None = None,
     head_gains: bool = False,
+    into: str | Path | None = None,
 ) -> str:
     """Write the report's files and return the Markdown of its tables. Output goes to stderr but for the table.
 
     output: default is the folder itself if one is given, else the current folder. Existing files there are replaced.
     printed: files of printed numbers, or folders that hold a printed.csv. resamples: of bootstrap and permutation test.
     quality: a validation nDCG@5, as a fraction, whose steps and seconds are shown. head_gains: compare runs with a head
-    with those without alone, cell by cell (gains.py), in place of every pair of configurations.
+    with those without alone, cell by cell (gains.py), in place of every pair of configurations. into: a folder of
+    experiments/ that gets what --gains found as well.
     """
     runs = find_runs(folders)
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
@@ -57,7 +61,7 @@ def report(
         links = "".join(f"\n![{path.stem.replace('_', ' ')}]({path.name})\n" for path in pictures)
         files = {
             "report.md": f"# Results\n\nTest metrics x 100.\n\n{table}{links}",
-            "report.html": page(data, found, rows, quality),
+            "report.html": page(data, found, rows, quality, added),
             "results.csv": results_csv(runs),
             "summary.csv": summary_csv(data),
             "comparisons.csv": comparisons_csv(found),
@@ -69,6 +73,9 @@ def report(
             write_text(target / name, text)
     except OSError as error:
         raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
+    if added and into:
+        keep_gains(added, [path for path in pictures if path.name.startswith("gains_")], Path(into))
+        refresh(Path(into))
     names = [*files, *(path.name for path in pictures)]
     print(f"wrote {', '.join(names)} in {target}", file=sys.stderr)
     return table
@@ -132,8 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--gains",
         action="store_true",
-        help="what a head adds to the same model without one, by the other settings (gains.csv and a picture), in "
-        "place of all comparisons",
+        help="what a head adds to the same model without one, by the other settings and by label frequency (gains.csv "
+        "and a picture), in place of all comparisons",
     )
     parser.add_argument(
         "--leaderboard",
@@ -146,7 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--into",
         metavar="DIR",
-        help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions",
+        help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions, and what --gains "
+        "found as DIR/gains.md, gains.csv and a picture",
     )
     arguments = parser.parse_args(argv)
     projects = [word.removeprefix("wandb=") for word in arguments.folders if word.startswith("wandb=")]
@@ -157,8 +165,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for project in projects:
             print(dashboard.send(project))
         if arguments.into:
-            from xmtc.reporting.keep import keep
-
             count = keep(find_runs(arguments.folders), Path(arguments.into))
             refresh(Path(arguments.into))
             print(f"added {count} rows to {arguments.into}/results.csv", file=sys.stderr)
@@ -166,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--resamples: expected at least 1, got {arguments.resamples}")
         if arguments.folders:
             quality = None if arguments.quality is None else arguments.quality / 100
-            words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains)
+            words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains, arguments.into)
             made = report(arguments.folders, *words)
             print(made, end="")
         if arguments.leaderboard:

@@ -10,12 +10,14 @@ import sys
 from xmtc.entry import bad_input, start
 from xmtc.errors import InputError
 from xmtc.job import continued, job
+from xmtc.lean import lean_imports
 from xmtc.sweeping.listing import asks_for_a_list, listing
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Leaves through SystemExit with the exit code."""
     try:
+        lean_imports()  # a list of jobs checks their components
         arguments = continued(sys.argv[1:] if argv is None else argv)
         if asks_for_a_list(arguments):
             print(listing(arguments))

@@ -193,7 +193,7 @@ def test_killed_twice(tmp_path):
     killed_again_and_again(tmp_path, kills=2, workers=1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_twenty_random_moments(tmp_path, workers):
     assert killed_again_and_again(tmp_path, kills=20, workers=workers) < 20  # else the moments were all too late

@@ -12,10 +12,12 @@ BINS = ("head", "torso", "tail")
 
 @pytest.fixture
 def make_run(tmp_path):
-    """`make_run("a/0", head="lcenet", score=0.5, ...)`: a folder below tmp_path; answers it."""
+    """`make_run("a/0", head="lcenet", score=0.5, ...)`: a folder below tmp_path; answers it. frequency: training
+    documents of each label; without it the run does not say its labels."""
 
     def make(name, encoder="bow", head="none", seed=0, score=0.5, skill=0.5, complete=True, recipe="modern",
-             sha="a" * 64, dataset="toy", curve=(0.1, 0.3, 0.4), ended=None, **settings):  # fmt: skip
+             sha="a" * 64, dataset="toy", curve=(0.1, 0.3, 0.4), ended=None, frequency=(),
+             **settings):  # fmt: skip
         folder = tmp_path / name
         folder.mkdir(parents=True)
         config = {"dataset": {"name": dataset}, "seed": seed, "paths": {"runs": str(folder)}, "head": settings}
@@ -38,6 +40,24 @@ def make_run(tmp_path):
             facts = {"test": test, "train_seconds": 60.0, "steps": 30, "peak_memory_bytes": 2**30, "provenance": birth}
             (folder / "metrics.json").write_text(json.dumps(facts))
             predictions(folder / "predictions.npz", skill, seed)
+            if frequency:
+                table = [f"{n}\tl{n}\tL{n}\t{count}\n" for n, count in enumerate(frequency)]
+                (folder / "labels.tsv").write_text("".join(table))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def grid(make_run):
+    """`grid(head, fraction, seed, skill)`: a run; skill is how good its lists are."""
+
+    def make(head, fraction, seed, skill=0.5, lr_factor=1.0, where="", **keywords):
+        name = f"{where}/{head}-{fraction}-{seed}-{lr_factor}".lstrip("/")
+        folder = make_run(name, head=head, seed=seed, skill=skill, **keywords)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config |= {"data": {"fraction": fraction}, "recipe": {"head_lr_factor": lr_factor, "prior_bias": True}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
         return folder
 
     return make

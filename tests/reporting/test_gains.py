@@ -5,29 +5,17 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-import yaml
+import torch
 
+from xmtc.data.batch import Labels
+from xmtc.metrics.ranking import RankingMetrics
 from xmtc.report import main
 from xmtc.reporting.configurations import configurations
-from xmtc.reporting.documents import document_scores
-from xmtc.reporting.gains import crossed_interval, gain_rows, gains, numeric_key, verdict
+from xmtc.reporting.documents import document_scores, label_bins
+from xmtc.reporting.gain_tables import frequency_rows, gain_rows, glance_rows, numeric_key, verdict
+from xmtc.reporting.gains import crossed_interval, gains
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import bootstrap_interval
-
-
-@pytest.fixture
-def grid(make_run, tmp_path):
-    """`grid(head, fraction, seed, skill)`: a run; skill is how good its lists are."""
-
-    def make(head, fraction, seed, skill=0.5, lr_factor=1.0, **keywords):
-        name = f"{head}-{fraction}-{seed}-{lr_factor}"
-        folder = make_run(name, head=head, seed=seed, skill=skill, **keywords)
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        config |= {"data": {"fraction": fraction}, "recipe": {"head_lr_factor": lr_factor, "prior_bias": True}}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        return folder
-
-    return make
 
 
 def found(tmp_path, **options):
@@ -87,6 +75,56 @@ def test_steps_count_to_the_quality_of_the_plain_model(grid, tmp_path):
     assert steps == {"lcenet": (30.0, 20.0), "cornet": (30.0, None)}
 
 
+FREQUENCY = [0, *range(29, 0, -1)]  # label 0 never occurs, the others ever more rarely
+
+
+def test_scores_by_frequency_are_the_runs_metrics(make_run):
+    folder = make_run("a", frequency=FREQUENCY[:25])  # 25 to 29 are labels that the model does not know
+    scores, _ = document_scores(folder / "predictions.npz", label_bins(folder / "labels.tsv"))
+    metric = RankingMetrics(25, torch.tensor(FREQUENCY[:25]), 100)
+    with np.load(folder / "predictions.npz") as held:
+        gold = Labels(torch.from_numpy(held["gold_indices"]), torch.from_numpy(held["gold_offsets"]))
+        metric.update(torch.from_numpy(held["labels"]), gold)
+    expected = metric.compute()
+    for name in ("nDCG@5", "nDCG@5/head", "nDCG@5/torso", "nDCG@5/tail"):
+        assert np.nanmean(scores[name]) == pytest.approx(expected[name]) and 0 < expected[name] < 1
+    assert np.isnan(scores["nDCG@5/head"]).any() and not np.isnan(scores["nDCG@5"]).any()
+
+
+def test_gains_by_frequency_are_over_the_documents_that_have_such_a_label(grid, tmp_path):
+    one, other = (grid(head, 1.0, 0, skill, frequency=FREQUENCY) for head, skill in (("none", 0.2), ("lcenet", 0.9)))
+    tables = {each.metric: each for each in found(tmp_path)}
+    bins = label_bins(one / "labels.tsv")
+    plain, head = (document_scores(each / "predictions.npz", bins)[0]["nDCG@5/head"] for each in (one, other))
+    gain = tables["nDCG@5/head"]
+    assert gain.documents == (~np.isnan(plain)).sum() < 200
+    assert gain.gain == pytest.approx(np.nanmean(head - plain)) and gain.low < gain.gain < gain.high
+    assert set(tables) == {"P@1", "P@5", "nDCG@5", "nDCG@5/head", "nDCG@5/torso", "nDCG@5/tail"}
+    header, row = frequency_rows(list(tables.values()))
+    assert header == ["encoder", "head", "nDCG@5/head", "nDCG@5/torso", "nDCG@5/tail"]
+    assert row[2].startswith(f"{100 * gain.gain:+.2f} ({100 * gain.low:+.2f} … ") and row[2].endswith("helps")
+
+
+def test_a_run_that_does_not_say_its_labels_has_no_gain_by_frequency(grid, tmp_path):
+    grid("none", 1.0, 0, frequency=FREQUENCY)
+    grid("lcenet", 1.0, 0)
+    assert {each.metric for each in found(tmp_path)} == {"P@1", "P@5", "nDCG@5"}
+    assert frequency_rows(found(tmp_path)) == []
+
+
+def test_at_a_glance_there_is_a_column_for_each_share(grid, tmp_path):
+    for fraction in (0.0625, 0.25, 1.0):
+        grid("none", fraction, 0)
+        if fraction > 0.1:
+            grid("lcenet", fraction, 0, 0.9)
+        grid("cornet", fraction, 0, 0.1)
+    header, *rows = glance_rows(found(tmp_path))
+    assert header == ["encoder", "head", "fraction 0.0625", "fraction 0.25", "fraction 1.0"]
+    said = {row[1]: row[2:] for row in rows}
+    assert said["lcenet"][0] == "" and all(cell.endswith("helps") for cell in said["lcenet"][1:])
+    assert len(rows) == 2 and all(cell.startswith("-") and cell.endswith("hurts") for cell in said["cornet"])
+
+
 def test_with_one_seed_the_interval_is_that_of_the_documents():
     random = np.random.default_rng(0)
     differences = random.normal(0.1, 1, (3, 1, 300))
@@ -144,3 +182,25 @@ def test_a_sweep_without_plain_runs_says_so(grid, tmp_path, capsys):
     grid("lcenet", 1.0, 0)
     assert main([str(tmp_path), "--gains"]) == 2
     assert "--gains: no finished run without a head" in capsys.readouterr().err
+
+
+def test_a_study_is_kept_and_shown_on_the_page_of_experiments(grid, tmp_path, capsys):
+    for head, skill in (("none", 0.5), ("lcenet", 0.9)):
+        for fraction in (0.25, 1.0):
+            folder = grid(head, fraction, 0, skill, frequency=FREQUENCY)
+            metrics = (folder / "metrics.json").read_text()
+            command = f"python -m xmtc.run head={head} data.fraction={fraction} seed=0"
+            (folder / "metrics.json").write_text(metrics.replace("python -m xmtc.run seed=0", command))
+    kept = tmp_path / "experiments" / "study" / "toy"
+    kept.mkdir(parents=True)
+    old = kept / "gains_toy_of_other_data.png"
+    old.write_bytes(b"")
+    words = ["--gains", "--into", str(kept), "--leaderboard", str(tmp_path / "experiments"), "--resamples", "50"]
+    assert main([str(tmp_path), *words]) == 0
+    assert {path.name for path in kept.iterdir() if path.is_file()} == {
+        "results.csv", "gains.md", "gains.csv", f"gains_toy_{'a' * 8}.png"
+    }  # fmt: skip
+    page = (tmp_path / "experiments" / "README.md").read_text()
+    assert "### toy: what a head adds" in page and f"](study/toy/gains_toy_{'a' * 8}.png)" in page
+    assert "data.fraction=1.0" in page and "data.fraction=0.25" not in page  # a share is a point of the study
+    assert len((kept / "results.csv").read_text().splitlines()) == 5

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from xmtc.report import main
-from xmtc.reporting.svg import Line, bars, curves, ticks
+from xmtc.reporting.svg import Line, bars, curves, intervals, ticks
 
 CHROMIUM = os.environ.get("XMTC_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
@@ -62,6 +62,56 @@ def test_in_a_browser(written):
         assert hidden == 4  # two seeds in two pictures
         browser.close()
     assert complaints == []
+
+
+def test_what_heads_add_in_a_browser(grid, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is not tested: no playwright")
+    if CHROMIUM is None:
+        pytest.skip("the page is not tested: no Chromium found (XMTC_CHROMIUM=PATH names one)")
+    for fraction in (0.25, 1.0):
+        for encoder in ("bow", "<b>x"):
+            for head, skill in (("none", 0.5), ("lcenet", 0.9), ("cornet", 0.2)):
+                name = "markup" if encoder != "bow" else "bow"
+                grid(head, fraction, 0, skill, encoder=encoder, frequency=range(30, 0, -1), where=name)
+    assert main([str(tmp_path), "--gains", "--resamples", "100", "--output", str(tmp_path / "out")]) == 0
+    complaints = []
+    with playwright.sync_playwright() as api:
+        browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((tmp_path / "out" / "report.html").as_uri())
+        section = page.locator("section", has=page.locator("h2", has_text="what a head adds"))
+        assert section.locator("table").count() == 3  # at a glance, by frequency, cell by cell
+        assert [table.locator("tbody tr").count() for table in section.locator("table").all()] == [4, 8, 8]
+        assert section.locator("svg").count() == 2 + 4  # an encoder; an encoder and share of the documents
+        assert section.locator("svg >> nth=0 >> g.line").count() == 2
+        assert section.locator("svg >> nth=0 >> g.line circle").count() == 4  # two heads, two shares
+        assert section.locator("svg >> nth=2 >> g.line circle").count() == 6  # two heads, three bins
+        for number in range(6):
+            size = section.locator("svg").nth(number).bounding_box()
+            assert size["width"] > 200 and size["height"] > 100
+        column = section.locator("table >> nth=0 >> th", has_text="fraction 1.0").locator("button")
+        column.click()
+        heads = section.locator("table >> nth=0 >> tbody tr td:nth-child(2)").all_inner_texts()
+        assert heads == ["lcenet", "lcenet", "cornet", "cornet"]  # by the gain, the text behind it notwithstanding
+        section.locator(".legend input").nth(0).uncheck()
+        hidden = "all => all.filter(e => e.style.display === 'none').length"
+        assert section.locator("g.line").evaluate_all(hidden) == 6
+        assert page.locator("g.line").evaluate_all(hidden) == 6  # curves of runs have their own legend
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        browser.close()
+    assert complaints == []
+    assert "<b>x" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_intervals_of_one_point_and_of_none():
+    one = intervals(["a"], [("h & i", "#000000", [(1.0, 2.0, 3.0)])], (1.0, 3.0), "x", "y", "t")
+    assert "h &amp; i" in one and "nan" not in one and one.count("<circle") == 1
+    assert (
+        intervals(["a", "b"], [("h", "#000000", [None, (0.0, 0.0, 0.0)])], (0.0, 0.0), "x", "y", "t").count("<circle")
+        == 1
+    )
 
 
 def test_ticks_are_round_and_within():

@@ -104,7 +104,7 @@ def test_an_update_in_several_processes_wants_shards():
     fit_execution(SimpleNamespace(update="adam", collective=True), config, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("update", ["null", "adam"])
 def test_two_processes_with_shards_train_what_one_trains(train, small, tmp_path, dense, python, update):
     """160 documents in batches of 2 x 16: the steps of one process with batches of 32."""

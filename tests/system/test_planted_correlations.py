@@ -10,7 +10,7 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.slow(80)
 def test_a_head_gains_more_than_the_spread_over_three_seeds(cache, tmp_path):
     scores = {}
     for head in ("none", "lcenet"):

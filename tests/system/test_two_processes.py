@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from xmtc.data.batch import Labels
 from xmtc.metrics.ranking import RankingMetrics
 
 
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains_and_score_every_document_once(small, train, tmp_path):
+@pytest.mark.slow(30)
+def test_two_processes_train_what_one_trains_and_score_every_document_once(small, train, tmp_path, python):
     """160 documents in batches of 2 x 16: the steps of one process with batches of 32, with the same statistics."""
     folder = tmp_path / "run"
     encoder = ["encoder=xmlcnn", "encoder.filters=6", "encoder.bottleneck=10", "encoder.normalise=batch"]
@@ -22,7 +21,7 @@ def test_two_processes_train_what_one_trains_and_score_every_document_once(small
     options += ["recipe.optimizer.eps=1e-3"]  # Adam without it makes steps out of rounding where a gradient is nought
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "xmtc.run", *small, *options, *ddp, "data.batch_size=16"]
+    command = [python, "-m", "xmtc.run", *small, *options, *ddp, "data.batch_size=16"]
     command += [f"hydra.run.dir={folder}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-2000:]

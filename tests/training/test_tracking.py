@@ -1,8 +1,13 @@
 """Trackers: ids that stay, loggers of others left alone."""
 
-import pytest
+import sys
+from pathlib import Path
+from types import ModuleType
 
-from xmtc.training.tracking import kept_id, make_logger
+import pytest
+import wandb
+
+from xmtc.training.tracking import STAGED, kept_id, look_where_somebody_staged, make_logger
 
 CSV = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
 
@@ -26,3 +31,27 @@ def test_other_loggers_and_none(tmp_path):
     assert make_logger(None, tmp_path) is False
     assert type(make_logger(CSV | {"save_dir": str(tmp_path)}, tmp_path)).__name__ == "CSVLogger"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_staged_inputs_are_looked_for_where_there_can_be_any(monkeypatch):
+    from wandb.sdk.wandb_run import Run
+
+    assert Path(wandb.__file__).parents[1].joinpath(*STAGED.split(".")).with_suffix(".py").exists()
+    looked = []
+    monkeypatch.setattr(Run, "_detect_and_apply_job_inputs", lambda self: looked.append(self))
+    look_where_somebody_staged()
+    look_where_somebody_staged()
+    monkeypatch.delitem(sys.modules, STAGED, raising=False)
+    Run._detect_and_apply_job_inputs("a run")
+    assert looked == []
+    monkeypatch.setitem(sys.modules, STAGED, ModuleType(STAGED))
+    Run._detect_and_apply_job_inputs("a run")
+    assert looked == ["a run"]
+
+
+def test_a_version_that_does_not_look_is_left_alone(monkeypatch):
+    from wandb.sdk.wandb_run import Run
+
+    monkeypatch.delattr(Run, "_detect_and_apply_job_inputs")
+    look_where_somebody_staged()
+    assert not hasattr(Run, "_detect_and_apply_job_inputs")

@@ -16,11 +16,13 @@ from xmtc.reporting.runs import Run
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@3", "nDCG@5")
 DEPTH = 5
+Bins = tuple[list[str], np.ndarray]
 
 
-def document_scores(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
+def document_scores(path: Path, bins: Bins | None = None) -> tuple[dict[str, np.ndarray], bytes]:
     """({metric: (N,) float64 in corpus order}, the true labels as bytes, by which two runs may be paired).
 
+    bins: of `label_bins`; adds nDCG@5/BIN, NaN for documents without a true label in the bin.
     Costs O(N K + P log P). InputError: not a readable file of predictions."""
     try:
         held = read_npz(path)
@@ -30,7 +32,45 @@ def document_scores(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
         raise InputError(f"{path}: not a readable file of predictions ({error})") from error
     sizes = np.diff(offsets)
     found = hits(labels, gold, sizes)
-    return ranking(found, sizes), gold.tobytes() + offsets.tobytes()
+    scores = ranking(found, sizes)
+    if bins:
+        scores |= by_frequency(found, labels, gold, sizes, *bins)
+    return scores, gold.tobytes() + offsets.tobytes()
+
+
+def label_bins(table: Path) -> Bins | None:
+    """Names of the bins of label frequency and each label's bin, (L + 1,), of a labels.tsv; the last stands for labels
+    unknown to the model. None if there is no such file. Imports torch, which takes a second or two."""
+    if not table.is_file():
+        return None
+    import torch
+
+    from xmtc.labels import LabelTable
+    from xmtc.metrics.frequency_bins import frequency_bins
+
+    names, bin_of_label = frequency_bins(torch.from_numpy(LabelTable(table).frequency))
+    return names, bin_of_label.numpy()
+
+
+def by_frequency(
+    found: np.ndarray,
+    labels: np.ndarray,
+    gold: np.ndarray,
+    sizes: np.ndarray,
+    names: list[str],
+    bin_of_label: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """nDCG@5/BIN of each document: hits and true labels of the bin alone, at the ranks of the whole list."""
+    last = len(bin_of_label) - 1
+    place = bin_of_label[np.clip(labels, 0, last)]
+    place = np.pad(place, ((0, 0), (0, DEPTH - place.shape[1])), constant_values=-1)
+    of_gold, rows = bin_of_label[np.minimum(gold, last)], np.repeat(np.arange(len(sizes)), sizes)
+    scores = {}
+    for number, name in enumerate(names):
+        size = np.bincount(rows[of_gold == number], minlength=len(sizes))
+        score = ranking(found & (place == number), size)["nDCG@5"]
+        scores[f"nDCG@5/{name}"] = np.where(size > 0, score, np.nan)
+    return scores
 
 
 def hits(labels: np.ndarray, gold: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ bias. Within a cell a run with the head and one without are paired when they hav
 same test documents are subtracted. The interval resamples seeds and documents at once (Owen, "The pigeonhole
 bootstrap", Annals of Applied Statistics 2007; somewhat wide by design): what other seeds and other documents would have
 said. With one seed it is of the documents alone.
+
+By frequency of the labels (metrics/frequency_bins.py): nDCG@5/BIN, of the documents that have a true label in the bin.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from statistics import fmean
 import numpy as np
 
 from xmtc.reporting.configurations import Configuration, quality_column, reached
-from xmtc.reporting.documents import document_scores
+from xmtc.reporting.documents import document_scores, label_bins
 from xmtc.reporting.runs import Run
 from xmtc.reporting.significance import _chunks
-from xmtc.reporting.tables import _table
 
 SHOWN = ("P@1", "P@5", "nDCG@5")
+MAIN = "nDCG@5"
 OF_THE_HEAD = ("head", "recipe.lcenet", "recipe.head_lr_factor")
 PLAIN = "none"
 SHARE = 0.95  # of the plain run's last validation score: the quality to which steps are counted
@@ -29,8 +31,9 @@ SHARE = 0.95  # of the plain run's last validation score: the quality to which s
 
 @dataclass(frozen=True)
 class Gain:
-    """plain, head: mean test scores over the paired seeds, fractions. gain: head minus plain. low, high: its 95 %
-    interval. steps: of plain and head to 95 % of plain's last validation nDCG@5, null where one never got there."""
+    """plain, score: mean test scores over the paired seeds, fractions. gain: with the head minus plain. low, high: its
+    95 % interval. documents: that the metric is a mean of. steps: of plain and head to 95 % of plain's last validation
+    nDCG@5, null where one never got there."""
 
     cell: tuple[tuple[str, str], ...]
     head: str
@@ -64,9 +67,15 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
             if name == PLAIN or PLAIN not in heads:
                 continue
             pairs = _paired(heads[PLAIN], runs, held)
-            for metric in SHOWN if pairs else ():
+            if not pairs:
+                continue
+            steps = _steps([(one, other) for one, other, *_ in pairs])
+            for metric in _metrics(pairs):
                 plain, head = (np.stack([pair[i][metric] for _, _, *pair in pairs]) for i in (0, 1))  # (S, N)
-                steps = _steps([(one, other) for one, other, *_ in pairs])
+                has = ~np.isnan(plain + head).any(0)  # a true label in the bin
+                if not has.any():
+                    continue
+                plain, head = plain[:, has], head[:, has]
                 means = float(plain.mean()), float(head.mean()), float((head - plain).mean())
                 found.append(Gain(cell, name, metric, *means, *plain.shape, steps))
                 differences.append(head - plain)
@@ -94,10 +103,16 @@ def _paired(plain: Sequence[Run], with_head: Sequence[Run], held: dict) -> list[
     return pairs
 
 
+def _metrics(pairs: Sequence[tuple]) -> list[str]:
+    """Those shown, and those by label frequency that every run has."""
+    every = set.intersection(*(set(scores) for _, _, *both in pairs for scores in both))
+    return [*SHOWN, *(name for name in pairs[0][2] if name in every and name.startswith(f"{MAIN}/"))]
+
+
 def _scores(run: Run, held: dict) -> tuple[Mapping[str, np.ndarray], bytes] | None:
     path = run.folder / "predictions.npz"
     if path not in held:
-        held[path] = document_scores(path) if path.is_file() else None
+        held[path] = document_scores(path, label_bins(run.folder / "labels.tsv")) if path.is_file() else None
     return held[path]
 
 
@@ -139,75 +154,3 @@ def crossed_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low, high
-
-
-def verdict(gain: Gain) -> str:
-    return "helps" if gain.low > 0 else "hurts" if gain.high < 0 else ""
-
-
-def gain_rows(found: Sequence[Gain], metric: str = "nDCG@5") -> list[list[str]]:
-    """Header and a row a cell and head, in points."""
-    shown = [each for each in found if each.metric == metric]
-    keys = _telling(shown)
-    rows = [[*(key.split(".")[-1] for key in keys), "head", "seeds", f"{metric} without", "with", "gain",
-             "95 % interval", "", "steps without", "with"]]  # fmt: skip
-    for each in shown:
-        cell = dict(each.cell)
-        numbers = [f"{100 * each.plain:.2f}", f"{100 * each.score:.2f}", f"{100 * each.gain:+.2f}"]
-        steps = ["never" if step is None else f"{step:,.0f}" for step in each.steps]
-        interval = f"{100 * each.low:+.2f} … {100 * each.high:+.2f}"
-        rows.append([*(cell.get(key, "") for key in keys), each.head, str(each.seeds), *numbers, interval,
-                     verdict(each), *steps])  # fmt: skip
-    return rows
-
-
-def _telling(found: Sequence[Gain]) -> list[str]:
-    """The parts of a cell that are not the same everywhere, the encoder in any case."""
-    keys = list(dict.fromkeys(key for each in found for key, _ in each.cell))
-    return [key for key in keys if key == "encoder" or len({dict(each.cell).get(key) for each in found}) > 1]
-
-
-def numeric_key(found: Sequence[Gain]) -> str | None:
-    """The part of a cell that has the most different values, all of them numbers; null if none varies."""
-    values = {key: {dict(each.cell).get(key, "") for each in found} for key in _telling(found)}
-    numbers = {key: len(each) for key, each in values.items() if len(each) > 1 and all(map(_is_number, each))}
-    return max(numbers, key=lambda key: numbers[key]) if numbers else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) == float(text)
-    except ValueError:
-        return False
-
-
-def markdown_gains(found: Mapping[tuple[str, str | None], Sequence[Gain]]) -> str:
-    parts = []
-    for (dataset, _), each in found.items():
-        if not each:
-            continue
-        rows = gain_rows(each)
-        wide = len(rows[0])
-        parts.append(f"## {dataset}: what a head adds\n\n{_table(rows, right=range(wide - 8, wide))}")
-        counts = {word: sum(verdict(g) == word for g in each if g.metric == "nDCG@5") for word in ("helps", "hurts")}
-        total = sum(g.metric == "nDCG@5" for g in each)
-        parts.append(
-            f"Test nDCG@5 × 100, paired by seed and document; {total} cells: the interval is above 0 in"
-            f" {counts['helps']} and below 0 in {counts['hurts']}. Intervals resample seeds and documents at once"
-            " (with one seed: documents alone) and are not corrected for their number. Steps: until 95 % of the plain"
-            " run's last validation nDCG@5, at the evaluations there were."
-        )
-    return "\n\n".join(parts) + "\n" if parts else ""
-
-
-def gains_csv_rows(found: Mapping[tuple[str, str | None], Sequence[Gain]]) -> list[list]:
-    """A line a cell, head and metric, as fractions, in full precision."""
-    rows: list[list] = [["dataset", "dataset_sha256", "cell", "head", "metric", "plain", "with_head", "gain", "low",
-                         "high", "seeds", "documents", "steps_plain", "steps_with_head"]]  # fmt: skip
-    for (dataset, sha), each in found.items():
-        for g in each:
-            told = " ".join(f"{key}={value}" for key, value in g.cell)
-            numbers = [g.plain, g.score, g.gain, g.low, g.high, g.seeds, g.documents]
-            steps = ["" if step is None else step for step in g.steps]
-            rows.append([dataset, sha or "", told, g.head, g.metric, *numbers, *steps])
-    return rows

@@ -1,9 +1,13 @@
-"""Measured rows for `experiments/`: finished runs are added to a folder's results.csv, their top-5 lists beside it."""
+"""Measured rows for `experiments/`: finished runs are added to a folder's results.csv, their top-5 lists beside it.
+
+What heads add in a study stands beside them: a table to read, all of it as CSV, and a picture.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +16,9 @@ import numpy as np
 
 from xmtc.data.files import read_npz
 from xmtc.errors import InputError
+from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
 from xmtc.reporting.runs import Run
+from xmtc.reporting.summary import csv_text
 from xmtc.reporting.tables import results_csv, write_text
 
 LARGEST = 300_000  # bytes of one predictions file
@@ -50,6 +56,18 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     for run, _ in added:
         _keep_predictions(run, folder / "predictions")
     return len(added)
+
+
+def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
+    """gains.md, gains.csv and the pictures of `found`, in place of those that are there."""
+    parts = [markdown_glance(dataset, each, level=3) for (dataset, _), each in found.items() if each]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "gains.md", "\n\n".join(parts) + "\n")
+    write_text(folder / "gains.csv", csv_text(gains_csv_rows(found)))
+    for old in folder.glob("gains_*.png"):
+        old.unlink()
+    for path in pictures:
+        shutil.copyfile(path, folder / path.name)
 
 
 def _identity(row: dict) -> tuple:

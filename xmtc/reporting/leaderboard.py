@@ -1,4 +1,8 @@
-"""experiments/README.md: every measured row of every results.csv, with what it cost and where it comes from."""
+"""experiments/README.md: every measured row of every results.csv, with what it cost and where it comes from.
+
+Rows of models trained on a share of the training documents are points of a study and not its data set's scores: they
+stay in their results.csv, and what the study says (gains.md, gains_*.png) stands on the page.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from xmtc.errors import InputError
 from xmtc.reporting.configurations import Configuration, configurations
 from xmtc.reporting.printed import join, measured_rows, read_printed
+from xmtc.reporting.runs import Run
 from xmtc.reporting.summary import percent, printed_rows
 from xmtc.reporting.tables import SHOWN, _table
 
@@ -44,10 +49,10 @@ def refresh(folder: Path) -> None:
 
 
 def leaderboard(root: Path) -> str:
-    """Markdown: a table a dataset and version of its data, best nDCG@5 first; other systems' numbers below; then the
-    papers' tables with the cells not yet run."""
+    """Markdown: a table a dataset and version of its data, best nDCG@5 first; other systems' numbers below; then what
+    heads add in the studies; then the papers' tables with the cells not yet run."""
     folders = sorted({path.parent for name in ("results.csv", "printed.csv") for path in root.rglob(name)})
-    runs = [run for folder in folders for run in measured_rows(folder)]
+    runs = [run for folder in folders for run in measured_rows(folder) if _of_all_documents(run)]
     if not runs:
         raise InputError(f"{root}: no results.csv with a measured row in it")
     data = configurations(runs)
@@ -63,6 +68,14 @@ def leaderboard(root: Path) -> str:
         if others:
             parts.append(f"Other systems on {dataset}, from `{dataset}/printed.csv`:")
             parts.append(_table([["system", "kind", *SYSTEMS, "source"], *others], right=range(2, 2 + len(SYSTEMS))))
+    studies = sorted(root.rglob("gains.md"))
+    if studies:
+        parts.append("## What heads add")
+    for path in studies:
+        where = path.parent.relative_to(root).as_posix()
+        parts.append(path.read_text(encoding="utf-8").rstrip())
+        parts += [f"![{picture.stem.replace('_', ' ')}]({where}/{picture.name})"
+                  for picture in sorted(path.parent.glob("gains_*.png"))]  # fmt: skip
     tables = [folder for folder in folders if folder.parent != root and (folder / "printed.csv").is_file()]
     rows_of = {folder: _joinable(folder, data) for folder in tables}
     parts.append("## The papers' tables")
@@ -73,6 +86,10 @@ def leaderboard(root: Path) -> str:
                 f"### {folder.relative_to(root).as_posix()}\n\n{_table(printed_rows(rows), right=range(3, 9))}"
             )
     return "\n\n".join(parts)
+
+
+def _of_all_documents(run: Run) -> bool:
+    return run.settings.get("data.fraction", "1.0") in ("1", "1.0") and "data.limit" not in run.settings
 
 
 def _rows(made: Sequence[Configuration]) -> list[list[str]]:

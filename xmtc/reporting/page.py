@@ -7,6 +7,9 @@ from html import escape
 from pathlib import Path
 
 from xmtc.reporting.configurations import Configuration, quality_column
+from xmtc.reporting.gain_page import gain_section
+from xmtc.reporting.gain_tables import Found
+from xmtc.reporting.page_parts import legend, table
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
 from xmtc.reporting.summary import Data, comparison_rows, printed_rows, summary_rows
@@ -30,8 +33,11 @@ def page(
     comparisons: dict[tuple, list[Comparison]],
     printed: Sequence[Printed],
     quality: float | None = None,
+    added: Found | None = None,
 ) -> str:
-    body = [_section(*key, made, comparisons.get(key) or [], quality) for key, made in data.items()]
+    """added: what heads add, for a page that opens with it."""
+    body = [gain_section(key[0], found) for key, found in (added or {}).items() if found]
+    body += [_section(*key, made, comparisons.get(key) or [], quality) for key, made in data.items()]
     if printed:
         body.append(f"<section><h2>Beside the printed numbers</h2>{table(printed_rows(printed), 3)}")
         body.append('<p class="soft">Printed / ours (difference), points.</p><ul>')
@@ -70,19 +76,6 @@ def _section(
     return "\n".join(parts)
 
 
-def table(rows: Sequence[Sequence[str]], numbers_from: int, bad: Sequence[int] = ()) -> str:
-    """rows: the header first. Columns from `numbers_from` on are sorted as numbers. bad: rows that did not finish."""
-    words = {"", "run", "ours"}  # headers of text wherever it stands
-    kind = lambda c: ' class="number"' if c >= numbers_from and rows[0][c] not in words else ""  # noqa: E731
-    head = "".join(f"<th{kind(c)}><button>{escape(cell) or 'better'}</button></th>" for c, cell in enumerate(rows[0]))
-    body = []
-    for index, row in enumerate(rows[1:]):
-        cells = "".join(f"<td{kind(c)}>{escape(cell)}</td>" for c, cell in enumerate(row))
-        marked = ' class="bad"' if index in bad else ""
-        body.append(f"<tr{marked}>{cells}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-
-
 def _curves(configurations: Sequence[Configuration], colours: dict[str, str], column: str) -> str:
     lines = []
     for each in configurations:
@@ -106,10 +99,4 @@ def _bins(configurations: Sequence[Configuration], colours: dict[str, str], metr
 
 
 def _legend(configurations: Sequence[Configuration], colours: dict[str, str]) -> str:
-    items = []
-    for each in configurations:
-        dashed = " dashed" if each.head == "none" else ""
-        name = escape(each.name, quote=True)
-        items.append(f'<li><label><input type="checkbox" checked value="{name}"><span class="key{dashed}" '
-                     f'style="border-color:{colours[each.name]}"></span>{name}</label></li>')  # fmt: skip
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    return legend((each.name, colours[each.name], each.head == "none") for each in configurations)

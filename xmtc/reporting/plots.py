@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmtc.reporting.gains import Gain, numeric_key
+from xmtc.reporting.gain_tables import panels
+from xmtc.reporting.gains import Gain
 from xmtc.reporting.runs import Run
 from xmtc.reporting.tables import by_data
 
@@ -62,54 +63,39 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
 
     written = []
     for (dataset, sha), gains in found.items():
-        gains = [each for each in gains if each.metric == METRIC]
-        if not gains:
+        shown = panels(gains)
+        if not shown:
             continue
-        key = numeric_key(gains)
-        panels: dict[tuple, list[Gain]] = {}
-        for each in gains:
-            panels.setdefault(tuple(part for part in each.cell if part[0] != key), []).append(each)
-        same = set.intersection(*(set(panel) for panel in panels)) - {
-            p for p in next(iter(panels)) if p[0] == "encoder"
-        }
-        columns = min(len(panels), 4)
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(3.6 * columns + 0.6, 3.2 * rows + 0.4), layout="constrained")
+        columns = min(len(shown), 4)
+        rows = -(-len(shown) // columns)
+        figure = Figure(figsize=(max(3.6 * columns, 5.4) + 0.6, 3.2 * rows + 0.9), layout="constrained")
         FigureCanvasAgg(figure)
         axes = iter(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
-        heads = list(dict.fromkeys(each.head for each in gains))
-        ticks = sorted({float(dict(each.cell)[key]) for each in gains}) if key else [0.0]
-        for panel, inside in panels.items():
+        for panel in shown:
             axis = next(axes)
             axis.axhline(0, color="black", linewidth=0.8)
-            for place, head in enumerate(heads):
-                points = sorted(((_at(g, key, ticks), g) for g in inside if g.head == head), key=lambda point: point[0])
-                shift = 0.09 * (place - (len(heads) - 1) / 2)
-                x, y = [at + shift for at, _ in points], [100 * each.gain for _, each in points]
-                bars = [[100 * (each.gain - each.low) for _, each in points],
-                        [100 * (each.high - each.gain) for _, each in points]]  # fmt: skip
+            for place, (head, points) in enumerate(panel.heads.items()):
+                shift = 0.09 * (place - (len(panel.heads) - 1) / 2)
+                there = [(x + shift, each) for x, each in enumerate(points) if each]
+                x, y = [at for at, _ in there], [100 * each.gain for _, each in there]
+                bars = [[100 * (each.gain - each.low) for _, each in there],
+                        [100 * (each.high - each.gain) for _, each in there]]  # fmt: skip
                 axis.errorbar(x, y, yerr=bars, marker="o", markersize=4, linewidth=1.2, capsize=2, label=head)
-            axis.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
-            axis.set_xlabel(key or "")
-            axis.set_title(", ".join(_told(part) for part in panel if part not in same), fontsize="small")
+            axis.set_xticks(range(len(panel.values)), panel.values)
+            axis.set_xlabel(panel.across)
+            axis.set_title(panel.title, fontsize="small")
             axis.grid(alpha=0.3)
         for axis in axes:  # panels that are left over
             axis.set_visible(False)
-        figure.axes[0].set_ylabel(f"gain in test {METRIC}, points")
-        figure.axes[0].legend(fontsize="small")
-        figure.suptitle(f"{dataset}: with a head minus without")
+        for row in range(rows):
+            figure.axes[row * columns].set_ylabel(f"gain in test {METRIC}, points")
+        named = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=min(len(shown[0].heads), 3 * columns))
+        figure.suptitle(f"{dataset}: with a head minus without, 95 % intervals", fontsize="medium")
         path = output / _name("gains", dataset, sha)
         figure.savefig(path, dpi=120, metadata={"Software": None})
         written.append(path)
     return written
-
-
-def _at(gain: Gain, key: str | None, ticks: Sequence[float]) -> int:
-    return ticks.index(float(dict(gain.cell)[key])) if key else 0
-
-
-def _told(part: tuple[str, str]) -> str:
-    return part[1] if part[0] in ("encoder", "recipe") else f"{part[0].split('.')[-1]}={part[1]}"
 
 
 def _name(what: str, dataset: str, sha: str | None) -> str:

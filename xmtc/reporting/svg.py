@@ -92,6 +92,45 @@ def bars(
     return "".join([*parts, *_labels("labels by training frequency", y_label), "</svg>"])
 
 
+def intervals(
+    groups: Sequence[str],
+    rows: Sequence[tuple[str, str, Sequence[tuple[float, float, float] | None]]],
+    y_range: tuple[float, float],
+    x_label: str,
+    y_label: str,
+    title: str,
+) -> str:
+    """Points with their intervals, joined from group to group; rows: (name, colour, (low, middle, high) for each group
+    or None). y_range: low and high of the axis, for pictures that stand beside each other; 0 is drawn within it. Each
+    row is a group with its name, for the page's legend."""
+    low, high = min(y_range[0], 0.0), max(y_range[1], 0.0)
+    low, high = low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)
+    down = lambda y: HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)  # noqa: E731
+    wide = (WIDTH - LEFT - RIGHT) / max(len(groups), 1)
+    parts = _frame(title)
+    for y in ticks(low, high):
+        parts.append(f'<path class="{"axis" if y == 0 else "grid"}" d="M{LEFT} {down(y):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
+    for index, group in enumerate(groups):
+        middle = LEFT + (index + 0.5) * wide
+        parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(group)}</text>')
+    for number, (name, colour, each) in enumerate(rows):
+        shift = (number - (len(rows) - 1) / 2) * min(14.0, wide * 0.7 / max(len(rows), 1))
+        places = [(LEFT + (index + 0.5) * wide + shift, point) for index, point in enumerate(each) if point]
+        line = " ".join(f"{x:.1f},{down(point[1]):.1f}" for x, point in places)
+        inside = [f'<polyline fill="none" stroke-width="1.2" stroke-opacity=".5" points="{line}"/>']
+        for x, (bottom, middle, top) in places:
+            ends = "".join(f"M{x - 4:.1f} {down(y):.1f}h8" for y in (bottom, top))
+            bar = f"M{x:.1f} {down(bottom):.1f}V{down(top):.1f}{ends}"
+            inside.append(f'<path fill="none" stroke-width="1.6" d="{bar}"/>')
+            inside.append(f'<circle cx="{x:.1f}" cy="{down(middle):.1f}" r="3.5"/>')
+        parts.append(
+            f'<g class="line" data-name="{escape(name, quote=True)}" stroke="{colour}" fill="{colour}">'
+            f"<title>{escape(name)}</title>{''.join(inside)}</g>"
+        )
+    return "".join([*parts, *_labels(x_label, y_label), "</svg>"])
+
+
 def _frame(title: str) -> list[str]:
     return [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">']
 

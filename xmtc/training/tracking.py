@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from pytorch_lightning.loggers import WandbLogger
@@ -12,6 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from xmtc.config.make import make
 
 ID = "wandb_id"
+STAGED = "wandb.sdk.launch.inputs.internal"  # keeps what is staged; a part of W&B's whole client API
 
 
 def make_logger(node: dict | None, folder: Path):
@@ -19,9 +22,28 @@ def make_logger(node: dict | None, folder: Path):
     the run directory."""
     if not node:
         return False
-    if is_wandb(node) and node.get("id", "") is None:
-        node = node | {"id": kept_id(folder)}
+    if is_wandb(node):
+        look_where_somebody_staged()
+        if node.get("id", "") is None:
+            node = node | {"id": kept_id(folder)}
     return make(node)
+
+
+def look_where_somebody_staged() -> None:
+    """A run of W&B that starts looks for inputs that were staged for W&B Launch, and imports all of Launch to look:
+    more CPU time than a short training. They can only be there if that has been imported before."""
+    from wandb.sdk.wandb_run import Run
+
+    look = getattr(Run, "_detect_and_apply_job_inputs", None)
+    if look is None or hasattr(look, "__wrapped__"):  # another version's affair, or done
+        return
+
+    @functools.wraps(look)
+    def look_if_staged(run):
+        if STAGED in sys.modules:
+            look(run)
+
+    Run._detect_and_apply_job_inputs = look_if_staged
 
 
 def is_wandb(node: dict | None) -> bool:
