@@ -73,7 +73,7 @@ def _first_row(ours: Path, theirs: Path) -> int | None:
     """Step of the first row that differs in more than its seconds."""
     import csv
 
-    rows = [list(csv.DictReader(open(path, newline=""))) for path in (ours, theirs)]
+    rows = [list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in (ours, theirs)]
     for mine, other in zip(*rows, strict=False):
         if {**mine, "seconds": ""} != {**other, "seconds": ""}:
             return int(mine["step"])

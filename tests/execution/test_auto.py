@@ -56,6 +56,15 @@ def test_evaluation_counts_too_and_alone_where_nothing_is_trained(monkeypatch):
     assert type(choose(1000, documents=1, evaluation=4096, objective=False)) is Chunked
 
 
+def test_the_memory_that_counts_is_that_of_the_device_that_trains(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(module, "total_memory", lambda device: asked.append(device) or 2**40)
+    for accelerator in ("gpu", "cuda", "auto", "cpu"):
+        auto(LinearDecoder(2, L), NoHead(L), Objective(), 64, 8, accelerator=accelerator)
+    assert asked == ["cuda", "cuda", "cuda", "cpu"]
+
+
 def test_tokens_count_for_a_decoder_that_reads_each():
     parts = LabelAttentionDecoder(4, L, [3]), NoHead(L), Objective()
     made = [type(auto(*parts, 16, 16, tokens, memory_gib=64 / 1024)) for tokens in (1, 300, None)]

@@ -49,7 +49,7 @@ MIRRORS = {  # module -> the test files that judge it
     "execution/dense.py": ("execution/test_dense.py", "execution/test_safety.py"),
     "execution/sharded.py": ("execution/test_sharded.py",),
     "execution/shortlist.py": ("execution/test_shortlist.py", "execution/test_safety.py"),
-    "execution/sweeps.py": (*LABEL_SIDE, "execution/test_updates.py"),
+    "execution/sweeps.py": (*LABEL_SIDE, "execution/test_updates.py", "execution/test_sharded.py"),
     "execution/topk.py": ("execution/test_dense.py",),
     "execution/updates.py": ("execution/test_updates.py",),
     "metrics/frequency_bins.py": ("metrics/test_ranking.py",),

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from xmtc.data.batch import Labels
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
+from xmtc.metrics.ranking import RankingMetrics
 
 
 def csr(gold_sets) -> Labels:
@@ -82,6 +83,20 @@ def test_threshold_worked_by_hand():
     assert best_threshold(scores, topk, csr([{0, 1}, {5}])) == 0.5
     # 0.9: 2/(1+2); 0.5: 2/(3+2)
     assert best_threshold(scores, topk, csr([{0}, {5}])) == pytest.approx(0.9)
+
+
+def test_metrics_worked_by_hand():
+    """Predicted {0}, {0, 2} and none, true {0}, {2, 5} and {3}; of four labels 0 has an F1 of 2/3 and 2 one of 1."""
+    topk = torch.tensor([[0, 1], [0, 2], [3, 1]])
+    scores = torch.tensor([[0.9, 0.2], [0.8, 0.5], [0.4, 0.3]])
+    assert measured(topk, scores, [{0}, {2, 5}, {3}], 4, 0.5) == {
+        "micro-P": pytest.approx(2 / 3),
+        "micro-R": pytest.approx(2 / 4),
+        "micro-F1": pytest.approx(4 / 7),
+        "macro-F1": pytest.approx((2 / 3 + 1) / 4),
+        "subset-accuracy": pytest.approx(1 / 3),
+    }
+    assert LabelSetMetrics.higher_is_better and RankingMetrics.higher_is_better
 
 
 def test_padding_is_no_candidate_and_never_predicted():

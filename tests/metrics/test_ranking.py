@@ -293,3 +293,12 @@ def test_bins_that_cannot_be_are_refused(fractions):
 def test_bins_that_overflow_are_refused():
     with pytest.raises(ValueError, match="at most 1"):
         frequency_bins(torch.tensor([1, 2]), {"head": 0.7, "torso": 0.7})
+
+
+def test_rounding_makes_nothing_better_than_perfect():
+    """Five times two perfect ranks add up to the last bit more than five."""
+    assert measured([[0, 1]] * 5, [{0, 1}] * 5, [9, 5, 1], ks=(2,))["nDCG@2"] == 1.0
+
+
+def test_a_checkpoint_does_not_grow_by_what_follows_from_the_labels():
+    assert RankingMetrics(3, torch.tensor([9, 5, 1]), 1000).state_dict() == {}
