@@ -48,6 +48,27 @@ def test_what_is_gathered_is_right_on_average():
     assert ((sums.mean(0) - truth).abs() <= 5 * sums.std(0) / 1500**0.5).all()
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_step_by_hand(blocks):
+    """Drawn labels count for those that they stand for: in the loss, and in what the head gathers."""
+    decoder, head, encoded, labels = parts(12, 3, blocks, False, seed=1)
+    shortlist = Shortlist(decoder, head, Objective(), negatives=3)
+    found = loss_and_gradients(shortlist, encoded, labels, seed=5)
+    torch.manual_seed(5)
+    ids, weights = shortlist.draw(labels)
+    assert weights.max() > 1
+    features = encoded.features.clone().requires_grad_()
+    z = features @ decoder.weight[ids].T + decoder.bias[ids]
+    for block in head.blocks:
+        gathered = (torch.sigmoid(z) * weights.double()) @ block.gather_weight[ids] + block.gather_bias
+        z = z + torch.nn.functional.elu(gathered) @ block.spread_weight[ids].T + block.spread_bias[ids]
+    rows = labels.ids.split(labels.offsets.diff().tolist())
+    true = sum(z[row][ids == label].sum() for row, own in enumerate(rows) for label in own)
+    loss = ((torch.nn.functional.softplus(z) * weights.double()).sum() - true) / len(labels)
+    torch.testing.assert_close(found[0], loss.detach())
+    torch.testing.assert_close(found[1], torch.autograd.grad(loss, features)[0])
+
+
 def test_a_draw_holds_the_batchs_labels_and_stands_for_all():
     decoder, head, _, _ = parts(50, 1, 0, False)
     labels = labels_of([[3, 7], [7, 49, 50], []])  # 50 is unknown to the model

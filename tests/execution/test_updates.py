@@ -21,7 +21,7 @@ L, B, STEPS = 13, 4, 50
 class Model(torch.nn.Module):
     """A linear encoder, a decoder and a head under one optimiser with a falling rate."""
 
-    def __init__(self, attention=False, clip=None, eps_before_correction=False, **execution):
+    def __init__(self, attention=False, clip=None, eps_before_correction=False, head_lr_factor=1.0, **execution):
         super().__init__()
         decoder, head, _, _ = parts(L, B, 2, attention, seed=1, raw_loss_weight=0.3, dtype=torch.float32)
         self.decoder, self.head = decoder, head
@@ -29,6 +29,7 @@ class Model(torch.nn.Module):
         self.encoder = torch.nn.Linear(6, 4)
         self.execution = Chunked(decoder, head, Objective(), chunk=5, **execution)
         self.execution.clipping = clip is not None
+        self.execution.head_lr_factor = head_lr_factor
         self.execution.start()
         options = dict(lr=0.02, weight_decay=0.1, eps_before_correction=eps_before_correction)
         self.optimizer = AdamW(parameter_groups(self), **options)
@@ -182,6 +183,17 @@ def test_an_encoders_own_rate_is_not_that_of_the_labels():
     start = Model(update="sgd").decoder.weight
     torch.testing.assert_close(slow.decoder.weight, plain.decoder.weight)
     assert not torch.equal(slow.decoder.weight, start)
+
+
+def test_a_heads_own_rate_is_not_that_of_the_decoder():
+    start, plain, slow = Model(update="sgd"), Model(update="sgd"), Model(update="sgd", head_lr_factor=0.25)
+    for model in (plain, slow):
+        model.train_steps(0, 1)
+    torch.testing.assert_close(slow.decoder.weight, plain.decoder.weight)
+    for before, fast, behind in zip(*(m.head.blocks[0].label_parameters().values() for m in (start, plain, slow)),
+                                    strict=True):  # fmt: skip
+        assert not torch.equal(fast, before)
+        torch.testing.assert_close(behind - before, 0.25 * (fast - before), rtol=1e-3, atol=1e-6)
 
 
 def test_frozen_rows_are_refused():
