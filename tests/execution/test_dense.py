@@ -1,5 +1,6 @@
 """Dense execution and top-k lists."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,20 @@ def test_a_threshold_in_front_of_the_sort_changes_nothing(k, count, dtype):
     assert _filtered(scores[[0, 2, 3, 4]], k) is not None
     view = scores[:4].t().contiguous().t()
     assert torch.equal(best(view, k)[1], labels[:4])
+
+
+def test_scores_that_differ_in_their_last_bit_alone():
+    """Neighbouring numbers, the smallest there are, and zeros of both signs, which are equal."""
+    random = np.random.default_rng(0)
+    bits = np.concatenate([np.arange(600) + 0x3F800000, np.arange(600), -(2**31) + np.arange(600)]).astype(np.int32)
+    scores = random.permutation(bits).view(np.float32)
+    order = sorted(range(len(scores)), key=lambda place: (-float(scores[place]), place))
+    for k in (50, 110):  # both ways
+        found, labels = topk.best(torch.from_numpy(scores)[None], k)
+        assert labels[0].tolist() == order[:k]
+    far, labels = topk.best(torch.from_numpy(scores[scores < 0.5])[None], 60)
+    small = scores[scores < 0.5]
+    assert labels[0].tolist() == sorted(range(len(small)), key=lambda place: (-float(small[place]), place))[:60]
 
 
 def test_the_threshold_is_used_where_it_spares_and_not_in_double_precision(monkeypatch):

@@ -78,6 +78,8 @@ def test_a_draw_holds_the_batchs_labels_and_stands_for_all():
     assert [float(w) for i, w in zip(ids, weights, strict=True) if int(i) in (3, 7, 49)] == [1, 1, 1]
     nothing, _ = Shortlist(decoder, head, Objective(), negatives=10).draw(labels_of([[], []]))
     assert len(nothing) == 10
+    one, weights = Shortlist(decoder, head, Objective(), negatives=1).draw(labels)
+    assert len(one) == 4 and sorted(weights.tolist()) == [1, 1, 1, 47]
 
 
 def test_evaluation_is_exact():
