@@ -68,6 +68,7 @@ def test_every_plain_setting_has_a_type():
     [
         ("seed=abc", "seed: expected a whole number, got the text abc"),
         ("seed=-1", "seed: expected at least 0"),
+        ("data.limit=${head}", "data.limit: expected a whole number or null, got the mapping"),
         ("dry_run=3", "dry_run: expected true or false"),
         ("data.batch_size=0", "data.batch_size: expected at least 1"),
         ("paths.cache_dir=", "paths.cache_dir: expected a folder, got an empty name"),

@@ -77,9 +77,9 @@ def check_plain(config: dict) -> None:
         found, value = lookup(config, key)
         if not found or value == "???":  # what is missing is named elsewhere
             continue
-        if not fits(value, hint):
-            raise InputError(f"{key}: expected {expected(hint)}, got {describe(value)}")
         least = 1 if key in AT_LEAST_ONE else 0 if key in NOT_NEGATIVE else None
+        if not fits(value, hint) or (least is not None and isinstance(value, dict)):  # a dict may be a component
+            raise InputError(f"{key}: expected {expected(hint)}, got {describe(value)}")
         if least is not None and value is not None and value < least:
             raise InputError(f"{key}: expected at least {least}, got {value}")
         if key in NOT_EMPTY and not value:
