@@ -14,7 +14,7 @@ from xmtc.sweeping.settings import matters, pairs
 
 KNOWN = ("dataset", "encoder", "head", "recipe", "seed", "steps", "train_seconds", "peak_memory_bytes", "device",
          "commit", "dataset_sha256", "command")  # fmt: skip
-GROUPS = ("dataset", "encoder", "head", "recipe", "seed", "experiment", "row")
+GROUPS = ("dataset", "encoder", "head", "recipe", "seed", "experiment")
 
 
 @dataclass
