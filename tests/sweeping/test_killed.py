@@ -96,6 +96,8 @@ def test_jobs_of_a_launcher_that_is_alive_take_no_slot_of_ours(tmp_path):
     def changed(job, state):
         if (job.number, state.state) == (1, "finished"):  # beside the other, which would take a minute
             assert process.poll() is None
+            while not (tmp_path / "0" / "ready").exists():  # it can be asked to stop from then on
+                time.sleep(0.01)
             process.send_signal(signal.SIGINT)
 
     states = Pool(jobs, cpu_slots(1), dict(os.environ), changed=changed, pause=0.01).run()
