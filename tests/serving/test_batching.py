@@ -141,11 +141,31 @@ def test_one_text_that_fails_does_not_take_the_others_with_it():
     run(scenario)
 
 
-def test_stopping_answers_what_waits():
+def test_stopping_answers_what_waits_and_what_is_at_the_model():
     async def scenario(batcher, work):
+        work.open.clear()
         task = asyncio.create_task(batcher.submit("a", list("abcdefg"), 1))
-        await asyncio.sleep(0)
-        await batcher.stop()
-        assert len(await asyncio.wait_for(task, 1)) == 7
+        await working(work, 1)
+        stopping = asyncio.create_task(batcher.stop())
+        work.open.set()
+        await working(work, 2)  # the last batch has left the queue ...
+        await stopping
+        assert len(await asyncio.wait_for(task, 10)) == 7
+
+    run(scenario)
+
+
+def test_stopping_waits_for_the_only_batch():
+    async def scenario(batcher, work):
+        work.open.clear()
+        task = asyncio.create_task(batcher.submit("a", list("abcd"), 1))
+        await working(work)
+        assert len(batcher) == 0
+        stopping = asyncio.create_task(batcher.stop())
+        await asyncio.sleep(0.05)
+        assert not stopping.done()
+        work.open.set()
+        await stopping
+        assert len(await asyncio.wait_for(task, 10)) == 4
 
     run(scenario)

@@ -63,6 +63,7 @@ class Batcher:
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="xmtc-model")
         self._task: asyncio.Task | None = None
+        self._at_the_model = 0
 
     def __len__(self) -> int:
         """Documents waiting."""
@@ -72,8 +73,8 @@ class Batcher:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Answers what waits, then ends."""
-        while self._queue and self._task and not self._task.done():
+        """Answers what waits and what is at the model, then ends."""
+        while (self._queue or self._at_the_model) and self._task and not self._task.done():
             await asyncio.sleep(0.01)
         if self._task:
             self._task.cancel()
@@ -118,6 +119,7 @@ class Batcher:
                 self._arrived.clear()
             if batch:
                 start = loop.time()
+                self._at_the_model = len(batch)
                 answers = await loop.run_in_executor(self._thread, self._answer, batch)
                 self.done(len(batch), loop.time() - start)
                 for document, answer in answers:
@@ -127,6 +129,7 @@ class Batcher:
                         document.answer.set_exception(answer)
                     else:
                         document.answer.set_result(answer)
+                self._at_the_model = 0
 
     def _answer(self, batch: list[Document]) -> list[tuple[Document, Any]]:
         """In the model's thread."""
