@@ -81,7 +81,7 @@ def die_while_writing(at: int, half: bool) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             answer = function(*arguments)
             if left[0] <= 0:
-                if half and function is kept.sha256:
+                if half and function is kept.checksum:
                     os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
             return answer

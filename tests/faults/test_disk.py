@@ -66,7 +66,7 @@ def test_predictions_that_do_not_fit(tmp_path, monkeypatch):
     assert xmtc.run([f"resume={run}"])["test"]["P@1"] >= 0 and (run / "predictions.npz").exists()
 
 
-@pytest.mark.parametrize("step", ["_sync", "_write_list", "sha256"])
+@pytest.mark.parametrize("step", ["_sync", "_write_list", "checksum"])
 def test_a_disk_that_fills_within_the_writing_of_a_checkpoint(tmp_path, monkeypatch, step):
     for content in ("first", "second"):
         write(tmp_path / "last.ckpt", lambda path, content=content: open(path, "w").write(content))

@@ -1,9 +1,13 @@
 """Which checkpoint a run goes on from when files are missing, cut or flipped."""
 
+import hashlib
+import zipfile
+
 import pytest
+import torch
 
 from xmtc.errors import InputError
-from xmtc.training.kept import is_whole, newest, write
+from xmtc.training.kept import is_whole, newest, save_tensors, write
 
 
 @pytest.fixture
@@ -64,3 +68,22 @@ def test_many_kills_before_the_rename_leave_the_old_one_whole(folder, monkeypatc
     for content in "abcd":
         write(folder / "last.ckpt", lambda path, content=content: open(path, "w").write(content))
     assert newest(folder).read_text() == "third"
+
+
+def test_lists_of_older_runs_hold_sha256(folder):
+    lines = [f"{hashlib.sha256(content).hexdigest()}  last.ckpt\n" for content in (b"third", b"second")]
+    (folder / "hashes").write_text("".join(lines))
+    assert newest(folder).read_text() == "third"
+    (folder / "last.ckpt").write_text("thirf")
+    assert newest(folder).read_text() == "second"
+
+
+def test_tensors_are_written_without_checksums_that_nobody_reads(tmp_path):
+    content = {"state_dict": {"a": torch.arange(5.0), "b": torch.zeros(0, 3)}, "step": 7}
+    save_tensors(content, tmp_path / "best.ckpt")
+    assert torch.serialization.get_crc32_options()  # as it was
+    back = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert back["step"] == 7 and torch.equal(back["state_dict"]["a"], torch.arange(5.0))
+    assert back["state_dict"]["b"].shape == (0, 3)
+    with zipfile.ZipFile(tmp_path / "best.ckpt") as archive:  # the records' sums are not those of what they hold
+        assert archive.testzip() is not None

@@ -30,7 +30,7 @@ def list_files(folder: Path, names: Iterable[str] | None = None) -> None:
     for name in names:
         known.pop(name, None)
         if (folder / name).is_file():
-            known[name] = _state(folder / name)
+            known[name] = state(folder / name)
     temporary = folder / f".{NAME}.tmp"
     temporary.write_text("".join(f"{state}  {name}\n" for name, state in sorted(known.items())), encoding="utf-8")
     os.replace(temporary, folder / NAME)
@@ -47,7 +47,7 @@ def damaged(folder: Path, names: Iterable[str] | None = None) -> str | None:
         if not path.is_file():
             if names is None:
                 return name
-        elif name in known and known[name] != _state(path):
+        elif name in known and known[name] != state(path):
             return name
     return None
 
@@ -61,7 +61,8 @@ def require_whole(folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def _state(path: Path) -> str:
+def state(path: Path) -> str:
+    """ "CRC-32  bytes" of a file as it is."""
     checksum = size = 0
     with open(path, "rb") as file:
         while piece := file.read(PIECE):

@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from xmtc.errors import InputError
 from xmtc.training.averaging import Averaging
-from xmtc.training.kept import BEST, LAST, is_whole, write
+from xmtc.training.kept import BEST, LAST, is_whole, save_tensors, write
 from xmtc.training.stopping import Stopping, error
 
 
@@ -69,7 +69,7 @@ class Checkpoints(Checkpoint):
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
                 began = time.monotonic()
-                write(self.folder / BEST, lambda path: torch.save(content, path))
+                write(self.folder / BEST, lambda path: save_tensors(content, path))
                 self.seconds += time.monotonic() - began
 
     def on_train_start(self, trainer, module) -> None:
@@ -147,13 +147,13 @@ class DirectIO(TorchCheckpointIO):
     that is six times the weights. `write` renames the file, so nothing half-written gets its name."""
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
-        torch.save(checkpoint, path)
+        save_tensors(checkpoint, path)
 
 
 def load_best(folder: Path, module: pl.LightningModule) -> dict:
     """Loads the best weights into the module; returns {step, score, monitor}."""
     if not is_whole(folder / BEST):
-        raise InputError(f"{folder / BEST}: missing or damaged (its SHA-256 is not listed in {folder / 'hashes'})")
+        raise InputError(f"{folder / BEST}: missing or damaged (its checksum is not listed in {folder / 'hashes'})")
     content = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(module.execution.own_state(content.pop("state_dict")))
     return content

@@ -21,7 +21,7 @@ from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
 from xmtc.training.build import open_store, ranking_metrics
-from xmtc.training.kept import BEST, write
+from xmtc.training.kept import BEST, save_tensors, write
 from xmtc.training.predictions import Predictions
 from xmtc.training.provenance import provenance
 from xmtc.training.record import COLUMNS, peak_memory_bytes
@@ -62,7 +62,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
         result[name] = metrics.compute()
         scored.append((name, held, documents))
     content["score"] = result["validation"]["nDCG@5"]
-    write(folder / "checkpoints" / BEST, lambda path: torch.save(content, path))
+    write(folder / "checkpoints" / BEST, lambda path: save_tensors(content, path))
     result["best"] = {key: content[key] for key in ("step", "score", "monitor")}
     if config["test"]:
         result["floor"] = floor(ranking_metrics(store, config), data)

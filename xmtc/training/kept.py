@@ -1,7 +1,10 @@
 """Checkpoint files that survive a kill at any moment and tell when they are damaged.
 
-A checkpoint is written to a temporary name and synced; its SHA-256 joins the list `hashes`; the one before becomes
-`previous.ckpt`; then it gets its name. Whichever of these steps was the last, a file whose hash is listed is left.
+A checkpoint is written to a temporary name and synced; its checksum joins the list `hashes`; the one before becomes
+`previous.ckpt`; then it gets its name. Whichever of these steps was the last, a file whose checksum is listed is left.
+
+The checksum is CRC-32 and the size, against damage as in `xmtc.data.checksums`: SHA-256 took longer than all the rest
+of writing, several hundredths of a short training. PyTorch's own checksums, which it never compares, are left out.
 """
 
 from __future__ import annotations
@@ -12,12 +15,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from xmtc.data.checksums import state
 from xmtc.errors import InputError
 
 log = logging.getLogger(__name__)
 WRITING_FAILED = ("inline_container", "iostream error", "PytorchStreamWriter")  # of torch.save; it does not say why
 LAST, PREVIOUS, BEST, HASHES = "last.ckpt", "previous.ckpt", "best.ckpt", "hashes"
+SHA256 = 64  # characters, in the lists of older runs
 
 
 def temporary_of(path: Path) -> Path:
@@ -36,7 +44,7 @@ def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
             return
         _sync(temporary)
         listed = _listed(path.parent)  # several: a kill before the rename leaves an older file under this name
-        _write_list(path.parent, {**listed, path.name: [sha256(temporary), *listed.get(path.name, [])[:7]]})
+        _write_list(path.parent, {**listed, path.name: [checksum(temporary), *listed.get(path.name, [])[:7]]})
         if path.name == LAST and path.exists():
             os.replace(path, path.with_name(PREVIOUS))
         os.replace(temporary, path)
@@ -59,7 +67,8 @@ def is_whole(path: Path) -> bool:
     listed = _listed(path.parent)
     if not path.exists() or not listed:
         return path.exists()
-    return sha256(path) in listed.get(LAST if path.name == PREVIOUS else path.name, [])
+    known = listed.get(LAST if path.name == PREVIOUS else path.name, [])
+    return checksum(path) in known or (any(len(one) == SHA256 for one in known) and _sha256(path) in known)
 
 
 def newest(folder: Path) -> Path:
@@ -78,7 +87,22 @@ def newest(folder: Path) -> Path:
     return previous
 
 
-def sha256(path: Path) -> str:
+def save_tensors(content: Any, path: str | Path) -> None:
+    """torch.save without the checksums that it would compute and never look at."""
+    own = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(content, path)
+    finally:
+        torch.serialization.set_crc32_options(own)
+
+
+def checksum(path: Path) -> str:
+    return state(path).replace("  ", "-")
+
+
+def _sha256(path: Path) -> str:
+    """As listed by older runs."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

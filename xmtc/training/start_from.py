@@ -25,7 +25,9 @@ def start_from(run: Path, built) -> None:
     if not checkpoint.exists():
         raise InputError(f"init_from: {run} has no checkpoints/best.ckpt")
     if not is_whole(checkpoint):
-        raise InputError(f"init_from: {checkpoint} is damaged (its SHA-256 is not in {checkpoint.with_name('hashes')})")
+        raise InputError(
+            f"init_from: {checkpoint} is damaged (its checksum is not in {checkpoint.with_name('hashes')})"
+        )
     require_whole(run, ["labels.tsv", "text/vocabulary.txt"])
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module, store = built.module, built.store
