@@ -1,12 +1,14 @@
 """`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights that scored best on validation.
 
-`best.ckpt` holds the weights that were evaluated (the average, if there is one) and nothing else; both load with
-`weights_only=True`. `last.ckpt` is written at the start of a step or at the end of training only, where everything that
-a run consists of is between two steps: what goes on from it is what would have gone on.
+`best.ckpt` holds the weights that were evaluated (the average, if there is one) and nothing else, and is written as
+rarely as `xmtc.training.best` says; both load with `weights_only=True`. `last.ckpt` is written at the start of a step
+or at the end of training only, where everything that a run consists of is between two steps: what goes on from it is
+what would have gone on.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -18,14 +20,17 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from xmtc.errors import InputError
 from xmtc.training.averaging import Averaging
+from xmtc.training.best import Best
 from xmtc.training.kept import BEST, LAST, is_whole, save_tensors, write
 from xmtc.training.stopping import Stopping, error
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(Checkpoint):
     """monitor: validation metric, larger is better. minutes, steps: how old `last.ckpt` may get (with Adam's state
     it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` may
-    cost; what takes longer to write than that is written more rarely."""
+    cost, and as much again for `best.ckpt`; what takes longer to write than that is written more rarely."""
 
     def __init__(
         self,
@@ -33,12 +38,13 @@ class Checkpoints(Checkpoint):
         monitor: str = "val/nDCG@5",
         minutes: float | None = 5,
         steps: int | None = None,
-        share: float = 0.02,
+        share: float = 0.01,
     ):
         if not 0 < share <= 1:
             raise InputError(f"checkpoints.share: expected more than 0 and at most 1, got {share}")
         self.folder, self.monitor, self.minutes, self.steps = Path(folder), monitor, minutes, steps
         self.share, self._cost = share, 0.0  # seconds that the last one took
+        self.best = Best(self.folder, share)
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.enabled = True
@@ -68,9 +74,7 @@ class Checkpoints(Checkpoint):
             weights = module.execution.whole_state(weights)
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
-                began = time.monotonic()
-                write(self.folder / BEST, lambda path: save_tensors(content, path))
-                self.seconds += time.monotonic() - began
+                self.seconds += self.best.offer(content)
 
     def on_train_start(self, trainer, module) -> None:
         self.stopping.listen()
@@ -84,6 +88,8 @@ class Checkpoints(Checkpoint):
         if self._resumed:
             trainer.fit_loop.epoch_loop._batches_that_stepped = self._resumed["batches_that_stepped"]
             self._resumed = None
+        if self.best.held and self.best.due():
+            self.seconds += self.best.flush()
         if not self.enabled or trainer.global_step != self._stepped_at:
             return
         save, number = self.stopping.agreed(trainer, self._due(trainer))
@@ -120,6 +126,11 @@ class Checkpoints(Checkpoint):
         """Behind averaging's, which has put the raw weights back by now."""
         if self._stopped:
             self.save_last(trainer)
+        elif isinstance(exception, Exception):  # not a second Ctrl-C, which saves nothing
+            try:
+                self.best.flush()
+            except (OSError, RuntimeError, InputError) as error:
+                log.warning("%s cannot be written either: %s", self.folder / BEST, error)
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
         loops = checkpoint["loops"]["fit_loop"]
@@ -134,6 +145,8 @@ class Checkpoints(Checkpoint):
         self._resumed = checkpoint
 
     def save_last(self, trainer) -> None:
+        """What goes on from `last.ckpt` knows its best score, so `best.ckpt` must be there first."""
+        self.seconds += self.best.flush()
         if trainer.global_step != self._saved_step:
             began = time.monotonic()
             write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
