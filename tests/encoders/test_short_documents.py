@@ -21,6 +21,7 @@ from xmtc.encoders.labelcorank import LabelCoRank
 from xmtc.encoders.laco import LACO
 from xmtc.encoders.leam import LEAM
 from xmtc.encoders.lsan import LSAN
+from xmtc.encoders.match import MATCH
 from xmtc.encoders.meshprobenet import MeSHProbeNet
 from xmtc.encoders.seqtag import SeqTag
 from xmtc.encoders.transformer import Transformer
@@ -38,6 +39,7 @@ WORDS = {
     KimCNN: {"filters": 3, "widths": [1, 3, 5]},
     LEAM: {"num_labels": L, "ngram": 3, "hidden": 5},
     LSAN: {"num_labels": L, "hidden": 8, "attention": 3},
+    MATCH: {"feedforward": 6, "cls": 2},
     MeSHProbeNet: {"hidden": 3, "layers": 2, "probes": 2},
     XMLCNN: {"filters": 3, "bottleneck": 5},
 }
