@@ -24,6 +24,7 @@ from xmtc.encoders.lsan import LSAN
 from xmtc.encoders.match import MATCH
 from xmtc.encoders.meshprobenet import MeSHProbeNet
 from xmtc.encoders.seqtag import SeqTag
+from xmtc.encoders.star_transformer import StarTransformer
 from xmtc.encoders.transformer import Transformer
 from xmtc.encoders.xmlcnn import XMLCNN
 from xmtc.execution.dense import Dense
@@ -41,6 +42,7 @@ WORDS = {
     LSAN: {"num_labels": L, "hidden": 8, "attention": 3},
     MATCH: {"feedforward": 6, "cls": 2},
     MeSHProbeNet: {"hidden": 3, "layers": 2, "probes": 2},
+    StarTransformer: {"heads": 2},
     XMLCNN: {"filters": 3, "bottleneck": 5},
 }
 PRETRAINED = {
