@@ -46,6 +46,17 @@ def test_csv_columns_separator_and_delimiter(tmp_path):
     assert source.fingerprint() != CsvSource(path).fingerprint()
 
 
+def test_a_hierarchy_beside_the_table_is_no_part_of_what_a_score_depends_on(tmp_path):
+    path = folder(tmp_path, "jsonl", GOOD_JSON)
+    assert JsonlSource(path).label_parents() == {} and JsonlSource(path).name_files() == []
+    (tmp_path / "label_parents.tsv").write_text("cod\tfish\ncod\tfood\n")
+    for place in (path, str(tmp_path / "train.jsonl")):
+        source = JsonlSource(place)
+        assert source.label_parents() == {"cod": ["fish", "food"]}
+        assert [file.name for file in source.name_files()] == ["label_parents.tsv"]
+        assert "label_parents.tsv" not in [file.name for file in source.files()]
+
+
 def test_named_files_and_a_train_file_as_path(tmp_path):
     folder(tmp_path, "csv", GOOD_CSV)
     (tmp_path / "held.csv").write_text("text,labels\nh,q\n")

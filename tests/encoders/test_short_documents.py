@@ -21,8 +21,10 @@ from xmtc.encoders.labelcorank import LabelCoRank
 from xmtc.encoders.laco import LACO
 from xmtc.encoders.leam import LEAM
 from xmtc.encoders.lsan import LSAN
+from xmtc.encoders.match import MATCH
 from xmtc.encoders.meshprobenet import MeSHProbeNet
 from xmtc.encoders.seqtag import SeqTag
+from xmtc.encoders.star_transformer import StarTransformer
 from xmtc.encoders.transformer import Transformer
 from xmtc.encoders.xmlcnn import XMLCNN
 from xmtc.execution.dense import Dense
@@ -38,7 +40,9 @@ WORDS = {
     KimCNN: {"filters": 3, "widths": [1, 3, 5]},
     LEAM: {"num_labels": L, "ngram": 3, "hidden": 5},
     LSAN: {"num_labels": L, "hidden": 8, "attention": 3},
+    MATCH: {"feedforward": 6, "cls": 2},
     MeSHProbeNet: {"hidden": 3, "layers": 2, "probes": 2},
+    StarTransformer: {"heads": 2},
     XMLCNN: {"filters": 3, "bottleneck": 5},
 }
 PRETRAINED = {

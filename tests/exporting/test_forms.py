@@ -10,6 +10,7 @@ from xmtc.encoders.attentionxml import AttentionXML
 from xmtc.encoders.base import Encoder
 from xmtc.encoders.bertxml import BertXML
 from xmtc.encoders.bow import BagOfWords
+from xmtc.encoders.match import MATCH
 from xmtc.encoders.xmlcnn import XMLCNN
 from xmtc.errors import InputError
 from xmtc.exporting.forms import form_of
@@ -33,9 +34,10 @@ def test_xmlcnn(padded_batch, make_vocabulary, length, bins):
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [BertXML, MATCH])
 @pytest.mark.parametrize("variant", ["authors", "fixed"])
-def test_bertxml(padded_batch, make_vocabulary, variant):
-    encoder = BertXML(make_vocabulary(40), Words(length=30), Random(8), variant, feedforward=12, max_length=30)
+def test_bertxml(padded_batch, make_vocabulary, variant, kind):
+    encoder = kind(make_vocabulary(40), Words(length=30), Random(8), variant, feedforward=12, max_length=30)
     nn.init.normal_(encoder.pooler.bias)
     ours, theirs = encoded(encoder, padded_batch([[3, 4, 5, 6], [7], [1]]))
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)

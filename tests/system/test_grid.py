@@ -12,6 +12,7 @@ SMALLER = {
     "attentionxml": ["encoder.hidden=8", "encoder.mlp=[8]"],
     "kimcnn": ["encoder.filters=4"],
     "lsan": ["embedding.size=8", "encoder.attention=4"],
+    "star_transformer": ["encoder.heads=2"],
     "leam": ["encoder.hidden=8", "encoder.ngram=3"],
 }
 HEADS = {"none": [], "cornet": ["head.rank=8"], "lcenet": ["head.rank=8"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,14 @@ class LabelDecoder(nn.Module):
         being the width of the first matrix of label rows. Decoders of other features override it."""
         rows = next(p for p in self.label_parameters().values() if p.ndim == 2)
         return documents, rows.shape[1]
+
+    def prepare(self, hierarchy: Callable[[], Sequence[tuple[int, int]]]) -> None:
+        """Told once, before training, how to get the pairs (label, label above it) of the corpus, none where it has no
+        hierarchy. What it keeps of them must not be part of its state: a run directory has no corpus."""
+
+    def auxiliary(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Named scalar losses of its own, each already weighted, added to the main loss in training."""
+        return {}
 
     def set_prior(self, log_odds: Tensor) -> None:
         """Starts every label's logit at its log prior odds (L,). Decoders without a bias per label may refuse."""

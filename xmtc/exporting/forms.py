@@ -19,6 +19,7 @@ from xmtc.encoders.attentionxml import AttentionXML
 from xmtc.encoders.base import Encoded, Encoder
 from xmtc.encoders.bertxml import BertXML
 from xmtc.encoders.bow import BagOfWords
+from xmtc.encoders.match import MATCH
 from xmtc.encoders.meshprobenet import MeSHProbeNet
 from xmtc.encoders.recurrent import RecurrentText
 from xmtc.encoders.xmlcnn import XMLCNN
@@ -120,6 +121,7 @@ def bag_of_words(encoder: BagOfWords, words_BW: Tensor, counts_BW: Tensor) -> En
 FORMS: dict[type, Form] = {
     XMLCNN: xmlcnn,
     BertXML: bertxml,
+    MATCH: bertxml,
     MeSHProbeNet: meshprobenet,
     AttentionXML: attentionxml,
     BagOfWords: bag_of_words,

@@ -2,7 +2,7 @@
 
 Parts are files. `path` is the folder (`train.csv`, `test.csv` and, where there is one, `validation.csv`, `dev.csv`,
 `val.csv` or `valid.csv`; .gz and .xz for CSV and JSON lines), or the train file itself; `train`, `validation` and
-`test` name other files, relative to the folder. `labels.tsv` may lie beside them.
+`test` name other files, relative to the folder. `labels.tsv` and `label_parents.tsv` may lie beside them.
 
 Rows with an empty text or without labels are documents like any other; blank lines are skipped.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xmtc.data.sources.base import PARTS, Source, require_documents
 from xmtc.data.sources.json_lines import json_lines, short
-from xmtc.data.sources.label_names import label_names_file, read_label_names
+from xmtc.data.sources.label_names import label_names_file, read_label_names, read_label_parents
 from xmtc.data.sources.lines import find, lines
 from xmtc.data.sources.part_files import prefix_tokens
 from xmtc.errors import InputError
@@ -83,6 +83,14 @@ class TableSource(Source):
 
     def label_names(self) -> dict[str, str]:
         return read_label_names(label_names_file(self._folder()))
+
+    def label_parents(self) -> dict[str, list[str]]:
+        path = find(self._folder(), "label_parents.tsv")
+        return read_label_parents(path) if path else {}
+
+    def name_files(self) -> list[Path]:
+        path = find(self._folder(), "label_parents.tsv")
+        return [path] if path else []
 
     def _folder(self) -> Path:
         return self.path.parent if self.path.is_file() else self.path
