@@ -11,13 +11,13 @@ from xmtc.reporting.keep import keep
 from xmtc.reporting.runs import find_runs
 
 
-def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5):
+def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5, told=""):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("dataset: {name: d}\nseed: 0\n")
     (folder / "overrides.yaml").write_text("[]\n")
     (folder / "labels.tsv").write_text("0\ta\tA\t3\n1\tb\tB\t2\n")
     np.savez(folder / "predictions.npz", labels=np.array([[1, 0], [0, 1]]), scores=np.ones((2, 2), np.float32))
-    command = f"python -m xmtc.run head={head} /some/member hydra.run.dir=/somewhere/else paths.runs=/x"
+    command = f"python -m xmtc.run head={head} {told}/some/member hydra.run.dir=/somewhere/else paths.runs=/x"
     birth = {"dataset": "d", "encoder": "e", "head": head, "recipe": "r", "seed": 0, "dirty": dirty, "commit": "c"}
     birth |= {"dataset_sha256": "s", "command": command, "device": "cpu"}
     facts = {"train_seconds": seconds, "steps": 7, "peak_memory_bytes": 1}
@@ -47,6 +47,19 @@ def test_top_labels_can_be_scored_again(tmp_path):
     (path,) = (tmp_path / "kept" / "predictions").iterdir()
     content = np.load(path)
     assert content["label_ids"][content["labels"]].tolist() == [["b", "a"], ["a", "b"]]
+
+
+def test_settings_keep_their_predictions_apart(tmp_path):
+    for number, told in enumerate(
+        ("", "recipe.prior_bias=True data.fraction=0.5 ", "'dataset.path=\"a=b,c\"' logger=csv ")
+    ):
+        make_run(tmp_path / "runs" / str(number), told=told, seconds=number)
+    assert keep(find_runs([tmp_path / "runs"]), tmp_path / "kept") == 3
+    assert {path.name for path in (tmp_path / "kept" / "predictions").iterdir()} == {
+        "e-none-r-seed0.npz",
+        "e-none-r-data.fraction=0.5-recipe.prior_bias=True-seed0.npz",
+        "e-none-r-_dataset.path=_a=b_c_-seed0.npz",
+    }
 
 
 def test_uncommitted_code_is_refused(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ from xmtc.reporting.tables import results_csv, write_text
 LARGEST = 300_000  # bytes of one predictions file
 DEPTH = 5
 PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.")
+# what a file's name says anyway, or has no influence on what was predicted
+NAMED = ("dataset=", "encoder=", "head=", "recipe=", "seed=", "experiment=", "logger=", "trainer=", "hydra/")
 
 
 def keep(runs: Iterable[Run], folder: Path) -> int:
@@ -53,8 +56,8 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     writer.writerows(rows)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, text.getvalue())
-    for run, _ in added:
-        _keep_predictions(run, folder / "predictions")
+    for run, row in added:
+        _keep_predictions(run, folder / "predictions", _settings(row["command"]))
     return len(added)
 
 
@@ -74,13 +77,19 @@ def _identity(row: dict) -> tuple:
     return tuple(row.get(name, "") for name in ("dataset", "command", "commit", "train_seconds", "seed"))
 
 
-def _keep_predictions(run: Run, folder: Path) -> None:
+def _settings(command: str) -> str:
+    """Those of a command that tell its run from others of the same encoder, head, recipe and seed: part of a name."""
+    told = (word for word in command.split()[1:] if "=" in word and not word.startswith(NAMED))
+    return "".join(f"-{re.sub(r'[^A-Za-z0-9.=]+', '_', word)}" for word in sorted(told))
+
+
+def _keep_predictions(run: Run, folder: Path, settings: str) -> None:
     """labels (N, 5): best first, as positions in label_ids (L,), the ids; gold sets are those of the corpus."""
     source = run.folder / "predictions.npz"
     ids = [line.split("\t")[1] for line in (run.folder / "labels.tsv").read_text(encoding="utf-8").split("\n")[:-1]]
     labels = read_npz(source)["labels"][:, :DEPTH].astype(np.uint16 if len(ids) <= 2**16 else np.int32)
     folder.mkdir(exist_ok=True)
-    path = folder / f"{run.encoder}-{run.head}-{run.recipe}-seed{run.seed}.npz"
+    path = folder / f"{run.encoder}-{run.head}-{run.recipe}{settings}-seed{run.seed}.npz"
     np.savez_compressed(path, labels=labels, label_ids=np.array(ids))
     if path.stat().st_size > LARGEST:
         path.unlink()
