@@ -20,13 +20,18 @@ run: $(STAMP) ## train on the built-in corpus with and without a correlation hea
 test: $(STAMP) ## run the test suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-faults: $(STAMP) ## kill runs and ranks, damage files, fill disks, fuzz, mutate, soak, and look at what comes of it (hours)
+faults: $(STAMP) ## kill runs and ranks, harm files, disks, memory and clocks, fuzz, mutate, soak, and look at what comes of it (hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where anywhere --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills --kills 500 --where writing --log runs/faults.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.ranks --cases 20 --log runs/ranks.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.damage --cases 10000 --log runs/damage.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.fuzz --plain --inputs 20000 --seeds 50 --log runs/fuzz.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.disk --cases 200 --log runs/disk.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.restarts --kills 400 --log runs/restarts.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.cache --cases 200 --log runs/cache.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.memory --cases 200 --log runs/memory.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.reading --cases 200 --log runs/reading.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.clock --cases 100 --log runs/clock.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.mutants --log runs/mutants.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes 120 --log runs/soak.jsonl
 

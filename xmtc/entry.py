@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from xmtc.config import check_command_line, command_dir, register_resolvers
 from xmtc.errors import InputError, Preempted
 from xmtc.lean import lean_imports
+from xmtc.shortage import in_one_line
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
 
@@ -42,11 +43,12 @@ def start(
     os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
     try:
-        arguments = check_command_line([*argv, *always], config_name, check)
-        sys.argv = [sys.argv[0], *arguments]
-        quiet_lightning()
-        task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
-        hydra.main(config_path=str(command_dir(config_name)), config_name=config_name, version_base="1.3")(task)()
+        with in_one_line("starting"):
+            arguments = check_command_line([*argv, *always], config_name, check)
+            sys.argv = [sys.argv[0], *arguments]
+            quiet_lightning()
+            task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
+            hydra.main(config_path=str(command_dir(config_name)), config_name=config_name, version_base="1.3")(task)()
     except InputError as error:
         raise bad_input(program, error) from None
     except Preempted:
@@ -61,7 +63,8 @@ def ended(program: str, job: Callable[[], object]) -> int:
     """The exit code of `job()`, the whole of a command that takes no overrides."""
     lean_imports()
     try:
-        job()
+        with in_one_line("at work"):
+            job()
         sys.stdout.flush()  # here, not at exit, where nobody could catch what it raises
     except InputError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -83,7 +86,8 @@ def reader_gone() -> int:
 def _exit_on_bad_input(program: str, job: Callable, config):
     """Hydra adds a line of its own to an exception of a job, but lets SystemExit through."""
     try:
-        return job(config)
+        with in_one_line("at work"):
+            return job(config)
     except InputError as error:
         raise bad_input(program, error) from None
 

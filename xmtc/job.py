@@ -16,6 +16,7 @@ from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
 from xmtc.parsing import read_yaml
+from xmtc.shortage import in_one_line
 
 log = logging.getLogger("xmtc")
 LARGE = 10_000_000  # weights whose memory is given back when a run ends: a collection takes tenths of a second
@@ -23,6 +24,11 @@ LARGE = 10_000_000  # weights whose memory is given back when a run ends: a coll
 RESUMABLE = (
     "trainer.", "checkpoints.", "ranks.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
     "data.workers", "prepare_workers", "offline=", "test=",
+)  # fmt: skip
+# of a run; checkpoints first, without which nobody takes the rest for a run
+RESULTS = (
+    "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "checkpoints/hashes", "metrics.json",
+    "curves.csv", "predictions.npz", "predictions_validation.npz", "calibration.json", "choices.json",
 )  # fmt: skip
 
 
@@ -79,10 +85,12 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
         first = rank_zero_only.rank == 0
         with ExitStack() as around:
             around.enter_context(writing_to(folder, "training", "runs"))
+            around.enter_context(in_one_line("training"))
             folder.mkdir(parents=True, exist_ok=True)
             if first:
                 around.enter_context(alone(folder))
             if first and not plain["resume"]:
+                _forget_earlier(folder, plain["init_from"])
                 _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
                 _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
             result = session(plain, folder, names)
@@ -92,6 +100,18 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
         return result
     print(OmegaConf.to_yaml(config, resolve=True))
     return None
+
+
+def _forget_earlier(folder: Path, init_from: str | None) -> None:
+    """A new run where another one was. Its results would be taken for this one's, and had this one been stopped before
+    its first checkpoint, `resume` would go on from the other's weights."""
+    if init_from and Path(init_from).absolute() == folder:
+        raise InputError(f"init_from: {folder} is where this run is to be written; name another hydra.run.dir")
+    left = [path for name in RESULTS if (path := folder / name).is_file()]
+    if left:
+        log.warning("%s: the checkpoints and results of an earlier run are removed", folder)
+    for path in left:
+        path.unlink()
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from xmtc.fitted.tagger import FittedTagger
 from xmtc.labels import LabelTable
 from xmtc.model import Model
 from xmtc.parsing import read_yaml
+from xmtc.shortage import is_shortage, said
 from xmtc.tagger import Tagger
 from xmtc.training.kept import is_whole
 
@@ -131,14 +132,15 @@ def _weights(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: damaged or no safetensors ({str(error)[:120]})") from None
+            what = "out of memory" if is_shortage(error) else "damaged or no safetensors"
+            raise InputError(f"{path}: {what} ({said(error)})") from None
     if not is_whole(path):  # flipped bits in a tensor would load as other weights
         raise InputError(f"{path}: damaged or no checkpoint of xmtc (its SHA-256 is not in {path.with_name('hashes')})")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # what a damaged pickle makes of its reader is no closed list
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: damaged or no checkpoint of xmtc ({reason})") from None
+        what = "out of memory" if is_shortage(error) else "damaged or no checkpoint of xmtc"
+        raise InputError(f"{path}: {what} ({said(error)})") from None
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise InputError(f"{path}: no checkpoint of xmtc (it holds no state_dict)")

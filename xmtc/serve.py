@@ -18,6 +18,7 @@ from xmtc.config.settings import describe_settings, read_settings
 from xmtc.entry import bad_input
 from xmtc.errors import InputError
 from xmtc.serving.settings import Settings
+from xmtc.shortage import in_one_line
 
 log = logging.getLogger("xmtc.serve")
 
@@ -87,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, _on_term)  # uvicorn raises the signal again when it is done
     try:
         settings = read_settings(Settings, [*arguments.settings, *rest])
-        serve(arguments.run, settings, read_token(settings))
+        with in_one_line("serving"):
+            serve(arguments.run, settings, read_token(settings))
     except InputError as error:
         raise bad_input("xmtc.serve", error) from None
     except KeyboardInterrupt:

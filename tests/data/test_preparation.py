@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -167,6 +168,63 @@ def test_made_once_and_again_when_something_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "FORMAT", 2)
     monkeypatch.setattr(store_writer, "FORMAT", 2)
     assert prepare(source, "s", Words(), cache, 1).meta["format"] == 2 and len(count) == 5
+
+
+def test_a_changed_file_of_the_same_size_and_date_is_another(tmp_path):
+    """As one from an archive of another version, or one that was written after the clock was set back."""
+    file = tmp_path / "texts"
+    file.write_text("one")
+    os.utime(file, (1, 1))
+    source = Listed(train=[("a", ["x"])], test=[("a", ["x"])], files=[file])
+    first = prepare(source, "s", Words(), tmp_path / "cache", 1).folder
+    before = file.stat()
+    file.write_text("two")
+    os.utime(file, (1, 1))
+    now = file.stat()
+    assert (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert now.st_ctime_ns != before.st_ctime_ns
+    assert prepare(source, "s", Words(), tmp_path / "cache", 1).folder != first
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_store_that_cannot_be_read_now_stays(tmp_path, monkeypatch, number):
+    """Making it again would take hours, for want of a few descriptors."""
+    folder = small_store(tmp_path).folder
+    whole, count = content(folder), made(monkeypatch)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="it stays as it is"):
+        patch.setattr(preparation, "damaged", refuse)
+        small_store(tmp_path)
+    assert content(small_store(tmp_path).folder) == whole and not count
+
+
+def test_a_cache_that_is_removed_while_it_is_filled_is_one_line(tmp_path, monkeypatch):
+    write = preparation.StoreWriter._order_labels
+
+    def removed(self):
+        shutil.rmtree(tmp_path / "cache")
+        write(self)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="was removed while preparing small") as error:
+        patch.setattr(preparation.StoreWriter, "_order_labels", removed)
+        small_store(tmp_path / "cache")
+    assert "\n" not in str(error.value)
+    assert len(small_store(tmp_path / "cache").parts["train"])
+
+
+def test_too_little_memory_keeps_the_shards_that_are_done(tmp_path, monkeypatch):
+    def short(self):
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="out of memory while preparing small"):
+        patch.setattr(preparation.StoreWriter, "_order_labels", short)
+        small_store(tmp_path)
+    assert len(list(tmp_path.glob(".*-work/train/*.npz"))) >= 1
+    name = small_store(tmp_path).folder.name
+    assert left(tmp_path) == [name]
 
 
 def test_two_files_of_one_name_are_told_apart(tmp_path):

@@ -1,5 +1,6 @@
 """The estimate of configured runs: before they start, on the command line, and when memory has run out."""
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -13,7 +14,8 @@ from xmtc import estimate as command
 from xmtc.config import compose_checked
 from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs, state_per_weight
-from xmtc.estimating.shortage import fitting, is_shortage
+from xmtc.estimating.shortage import fitting
+from xmtc.shortage import is_shortage
 from xmtc.training.build import build
 from xmtc.training.optimizers import AdamW
 
@@ -112,6 +114,11 @@ def test_run_is_true_or_false(capsys):
     (MemoryError(), True),
     (torch.OutOfMemoryError("CUDA out of memory."), True),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), True),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+    (RuntimeError("can't start new thread"), True),
+    (ImportError("libx.so: failed to map segment from shared object"), True),
+    (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), False),  # an order of imports
+    (OSError(errno.ENOENT, "No such file or directory"), False),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     (ValueError("out of memory"), False),
 ], ids=repr)  # fmt: skip

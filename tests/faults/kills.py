@@ -16,11 +16,10 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from tests.faults import child
 from tests.faults.training import TRAINING
 from tests.system.contents import contents, difference
 from xmtc.job import composed, continued, execute
@@ -48,31 +47,19 @@ class Run:
 
 def live(run: Run, die_at: int | None, half: bool) -> int:
     """One life of the run, in a child process; its pid."""
-    folder, told = run.folder, run.told()
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        errors = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(quiet, 1), os.dup2(errors, 2)
+    told = run.told()
+
+    def work() -> None:
         if die_at is not None:
             die_while_writing(die_at, half)
         execute(*told)
-        status = 0
-    except BaseException:
-        import traceback
 
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+    return child.start(work, run.folder.with_suffix(".log"))
 
 
 def die_while_writing(at: int, half: bool) -> None:
-    """The `at`-th boundary within kept.write is this process's last."""
-    left = [at]
+    """The `at`-th boundary within kept.write is this process's last. half: what it has written then is cut in two."""
+    left, sync = [at], kept._sync
 
     def boundary(function, before):
         def wrapped(*arguments):
@@ -81,7 +68,7 @@ def die_while_writing(at: int, half: bool) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             answer = function(*arguments)
             if left[0] <= 0:
-                if half and function is kept.checksum:
+                if half and function is sync and os.path.isfile(arguments[0]):
                     os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
             return answer
@@ -94,32 +81,16 @@ def die_while_writing(at: int, half: bool) -> None:
     kept.os = type("os", (), {**vars(os), "replace": staticmethod(boundary(os.replace, before))})
 
 
-def processor_seconds(pid: int) -> float:
-    """Of a process. Not the clock: a busy machine, or one that stops us, would let no life come to its end."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def lives(run: Run, choose: random.Random, where: str, longest: float) -> int:
     """Runs and kills until the run has ended; how often it was killed."""
     kills = 0
     while True:
         die_at = choose.randrange(1, 60) if where == "writing" else None
-        pid, status = live(run, die_at, choose.random() < 0.3), None
-        most = choose.uniform(0.02, 1.1) * longest
-        while where == "anywhere" and status is None:
-            ended, told = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                status = told
-            elif processor_seconds(pid) > most:
-                os.kill(pid, signal.SIGKILL)
-                break
-            else:
-                time.sleep(0.005)
-        if status is None:
-            status = os.waitpid(pid, 0)[1]
-        if not os.WIFSIGNALED(status):
-            if os.waitstatus_to_exitcode(status):
+        pid = live(run, die_at, choose.random() < 0.3)
+        most = choose.uniform(0.02, 1.1) * longest if where == "anywhere" else None
+        code, _ = child.wait(pid, most, lambda pid: os.kill(pid, signal.SIGKILL))
+        if code >= 0:
+            if code:
                 errors = run.folder.with_suffix(".log").read_text()
                 raise SystemExit(f"a life ended with an error:\n{errors[-3000:]}")
             return kills
@@ -128,10 +99,10 @@ def lives(run: Run, choose: random.Random, where: str, longest: float) -> int:
 
 def alone(folder: Path, cache: Path) -> float:
     """A run that nobody kills; its processor seconds."""
-    _, status, used = os.wait4(live(Run(folder, cache), None, False), 0)
-    if status:
+    code, seconds = child.wait(live(Run(folder, cache), None, False))
+    if code:
         raise SystemExit(f"the run that nobody killed failed:\n{folder.with_suffix('.log').read_text()[-3000:]}")
-    return used.ru_utime + used.ru_stime
+    return seconds
 
 
 def main() -> None:

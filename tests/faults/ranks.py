@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from tests.faults.child import alive
 from tests.faults.log import Log
 from tests.faults.training import TRAINING
 from xmtc.run import main as run
@@ -78,14 +79,6 @@ def second_of(first: int) -> int:
             if int(fields[1]) == first and ranked:
                 return int(entry.name)
     raise LookupError(first)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs (one that has ended and waits for its parent does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def case(folder: Path, cache: Path, rank: int, number: signal.Signals, launched: bool) -> dict:

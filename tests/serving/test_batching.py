@@ -57,6 +57,23 @@ def test_requests_that_arrive_together_share_a_batch():
     assert calls == [("a", ["x", "y", "z"], 2)] and done == [3]
 
 
+def test_a_text_for_which_memory_does_not_suffice_is_refused_alone(caplog):
+    async def scenario(batcher, work):
+        def short(key, texts, k):
+            if any(len(text) > 5 for text in texts):
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            return work(key, texts, k)
+
+        batcher.work = short
+        found = await asyncio.gather(
+            batcher.submit("a", ["x"], 1), batcher.submit("a", ["too long"], 1), return_exceptions=True
+        )
+        assert found[0] == [["a", "x", 0]] and "out of memory on this text" in str(found[1])
+
+    run(scenario)
+    assert "out of memory on a text of 8 characters" in caplog.text and "Traceback" not in caplog.text
+
+
 def test_a_full_batch_does_not_wait():
     async def scenario(batcher, work):
         await asyncio.wait_for(batcher.submit("a", list("wxyz"), 1), 5)

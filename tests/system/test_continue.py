@@ -8,6 +8,7 @@ import yaml
 
 import xmtc
 from xmtc.errors import InputError
+from xmtc.job import RESULTS
 
 OPTIONS = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "data.batch_size=32")
 
@@ -54,6 +55,44 @@ def test_choices_that_no_run_has_made(tmp_path, content, message):
     (tmp_path / "choices.json").write_text(content)
     with pytest.raises(InputError, match=message):
         with_choices(config, tmp_path)
+
+
+def test_a_new_run_where_another_was_keeps_nothing_of_it(train, small, monkeypatch, caplog):
+    """Else `resume` would go on from the other's weights, where this one was stopped before its first checkpoint."""
+    _, folder = train(*OPTIONS)
+    (folder / "calibration.json").write_text("{}")
+    begin = [*small, *OPTIONS, f"hydra.run.dir={folder}", "seed=7"]
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="out of memory while training"):
+        patch.setattr("xmtc.training.session.build", lambda config: (_ for _ in ()).throw(MemoryError()))
+        xmtc.run(begin)
+    assert "checkpoints and results of an earlier run are removed" in caplog.text
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()}
+    assert not left & set(RESULTS) and not (folder / "checkpoints" / "hashes").exists()
+    with pytest.raises(InputError, match="has no checkpoints/last.ckpt"):
+        xmtc.run([f"resume={folder}"])
+    assert xmtc.run(begin)["provenance"]["seed"] == 7
+
+
+def test_a_run_does_not_start_from_the_weights_that_it_replaces(train, small):
+    _, folder = train(*OPTIONS)
+    best = (folder / "checkpoints" / "best.ckpt").read_bytes()
+    with pytest.raises(InputError, match="init_from: .* is where this run is to be written"):
+        xmtc.run([*small, *OPTIONS, f"hydra.run.dir={folder}", f"init_from={folder}"])
+    assert (folder / "checkpoints" / "best.ckpt").read_bytes() == best
+
+
+def test_a_calibration_ends_with_the_weights_that_it_was_fitted_to(train):
+    from xmtc.calibrate import calibrate
+
+    _, folder = train(*OPTIONS, "recipe.optimizer.lr=2e-2")
+    calibrate(folder)
+    assert (folder / "calibration.json").exists()
+    xmtc.run([f"resume={folder}"])  # nothing to do: the same weights
+    assert (folder / "calibration.json").exists()
+    first = (folder / "checkpoints" / "best.ckpt").read_bytes()
+    xmtc.run([f"resume={folder}", "recipe.max_epochs=8"])
+    assert (folder / "checkpoints" / "best.ckpt").read_bytes() != first
+    assert not (folder / "calibration.json").exists()
 
 
 def test_resume_refuses_what_would_be_another_run(train):

@@ -24,6 +24,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from xmtc.errors import InputError
+from xmtc.shortage import BROKEN, is_shortage, said
 
 # what zipfile and NumPy raise for damaged archives, and for flags, methods, sizes and headers that make no sense
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError,
@@ -61,8 +62,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except UNREADABLE as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise InputError(f"{path}: not a readable .npz file ({lines[0][:120]})") from None
+        what = "out of memory, or a damaged .npz file" if is_shortage(error) else "not a readable .npz file"
+        raise InputError(f"{path}: {what} ({said(error)})") from None
 
 
 def _announced(path: Path) -> int:
@@ -84,8 +85,10 @@ def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[Non
     except OSError as error:
         if error.errno in FULL:
             raise InputError(f"paths.{key}: the disk is full while {doing} in {folder}") from error
-        if error.errno == errno.EIO:
+        if error.errno in BROKEN:
             raise InputError(f"the disk has failed while {doing} in {folder} ({error})") from error
+        if error.errno == errno.ENOENT:  # whoever tidies up a cache does not know who is at work in it
+            raise InputError(f"{error.filename or folder}: was removed while {doing}; start it again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"paths.{key}: cannot write to {folder} ({error})") from error
         raise

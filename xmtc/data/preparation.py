@@ -9,6 +9,7 @@ tokenised stays in a hidden folder and is used by the next.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -25,10 +26,12 @@ from xmtc.data.store import FORMAT, Store
 from xmtc.data.store_writer import StoreWriter
 from xmtc.data.text import Text
 from xmtc.errors import InputError
-from xmtc.parsing import read_json
+from xmtc.parsing import parse_json, read_json
+from xmtc.shortage import in_one_line, is_shortage
 
 log = logging.getLogger(__name__)
 MANY = 100  # files, of which only a hash of their hashes is kept
+PASSING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # what says nothing about the file that was to be read
 
 
 def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | None = None) -> Store:
@@ -42,7 +45,7 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
     source, cache = source.reader(), Path(cache)
     content, place = _place(source, name, text, cache)
     if not _usable(place):
-        with writing_to(cache, f"preparing {name}"):
+        with writing_to(cache, f"preparing {name}"), in_one_line(f"preparing {name}"):
             cache.mkdir(parents=True, exist_ok=True)
             with locked(cache / f".{place.name}.lock"):
                 if not _usable(place):
@@ -72,12 +75,17 @@ def _place(source: Source, name: str, text: Text, cache: Path) -> tuple[dict, Pa
 def _usable(place: Path) -> bool:
     """Whether a whole store of this version is there. Cost: reads all of it, 1.7 GB/s a core."""
     try:
-        if read_json(place / "meta.json", dict).get("format") != FORMAT:
+        meta = parse_json((place / "meta.json").read_bytes(), place / "meta.json")
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             return False
         if (name := damaged(place)) is not None:
             log.warning("%s: %s is damaged (its checksum is not the one it was written with)", place, name)
         return name is None
-    except (OSError, InputError):
+    except InputError:
+        return False
+    except OSError as error:
+        if error.errno in PASSING:
+            raise InputError(f"{place}: cannot be read ({error.strerror}); it stays as it is") from None
         return False
 
 
@@ -93,8 +101,9 @@ def _make(place: Path, source: Source, name: str, text: Text, content: dict, wor
     try:
         StoreWriter(new, work, source, text, content, workers).write()
         os.replace(new, place)
-    except Exception:  # not KeyboardInterrupt: what is done is kept for the next time
-        shutil.rmtree(work, ignore_errors=True)
+    except Exception as error:  # not KeyboardInterrupt: what is done is kept for the next time
+        if not is_shortage(error):
+            shutil.rmtree(work, ignore_errors=True)
         raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -111,7 +120,8 @@ def _content(source: Source, cache: Path) -> dict:
 
 
 def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
-    """name -> sha256, remembered by size and time of change."""
+    """name -> sha256, remembered by size and times of change: that of the content, which anybody can set (a clock that
+    was set back, an archive that keeps its files' dates), and that of the file, which nobody can."""
     known_path = cache / "hashes.json"
     try:
         known = read_json(known_path, dict)
@@ -120,7 +130,7 @@ def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
     files, new, met = {}, False, Counter()
     for path in paths:
         status = path.stat()  # the source has opened it
-        stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+        stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
         if stamp not in known:
             with open(path, "rb") as file:
                 known[stamp] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from xmtc.data.files import UNREADABLE
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
 from xmtc.parsing import read_json
+from xmtc.shortage import is_shortage, said
 
 FORMAT = 1
 
@@ -63,8 +64,10 @@ class Store:
         try:
             self._open()
         except (*UNREADABLE, InputError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise InputError(f"{folder}: a damaged store ({reason}); delete the folder: it is made again") from None
+            if is_shortage(error):  # or a header that is damaged, where there are no checksums
+                raise InputError(f"{folder}: out of memory while the store is opened ({said(error)})") from None
+            what = f"a damaged store ({said(error)})"
+            raise InputError(f"{folder}: {what}; delete the folder: it is made again") from None
 
     def _open(self) -> None:
         self.meta = read_json(self.folder / "meta.json", dict)

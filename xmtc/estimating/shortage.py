@@ -1,10 +1,8 @@
-"""Out of memory: recognised once, answered with settings that would fit."""
+"""Out of memory: answered with settings that would fit."""
 
 from __future__ import annotations
 
 import logging
-
-import torch
 
 from xmtc.config.make import make
 from xmtc.errors import InputError
@@ -12,6 +10,7 @@ from xmtc.estimating.run import Needs, needs, size
 from xmtc.execution.auto import total_memory
 from xmtc.execution.base import Execution
 from xmtc.heads.block import FullBlock
+from xmtc.shortage import said
 
 log = logging.getLogger(__name__)
 SHARE = 0.9  # of the memory that a setting may fill to be called fitting; and of what has just failed
@@ -27,26 +26,18 @@ EXECUTIONS = {
 }  # fmt: skip
 
 
-def is_shortage(error: BaseException) -> bool:
-    """A failed allocation on a GPU, of PyTorch on the CPU, or of Python."""
-    text = str(error)
-    told = "can't allocate memory" in text or "DefaultCPUAllocator" in text or "out of memory" in text
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, RuntimeError) and told)
-
-
 def answer(error: BaseException, expected: Needs | None, built, config: dict, processes: int) -> InputError:
     """One line: what failed, and up to three settings that would fit. expected: the estimate of what failed."""
-    what = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     try:
         found = fitting(expected or needs(built, config, processes), built, config, processes)
     except Exception as failure:  # the advice must not hide what happened
         log.debug("no estimate: %s", failure)
         found = []
-    said = "; ".join(f"{setting} ({size(peak)})" for setting, peak in found)
+    fits = "; ".join(f"{setting} ({size(peak)})" for setting, peak in found)
     advice = (
-        f"these would fit: {said}" if said else "lower data.batch_size and data.evaluation_batch_size, or head.rank"
+        f"these would fit: {fits}" if fits else "lower data.batch_size and data.evaluation_batch_size, or head.rank"
     )
-    return InputError(f"out of memory ({what}): {advice}")
+    return InputError(f"out of memory ({said(error)}): {advice}")
 
 
 def fitting(

@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from xmtc.errors import InputError
+from xmtc.shortage import is_shortage, said
 
 log = logging.getLogger(__name__)
 
@@ -147,5 +148,8 @@ class Batcher:
                 return [pair for document in documents for pair in self._ask(key, [document])]
             if isinstance(error, InputError):
                 return [(documents[0], error)]
+            if is_shortage(error):  # of this text; the next one may be shorter
+                log.error("out of memory on a text of %d characters (%s)", len(documents[0].text), said(error))
+                return [(documents[0], ModelFailed("out of memory on this text; a shorter one may do"))]
             log.exception("the model failed on a text of %d characters", len(documents[0].text))
             return [(documents[0], ModelFailed("the model failed on this text; the server's log says how"))]

@@ -47,6 +47,8 @@ def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
         _write_list(path.parent, {**listed, path.name: [checksum(temporary), *listed.get(path.name, [])[:7]]})
         if path.name == LAST and path.exists():
             os.replace(path, path.with_name(PREVIOUS))
+        if path.name == BEST:  # probabilities that were fitted to other weights
+            (path.parents[1] / "calibration.json").unlink(missing_ok=True)
         os.replace(temporary, path)
         _sync(path.parent)
     except (OSError, RuntimeError) as error:

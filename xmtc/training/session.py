@@ -16,10 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
-from xmtc.estimating.shortage import answer, is_shortage
+from xmtc.estimating.shortage import answer
 from xmtc.execution.base import Execution
 from xmtc.fitted.base import is_fitted
 from xmtc.parsing import read_json
+from xmtc.shortage import is_shortage
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best

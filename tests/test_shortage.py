@@ -1,0 +1,37 @@
+"""What a machine fails at is one line; what a program does wrong keeps its traceback."""
+
+import errno
+import os
+
+import pytest
+
+from xmtc.errors import InputError
+from xmtc.shortage import in_one_line
+
+KILLED = "DataLoader worker (pid(s) 12) exited unexpectedly with signals: SIGKILL"
+
+
+@pytest.mark.parametrize("error, line", [
+    (MemoryError(), r"out of memory while counting \(MemoryError\)"),
+    (MemoryError("Unable to allocate 3 GiB\nfor it"), r"out of memory while counting \(Unable to allocate 3 GiB\)"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory while counting"),
+    (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "out of memory while counting"),
+    (OSError(errno.EIO, os.strerror(errno.EIO), "tokens"), "the disk has failed while counting .*tokens"),
+    (OSError(errno.ESTALE, os.strerror(errno.ESTALE), "tokens"), "the disk has failed while counting"),
+    (RuntimeError(KILLED), "data.workers: a process that reads documents has died while counting.*SIGKILL"),
+    (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "data.workers: a process"),
+], ids=repr)  # fmt: skip
+def test_in_one_line(error, line):
+    with pytest.raises(InputError, match=line) as raised, in_one_line("counting"):
+        raise error
+    assert "\n" not in str(raised.value) and raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(errno.ENOENT, "No such file"), KeyError("x"),
+    RuntimeError("Caught KeyError in DataLoader worker process 0."), InputError("as it was"), KeyboardInterrupt(),
+], ids=repr)  # fmt: skip
+def test_all_else_goes_through(error):
+    with pytest.raises(type(error)) as raised, in_one_line("counting"):
+        raise error
+    assert raised.value is error
