@@ -32,11 +32,12 @@ def stores(cache: Path) -> dict[str, str]:
 class Commands:
     """`prepare`, `run` and `predict` on one small corpus, in a folder `base`.
 
-    seconds: processor time of each, undisturbed. Each case works in `cache`, `run` and `output`, which `clear` removes.
+    compare: contents of two runs, '' if they are the same. seconds: processor time of each, undisturbed. Each case
+    works in `cache`, `run` and `output`, which `clear` removes.
     """
 
-    def __init__(self, base: Path):
-        self.base, self.errors = base, base / "errors.log"
+    def __init__(self, base: Path, compare: Callable[[dict, dict], str] = difference):
+        self.compare, self.base, self.errors = compare, base, base / "errors.log"
         self.cache, self.run, self.output = base / "cache", base / "run", base / "out.jsonl"
         self._cache, self._output = base / "whole-cache", base / "whole-out.jsonl"
         self.finished = base / "whole-run"  # what `run` leaves, and `predict` asks
@@ -106,7 +107,7 @@ class Commands:
     def difference(self, name: str) -> str:
         """Between what the command has left and what it should have; '' for none."""
         if name == "run":
-            found = difference(contents(self.run), self._contents)
+            found = self.compare(contents(self.run), self._contents)
             left = [path.name for path in self.run.rglob("*.tmp")]
             return found or (f"left {left}" if left else "")
         if name == "predict":

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from xmtc.errors import InputError
-from xmtc.serving.batching import Batcher, QueueFull
+from xmtc.serving.batching import Batcher, ModelFailed, QueueFull
 
 
 class Work:
@@ -72,6 +72,35 @@ def test_a_text_for_which_memory_does_not_suffice_is_refused_alone(caplog):
 
     run(scenario)
     assert "out of memory on a text of 8 characters" in caplog.text and "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("where", ["start a thread", "wait for more"])
+def test_what_ends_a_batch_does_not_end_the_server(where, monkeypatch, caplog):
+    """No memory for a thread, or for a timer: who waits hears it, and the next are answered."""
+
+    async def scenario(batcher, work):
+        loop, failed = asyncio.get_running_loop(), []
+
+        def fail(*given):
+            if not failed:
+                failed.append(1)
+                if asyncio.iscoroutine(given[0]):
+                    given[0].close()
+                raise RuntimeError("can't start new thread")
+            return usual(*given)
+
+        if where == "start a thread":
+            usual = loop.run_in_executor
+            monkeypatch.setattr(loop, "run_in_executor", fail)
+        else:
+            usual = asyncio.wait_for
+            monkeypatch.setattr(asyncio, "wait_for", fail)
+        with pytest.raises(ModelFailed, match="its log says how"):
+            await batcher.submit("a", ["x"], 1)
+        assert await batcher.submit("a", ["y"], 1) == [["a", "y", 0]]
+
+    _, calls = run(scenario)
+    assert calls == [("a", ["y"], 1)] and "a batch was lost (can't start new thread)" in caplog.text
 
 
 def test_a_full_batch_does_not_wait():

@@ -64,7 +64,7 @@ class Batcher:
         self._full = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="xmtc-model")
         self._task: asyncio.Task | None = None
-        self._at_the_model = 0
+        self._batch: list[Document] = []  # at the model
 
     def __len__(self) -> int:
         """Documents waiting."""
@@ -72,10 +72,24 @@ class Batcher:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._go_on)
+
+    def _go_on(self, task: asyncio.Task) -> None:
+        """Nothing of a batch's own ends the task, but a machine without memory or threads may, and a server that takes
+        requests and answers none would be worse than one that has ended."""
+        if task.cancelled():
+            return
+        log.error("a batch was lost (%s)", said(task.exception() or RuntimeError()))
+        lost = self._batch or [self._queue.popleft() for _ in range(min(self.size, len(self._queue)))]
+        self._batch = []
+        for document in lost:
+            if not document.answer.done():
+                document.answer.set_exception(ModelFailed("the server failed on this text; its log says how"))
+        self.start()
 
     async def stop(self) -> None:
         """Answers what waits and what is at the model, then ends."""
-        while (self._queue or self._at_the_model) and self._task and not self._task.done():
+        while (self._queue or self._batch) and self._task and not self._task.done():
             await asyncio.sleep(0.01)
         if self._task:
             self._task.cancel()
@@ -115,14 +129,13 @@ class Batcher:
                 except TimeoutError:
                     break
             batch = [self._queue.popleft() for _ in range(min(self.size, len(self._queue)))]
-            batch = [document for document in batch if not document.answer.done()]
+            self._batch = [document for document in batch if not document.answer.done()]
             if not self._queue:
                 self._arrived.clear()
-            if batch:
+            if self._batch:
                 start = loop.time()
-                self._at_the_model = len(batch)
-                answers = await loop.run_in_executor(self._thread, self._answer, batch)
-                self.done(len(batch), loop.time() - start)
+                answers = await loop.run_in_executor(self._thread, self._answer, self._batch)
+                self.done(len(self._batch), loop.time() - start)
                 for document, answer in answers:
                     if document.answer.done():
                         continue
@@ -130,7 +143,7 @@ class Batcher:
                         document.answer.set_exception(answer)
                     else:
                         document.answer.set_result(answer)
-                self._at_the_model = 0
+                self._batch = []
 
     def _answer(self, batch: list[Document]) -> list[tuple[Document, Any]]:
         """In the model's thread."""
