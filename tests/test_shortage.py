@@ -1,12 +1,13 @@
 """What a machine fails at is one line; what a program does wrong keeps its traceback."""
 
 import errno
+import logging
 import os
 
 import pytest
 
 from xmtc.errors import InputError
-from xmtc.shortage import in_one_line
+from xmtc.shortage import NoTraces, in_one_line
 
 KILLED = "DataLoader worker (pid(s) 12) exited unexpectedly with signals: SIGKILL"
 
@@ -25,6 +26,19 @@ def test_in_one_line(error, line):
     with pytest.raises(InputError, match=line) as raised, in_one_line("counting"):
         raise error
     assert "\n" not in str(raised.value) and raised.value.__cause__ is error
+
+
+def test_a_log_says_it_in_one_line(caplog):
+    log = logging.getLogger("somebody.elses")
+    log.addFilter(NoTraces())
+    for error in (MemoryError(), KeyError("x")):
+        try:
+            raise error
+        except (MemoryError, KeyError):
+            log.exception("it broke on %d\nand more", 7)
+    short, whole = caplog.records
+    assert short.getMessage() == "out of memory: it broke on 7 (MemoryError)" and not short.exc_info
+    assert whole.exc_info and "Traceback" in caplog.text and "MemoryError:" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [

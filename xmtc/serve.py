@@ -18,7 +18,7 @@ from xmtc.config.settings import describe_settings, read_settings
 from xmtc.entry import bad_input
 from xmtc.errors import InputError
 from xmtc.serving.settings import Settings
-from xmtc.shortage import in_one_line
+from xmtc.shortage import NoTraces, in_one_line
 
 log = logging.getLogger("xmtc.serve")
 
@@ -40,13 +40,16 @@ def serve(run: str, settings: Settings, token: str | None = None) -> None:
     start = time.monotonic()
     model = xmtc.load(run)
     model.predict(["ready"], k=1)  # what is made at the first call is made before the first client
-    server = Server(None, settings)
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    def announce() -> None:
+        log.info("listening on http://%s:%d (Ctrl-C or SIGTERM stops it)", shown, port)
+
+    server = Server(None, settings, announce)
     app = make_app(model, settings, token, lambda: server.stopping)
     server.config.app = app
-    host, port = sock.getsockname()[:2]
     log.info("%s: %d labels, loaded in %.1f s", run, model.num_labels, time.monotonic() - start)
-    shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%d (Ctrl-C or SIGTERM stops it)", shown, port)
     if token is None and host not in ("127.0.0.1", "::1"):
         log.warning("anyone who can reach %s may ask: no token is set (token_file=... or XMTC_TOKEN)", host)
     try:
@@ -84,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(NoTraces())
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its own words for what is said here
     signal.signal(signal.SIGTERM, _on_term)  # uvicorn raises the signal again when it is done
     try:

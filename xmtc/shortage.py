@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,18 @@ def is_shortage(error: BaseException) -> bool:
 def said(error: BaseException) -> str:
     """What an exception says, its first line; never empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+
+
+class NoTraces(logging.Filter):
+    """For a log: a want of memory is said in one line, wherever in a library it was met."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and is_shortage(error):
+            what = (record.getMessage().strip() or record.name).splitlines()[0]
+            record.msg, record.args = f"out of memory: {what} ({said(error)})", ()
+            record.exc_info = record.exc_text = None
+        return True
 
 
 @contextmanager

@@ -19,6 +19,7 @@ TRACE = "Traceback (most recent call last)"
 def start(work: Callable[[], object], errors: Path) -> int:
     """A child that does `work()` and ends as a command would; its pid. Its stderr goes to `errors`, its stdout to
     errors.out."""
+    errors.write_text("")
     if pid := os.fork():
         return pid
     status = 1

@@ -186,6 +186,10 @@ def _refusals(app: FastAPI, metrics: Metrics) -> None:
     async def http(_, error: StarletteHTTPException):
         return refuse(error.status_code, str(error.detail), error.headers)
 
+    @app.exception_handler(MemoryError)
+    async def short(_, error: MemoryError):
+        return refuse(503, "out of memory; a shorter request, or a later one, may do", {"Retry-After": "1"})
+
     @app.exception_handler(ModelFailed)
     async def failed(_, error: ModelFailed):
         return refuse(500, str(error))

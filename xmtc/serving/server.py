@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -57,9 +58,10 @@ class Server(uvicorn.Server):
     """On SIGTERM or SIGINT: accept what has connected, stop listening, answer everything that was sent, then end.
 
     A second SIGINT ends at once. `stopping` is for the application: it asks clients to close their connections.
+    announce: called once who connects is heard.
     """
 
-    def __init__(self, app, settings: Settings):
+    def __init__(self, app, settings: Settings, announce: Callable[[], None] = lambda: None):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -74,7 +76,12 @@ class Server(uvicorn.Server):
             )
         )
         self.linger = settings.linger
-        self.stopping = False
+        self.stopping, self.announce = False, announce
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.announce()
 
     async def shutdown(self, sockets=None) -> None:
         self.stopping = True
