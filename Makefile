@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SWEEP := runs/first-light/$(shell date +%Y-%m-%d_%H-%M-%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults bench bench-gpu lint lock clean
+.PHONY: help run test faults bench bench-gpu lint lock sbom clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -56,6 +56,13 @@ lock: $(STAMP) ## list what `.[all]` brings with the SHA-256 of every file (from
 	$(PIP) install -q 'uv>=0.9'
 	$(LOCK) --universal --output-file requirements.lock
 	[ -z "$(CPU)" ] || $(LOCK) --find-links $(CPU) --python-platform x86_64-manylinux_2_28 --output-file requirements-cpu.lock
+
+SBOM := cyclonedx_py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-format JSON
+
+sbom: $(STAMP) ## the bill of materials of `.[all]` with checksums, from requirements.lock, as dist/sbom.json (CycloneDX)
+	$(PIP) install -q -c constraints.txt 'cyclonedx-bom>=7'
+	mkdir -p dist
+	$(BIN)/python -m $(SBOM) --output-file dist/sbom.json
 
 clean: ## remove the environment and caches; runs, stores and corpora stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ from xmtc.data.files import UNREADABLE
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
 from xmtc.parsing import read_json
-from xmtc.shortage import is_shortage, said
+from xmtc.shortage import BROKEN, is_shortage, said
 
 FORMAT = 1
 
@@ -66,6 +66,8 @@ class Store:
         except (*UNREADABLE, InputError) as error:
             if is_shortage(error):  # or a header that is damaged, where there are no checksums
                 raise InputError(f"{folder}: out of memory while the store is opened ({said(error)})") from None
+            if isinstance(error, OSError) and error.errno in BROKEN:
+                raise InputError(f"{folder}: the disk has failed while the store is opened ({said(error)})") from None
             what = f"a damaged store ({said(error)})"
             raise InputError(f"{folder}: {what}; delete the folder: it is made again") from None
 
