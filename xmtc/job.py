@@ -28,7 +28,7 @@ RESUMABLE = (
 # of a run; checkpoints first, without which nobody takes the rest for a run
 RESULTS = (
     "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "checkpoints/hashes", "metrics.json",
-    "curves.csv", "predictions.npz", "predictions_validation.npz", "calibration.json", "choices.json",
+    "curves.csv", "predictions.npz", "predictions_validation.npz", "calibration.json", "choices.json", "checksums",
 )  # fmt: skip
 
 

@@ -95,6 +95,30 @@ def test_a_calibration_ends_with_the_weights_that_it_was_fitted_to(train):
     assert not (folder / "calibration.json").exists()
 
 
+@pytest.mark.parametrize("step", ["validation_step", "test_step"])
+def test_sigterm_within_the_last_evaluations_is_told_as_such(small, tmp_path, monkeypatch, step):
+    """A scheduler starts again what ends with 75, not what was interrupted."""
+    import os
+    import signal
+
+    from xmtc.errors import Preempted
+    from xmtc.training.module import XMTCModule
+
+    begin = [*small, *OPTIONS, f"hydra.run.dir={tmp_path / 'run'}", "data.evaluation_batch_size=10"]
+    usual = getattr(XMTCModule, step)
+
+    def stopped(self, *given):
+        if step == "test_step" or self.trainer.state.fn == "validate":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return usual(self, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(Preempted):
+        patch.setattr(XMTCModule, step, stopped)
+        xmtc.run(begin)
+    result = xmtc.run([f"resume={tmp_path / 'run'}"])
+    assert result["test"] == xmtc.run([*begin, f"hydra.run.dir={tmp_path / 'other'}"])["test"]
+
+
 def test_resume_refuses_what_would_be_another_run(train):
     _, folder = train(*OPTIONS)
     with pytest.raises(InputError, match="head.rank=9.*init_from"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import signal
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.nn.parallel import DistributedDataParallel
 
@@ -91,6 +93,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
             "steps": steps,
         }
         summarise(trainer.loggers, result, facts)
+    except SIGTERMException:  # of Lightning, while it is not ours to listen: before the first step, in an evaluation
+        raise stop_error(signal.SIGTERM) from None
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
             raise KeyboardInterrupt from None
