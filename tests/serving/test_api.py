@@ -59,6 +59,20 @@ def test_bad_bodies(client, body, status, says):
     assert predict(client).status_code == 200
 
 
+@pytest.mark.parametrize("error", [MemoryError(), type("PanicException", (BaseException,), {})("null")], ids=repr)
+def test_a_body_that_finds_no_memory_is_refused(client, monkeypatch, error):
+    from xmtc.serving.answers import PredictRequest
+
+    def short(body):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictRequest, "model_validate_json", short)
+        response = client.post("/predict", json={"texts": ["a"]})
+    assert response.status_code == 503 and "out of memory" in response.json()["error"]
+    assert predict(client).status_code == 200
+
+
 @pytest.mark.parametrize("text", ["", "\x00", "a\x00b", "\n", "é\u2028", "\U0001f600" * 3])
 def test_odd_texts_are_answered(client, text):
     (found,) = client.post("/predict", json={"texts": [text], "k": 1}).json()["predictions"]

@@ -94,6 +94,10 @@ def parse(kind: type[M], body: bytes) -> M:
         more = len(error.errors()) - 1
         rest = f" (and {more} more)" if more else ""
         raise Refused(422, f"{where + ': ' if where else ''}{first['msg']}{rest}") from None
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of Rust, whose code finds no memory; the class has no other name
+            raise MemoryError(str(error)) from None
+        raise
 
 
 async def unless_gone(request: Request, answer: Awaitable[T], seconds: float) -> T:
