@@ -51,7 +51,7 @@ def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
             (path.parents[1] / "calibration.json").unlink(missing_ok=True)
         os.replace(temporary, path)
         _sync(path.parent)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         if writes:
             temporary.unlink(missing_ok=True)
             temporary_of(path.parent / HASHES).unlink(missing_ok=True)
