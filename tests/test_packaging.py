@@ -18,7 +18,7 @@ def installed(tmp_path_factory):
     """The wheel unpacked into a folder of its own, as pip would."""
     pytest.importorskip("hatchling")
     if not (ROOT / "pyproject.toml").is_file():
-        pytest.skip("these tests do not run in a source tree")
+        pytest.skip("there is no source tree around these tests, so nothing to build a wheel of")
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],

@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from xmtc.calibration.file import Calibration, bins_of_labels
-from xmtc.calibration.fit import METHODS, SCOPES, cross_fitted, errors, fit, logits_of
-from xmtc.calibration.thresholds import choose, describe
-from xmtc.data.lists import read_lists
 from xmtc.entry import ended
 from xmtc.errors import InputError
-from xmtc.labels import LabelTable
+
+if TYPE_CHECKING:
+    from xmtc.calibration.file import Calibration
 
 
 def calibrate(
@@ -33,6 +32,13 @@ def calibrate(
     it is the final map's. counts: mean labels a document to choose thresholds for; always also that of the validation
     documents. InputError: no such run, too few documents.
     """
+    # torch: not for --help
+    from xmtc.calibration.file import bins_of_labels
+    from xmtc.calibration.fit import METHODS, SCOPES, cross_fitted, errors, fit, logits_of
+    from xmtc.calibration.thresholds import choose, describe
+    from xmtc.data.lists import read_lists
+    from xmtc.labels import LabelTable
+
     folder = Path(run)
     if not folder.is_dir():
         raise InputError(f"{run}: there is no such run directory")

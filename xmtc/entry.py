@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from xmtc.config import check_command_line, command_dir, register_resolvers
+from xmtc.config import checked_command_line, command_dir, register_resolvers
 from xmtc.errors import InputError, Preempted
 from xmtc.lean import lean_imports
 from xmtc.shortage import in_one_line
@@ -31,7 +31,7 @@ def start(
     hint: str = "a run goes on with resume=RUN_DIR",
     usage: str = "",
 ) -> None:
-    """Runs `job(config)` under hydra.main. always: overrides of the command itself. check: refuses a configuration.
+    """Runs `job(config)` as hydra.main would. always: overrides of the command itself. check: refuses a configuration.
     hint: what to say after Ctrl-C. usage: what --help prints where config_name's own help is another command's."""
     if usage and {"-h", "--help"} & set(argv):
         print(usage.strip())
@@ -43,12 +43,16 @@ def start(
     os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
     try:
-        with in_one_line("starting"):
-            arguments = check_command_line([*argv, *always], config_name, check)
-            sys.argv = [sys.argv[0], *arguments]
+        task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
+        name = program.rpartition(".")[2]
+        with in_one_line("starting"), checked_command_line([*argv, *always], config_name, check, name) as line:
+            sys.argv = [sys.argv[0], *line.arguments]
             quiet_lightning()
-            task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
-            hydra.main(config_path=str(command_dir(config_name)), config_name=config_name, version_base="1.3")(task)()
+            if line.shows:
+                folder = str(command_dir(config_name))
+                hydra.main(config_path=folder, config_name=config_name, version_base="1.3")(task)()
+            else:
+                line.run(task)
     except InputError as error:
         raise bad_input(program, error) from None
     except Preempted:

@@ -13,9 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from xmtc.data.lists import read_lists
 from xmtc.entry import bad_input
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
@@ -45,6 +42,10 @@ def reproduce(run: str | Path, output: str | Path | None = None) -> dict:
 def compare(run: Path, again: Path) -> dict:
     """{same: bool, circumstances: {name: [then, now]}, scores: {name: [then, now]}, documents: share whose five best
     labels are the same, first_row: step of the first differing row of curves.csv or None}."""
+    import numpy as np
+
+    from xmtc.data.lists import read_lists  # torch: not for --help
+
     first, second = (read_json(folder / "metrics.json", dict) for folder in (run, again))
     part = "test" if first["test"] else "validation"
     scores = {

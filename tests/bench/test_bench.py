@@ -20,12 +20,18 @@ def test_both_ways_give_the_same_gradients():
 
 @pytest.mark.parametrize("only", [None, "baseline", "ours"])
 def test_last_line_is_the_result(monkeypatch, capsys, only):
-    monkeypatch.setitem(command.BENCHES, "convolution", small)
+    monkeypatch.setattr(command, "named", {"convolution": small}.get)
     assert command.main(["convolution", "--repeats", "2", *(["--only", only] if only else [])]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["bench"] == "convolution"
     assert (result["baseline"] is None) == (only == "ours") and (result["ours"] is None) == (only == "baseline")
     assert (result["ratio"] is None) == (only is not None)
+
+
+def test_every_name_is_a_bench():
+    assert {command.named(name).__name__.removesuffix("_bench").replace("_", "-") for name in command.BENCHES} == {
+        *command.BENCHES
+    }
 
 
 def test_ratio_is_baseline_over_ours():

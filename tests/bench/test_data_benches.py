@@ -11,7 +11,7 @@ from xmtc.bench.prepare import prepare_bench
 
 
 def test_loader(monkeypatch, capsys):
-    monkeypatch.setitem(command.BENCHES, "loader", lambda: loader(documents=200, tokens=20, words=30))
+    monkeypatch.setattr(command, "named", lambda name: lambda: loader(documents=200, tokens=20, words=30))
     assert command.main(["loader", "--repeats", "1"]) == 0
     out = capsys.readouterr().out
     result = json.loads(out.splitlines()[-1])

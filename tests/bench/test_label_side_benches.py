@@ -43,7 +43,7 @@ def test_scaling_finds_the_exponents():
 
 
 def test_evaluation_agrees_with_one_document_after_the_other(monkeypatch, capsys):
-    monkeypatch.setitem(command.BENCHES, "evaluation", lambda: evaluation(documents=300, labels=150))
+    monkeypatch.setattr(command, "named", lambda name: lambda: evaluation(documents=300, labels=150))
     assert command.main(["evaluation", "--repeats", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["difference"] < 1e-12 and result["metrics"] == 45 and result["ratio"] > 0

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # would put the module in the place of the function. Nothing that starts threads, as scikit-learn does.
 PRELOADED = (
     "torch", "torch._dynamo", "torch.utils.data", "torch.distributed", "pytorch_lightning", "torchmetrics", "hydra",
-    "rich.progress", "scipy.sparse", "xmtc.entry", "xmtc.job", "xmtc.training.session", "xmtc.loading",
+    "rich.progress", "scipy.sparse", "wandb", "xmtc.entry", "xmtc.job", "xmtc.training.session", "xmtc.loading",
 )  # fmt: skip
 # -I -S: none of the environment and no packages, which would cost ten times as much. No shell: it would set PWD.
 SCRIPT = """#!{real} -IS

@@ -9,7 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from xmtc.config import check_command_line, compose_checked, compose_jobs
+from xmtc.config import check_command_line, checked_command_line, compose_checked, compose_jobs
 from xmtc.errors import InputError
 
 
@@ -191,3 +191,57 @@ main()
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert [x for x in out.stdout.splitlines() if "RESULT" in x] == ["RESULT 5 cnn_large", "RESULT 9 cnn_large"], out
+
+
+@pytest.fixture
+def compositions(monkeypatch):
+    """What Hydra has composed since: one entry a composition."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    made, compose = [], ConfigLoaderImpl._compose_config_from_defaults_list
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "_compose_config_from_defaults_list", lambda *a, **k: (made.append(1), compose(*a, **k))[1]
+    )
+    return made
+
+
+def test_what_was_checked_is_run_without_being_composed_again(tree, tmp_path, compositions):
+    seen = []
+    with checked_command_line(["encoder=cnn_large", f"hydra.run.dir={tmp_path}/run"]) as line:
+        line.run(lambda config: seen.append((config.encoder.numerator, config.output)))
+    assert seen == [(5, f"{tmp_path}/run")] and len(compositions) == 1
+    words = ["-m", "dataset=toy,law", "encoder=cnn_large", f"hydra.sweep.dir={tmp_path}/sweep"]
+    with checked_command_line(words) as line:
+        line.run(lambda config: seen.append((config.encoder.numerator, config.output)))
+    assert seen[1:] == [(5, f"{tmp_path}/sweep/0"), (9, f"{tmp_path}/sweep/1")]
+    assert len(compositions) == 1 + 1 + 2  # what jobs share, and each of them
+
+
+def test_a_sweep_that_a_file_asks_for(tree, tmp_path, write_tree):
+    write_tree(tree, {"experiment/always.yaml": """
+        # @package _global_
+        hydra: {mode: MULTIRUN, sweeper: {params: {seed: "3,4"}}}
+        """})  # fmt: skip
+    seen = []
+    with checked_command_line(["experiment=always", f"hydra.sweep.dir={tmp_path}/sweep"]) as line:
+        line.run(lambda config: seen.append(config.seed))
+    assert seen == [3, 4]
+
+
+def test_a_file_that_has_changed_is_read_again(tree):
+    assert compose_checked(["dataset=law"]).encoder.numerator == 9
+    path = tree / "dataset" / "law.yaml"
+    path.write_text(path.read_text().replace("numerator: 9", "numerator: 11"))
+    assert compose_checked(["dataset=law"]).encoder.numerator == 11
+    path.write_text("name: [law")
+    with pytest.raises(InputError, match="dataset/law.yaml, line"):
+        compose_checked(["dataset=law"])
+    path.unlink()
+    with pytest.raises(InputError, match="dataset=law: unknown choice"):
+        compose_checked(["dataset=law"])
+
+
+def test_a_configuration_may_be_changed_by_who_asked_for_it(tree):
+    first = compose_checked(["head=wide"])
+    first.encoder.numerator = first.dataset.name = first.head.width = "changed"
+    assert compose_checked(["head=wide"]).dataset.name == "toy" and compose_checked(["head=wide"]).head.width == [256]

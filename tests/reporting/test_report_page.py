@@ -32,77 +32,93 @@ def test_one_file_that_needs_nothing_else(written):
     assert "<b>x" not in text and "<i>A paper" not in text
 
 
-def test_in_a_browser(written):
+@pytest.fixture(scope="module")
+def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="the page is not tested: no playwright")
     if CHROMIUM is None:
         pytest.skip("the page is not tested: no Chromium found (XMTC_CHROMIUM=PATH names one)")
-    complaints = []
     with playwright.sync_playwright() as api:
         browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(written.as_uri())
-        assert page.locator("table").count() == 4  # means, differences, runs, printed
-        assert page.locator("svg").count() == 5 and page.locator("svg g.line").count() == 10
-        assert page.locator("svg rect.bar").count() == 18
-        for box in page.locator("svg").all():
-            size = box.bounding_box()
-            assert size["width"] > 200 and size["height"] > 100
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # a phone scrolls tables alone
-        assert "failed" in page.locator("tr.bad").inner_text()
-        heads = lambda: page.locator("table >> nth=0 >> tbody tr td:nth-child(2)").all_inner_texts()  # noqa: E731
-        column = page.locator("table >> nth=0 >> th", has_text="P@1").locator("button")
-        column.click()
-        assert heads() == ["lcenet", "none", "cornet"]  # what has no number is last, whichever way
-        column.click()
-        assert heads() == ["none", "lcenet", "cornet"]
-        page.locator(".legend input").nth(1).uncheck()
-        hidden = page.eval_on_selector_all("g.line", "all => all.filter(e => e.style.display === 'none').length")
-        assert hidden == 4  # two seeds in two pictures
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """`open_page(path)`: on a phone's screen; what the browser complains of fails the test."""
+    page, complaints = browser.new_page(viewport={"width": 390, "height": 800}), []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    def start(path):
+        page.goto(path.as_uri())
+        return page
+
+    yield start
+    page.close()
     assert complaints == []
 
 
-def test_what_heads_add_in_a_browser(grid, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is not tested: no playwright")
-    if CHROMIUM is None:
-        pytest.skip("the page is not tested: no Chromium found (XMTC_CHROMIUM=PATH names one)")
+def drawn(pictures):
+    return all(size["width"] > 200 and size["height"] > 100 for size in (box.bounding_box() for box in pictures.all()))
+
+
+def hidden(lines):
+    return lines.evaluate_all("all => all.filter(e => e.style.display === 'none').length")
+
+
+def cells(table, column):
+    return table.locator(f"tbody tr td:nth-child({column})").all_inner_texts()
+
+
+def within_the_screen(page):
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # a phone scrolls tables alone
+
+
+def test_in_a_browser(open_page, written):
+    page = open_page(written)
+    assert page.locator("table").count() == 4  # means, differences, runs, printed
+    assert page.locator("svg").count() == 5 and page.locator("svg g.line").count() == 10
+    assert page.locator("svg rect.bar").count() == 18
+    assert drawn(page.locator("svg")) and within_the_screen(page)
+    assert "failed" in page.locator("tr.bad").inner_text()
+    means = page.locator("table").nth(0)
+    column = means.locator("th", has_text="P@1").locator("button")
+    column.click()
+    assert cells(means, 2) == ["lcenet", "none", "cornet"]  # what has no number is last, whichever way
+    column.click()
+    assert cells(means, 2) == ["none", "lcenet", "cornet"]
+    page.locator(".legend input").nth(1).uncheck()
+    assert hidden(page.locator("g.line")) == 4  # two seeds in two pictures
+
+
+def test_what_heads_add_in_a_browser(open_page, grid, tmp_path):
     for fraction in (0.25, 1.0):
         for encoder in ("bow", "<b>x"):
             for head, skill in (("none", 0.5), ("lcenet", 0.9), ("cornet", 0.2)):
                 name = "markup" if encoder != "bow" else "bow"
                 grid(head, fraction, 0, skill, encoder=encoder, frequency=range(30, 0, -1), where=name)
     assert main([str(tmp_path), "--gains", "--resamples", "100", "--output", str(tmp_path / "out")]) == 0
-    complaints = []
-    with playwright.sync_playwright() as api:
-        browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((tmp_path / "out" / "report.html").as_uri())
-        section = page.locator("section", has=page.locator("h2", has_text="what a head adds"))
-        assert section.locator("table").count() == 3  # at a glance, by frequency, cell by cell
-        assert [table.locator("tbody tr").count() for table in section.locator("table").all()] == [4, 8, 8]
-        assert section.locator("svg").count() == 2 + 4  # an encoder; an encoder and share of the documents
-        assert section.locator("svg >> nth=0 >> g.line").count() == 2
-        assert section.locator("svg >> nth=0 >> g.line circle").count() == 4  # two heads, two shares
-        assert section.locator("svg >> nth=2 >> g.line circle").count() == 6  # two heads, three bins
-        for number in range(6):
-            size = section.locator("svg").nth(number).bounding_box()
-            assert size["width"] > 200 and size["height"] > 100
-        column = section.locator("table >> nth=0 >> th", has_text="fraction 1.0").locator("button")
-        column.click()
-        heads = section.locator("table >> nth=0 >> tbody tr td:nth-child(2)").all_inner_texts()
-        assert heads == ["lcenet", "lcenet", "cornet", "cornet"]  # by the gain, the text behind it notwithstanding
-        section.locator(".legend input").nth(0).uncheck()
-        hidden = "all => all.filter(e => e.style.display === 'none').length"
-        assert section.locator("g.line").evaluate_all(hidden) == 6
-        assert page.locator("g.line").evaluate_all(hidden) == 6  # curves of runs have their own legend
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        browser.close()
-    assert complaints == []
     assert "<b>x" not in (tmp_path / "out" / "report.html").read_text()
+    page = open_page(tmp_path / "out" / "report.html")
+    section = page.locator("section", has=page.locator("h2", has_text="what a head adds"))
+    tables, pictures = section.locator("table"), section.locator("svg")
+    assert [table.locator("tbody tr").count() for table in tables.all()] == [
+        4,
+        8,
+        8,
+    ]  # at a glance, by frequency, by cell
+    assert pictures.count() == 2 + 4  # an encoder; an encoder and share of the documents
+    assert pictures.nth(0).locator("g.line").count() == 2
+    assert pictures.nth(0).locator("g.line circle").count() == 4  # two heads, two shares
+    assert pictures.nth(2).locator("g.line circle").count() == 6  # two heads, three bins
+    assert drawn(pictures) and within_the_screen(page)
+    tables.nth(0).locator("th", has_text="fraction 1.0").locator("button").click()
+    # by the gain, the text behind it notwithstanding
+    assert cells(tables.nth(0), 2) == ["lcenet", "lcenet", "cornet", "cornet"]
+    section.locator(".legend input").nth(0).uncheck()
+    assert hidden(section.locator("g.line")) == 6
+    assert hidden(page.locator("g.line")) == 6  # curves of runs have their own legend
 
 
 def test_intervals_of_one_point_and_of_none():

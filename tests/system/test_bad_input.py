@@ -42,7 +42,7 @@ def test_absent_gpu(small):
     import torch
 
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("there is a GPU")
     refused([*small, "trainer=gpu"], "trainer.accelerator=gpu.*trainer=cpu")
 
 

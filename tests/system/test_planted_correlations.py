@@ -5,12 +5,12 @@ import pytest
 import xmtc
 
 OPTIONS = [
-    "dataset=toy", "encoder=bow", "encoder.embedding.size=128", "recipe.optimizer.lr=5e-3", "recipe.max_epochs=12",
-    "data.batch_size=64", "logger=csv", "prepare_workers=1",
+    "dataset=toy", "encoder=bow", "encoder.embedding.size=128", "recipe.optimizer.lr=1e-2", "recipe.max_epochs=10",
+    "recipe.validation.epochs=2", "data.batch_size=128", "logger=csv", "prepare_workers=1",
 ]  # fmt: skip
 
 
-@pytest.mark.slow(80)
+@pytest.mark.slow(25)
 def test_a_head_gains_more_than_the_spread_over_three_seeds(cache, tmp_path):
     scores = {}
     for head in ("none", "lcenet"):

@@ -6,42 +6,36 @@ SHAPE: a parameter of the bench's function, as in `classifier --labels 3000000`.
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import json
 from collections.abc import Callable
 
-from xmtc.bench.classifier import classifier
-from xmtc.bench.compare import compare
-from xmtc.bench.convolution import convolution
-from xmtc.bench.estimate import estimate_bench
-from xmtc.bench.evaluation import evaluation
-from xmtc.bench.labelcorank import labelcorank
-from xmtc.bench.loader import loader
-from xmtc.bench.overhead import overhead
-from xmtc.bench.predict import predict
-from xmtc.bench.prepare import prepare_bench
-from xmtc.bench.scaling import scaling
-from xmtc.bench.sharded import sharded
-from xmtc.bench.step import step
-from xmtc.bench.svm import svm
-from xmtc.bench.wiki500k_step import wiki500k_step
+from xmtc.bench.compare import Bench, compare
 
+# MODULE or MODULE.FUNCTION, imported when it is asked for
 BENCHES = {
-    "classifier": classifier,
-    "convolution": convolution,
-    "estimate": estimate_bench,
-    "evaluation": evaluation,
-    "labelcorank": labelcorank,
-    "loader": loader,
-    "overhead": overhead,
-    "predict": predict,
-    "prepare": prepare_bench,
-    "scaling": scaling,
-    "sharded": sharded,
-    "step": step,
-    "svm": svm,
-    "wiki500k-step": wiki500k_step,
+    "classifier": "classifier",
+    "convolution": "convolution",
+    "estimate": "estimate.estimate_bench",
+    "evaluation": "evaluation",
+    "labelcorank": "labelcorank",
+    "loader": "loader",
+    "overhead": "overhead",
+    "predict": "predict",
+    "prepare": "prepare.prepare_bench",
+    "scaling": "scaling",
+    "sharded": "sharded",
+    "step": "step",
+    "svm": "svm",
+    "wiki500k-step": "wiki500k_step",
 }
+
+
+def named(name: str) -> Callable[..., Bench]:
+    """The function that makes a bench."""
+    module, _, function = BENCHES[name].partition(".")
+    return getattr(importlib.import_module(f"xmtc.bench.{module}"), function or module)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=["baseline", "ours"], help="run one way alone")
     parser.add_argument("--repeats", type=int, default=5)
     arguments, rest = parser.parse_known_args(argv)
-    bench = BENCHES[arguments.name](**shapes(BENCHES[arguments.name], rest))
+    make = named(arguments.name)
+    bench = make(**shapes(make, rest))
     result = compare(arguments.name, bench, max(arguments.repeats, 1), arguments.only)
     if not arguments.json:
         for way in ("baseline", "ours"):

@@ -1,0 +1,197 @@
+"""An ensemble's folder from those of its members: see `xmtc.ensemble`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from xmtc.calibration.fit import hits_of
+from xmtc.data.checksums import NAME as CHECKSUMS
+from xmtc.data.checksums import list_files
+from xmtc.data.lists import Lists
+from xmtc.errors import InputError
+from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
+from xmtc.fusion.members import FORMAT, common_labels, stored
+from xmtc.labels import LabelTable
+from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.parsing import read_json, read_yaml
+from xmtc.reporting.runs import read_run
+from xmtc.tagger import MOST
+
+DEPTH, DOCUMENTS = 20, 20_000  # labels a member and validation documents that choosing looks at
+NEEDED = ("config.yaml", "overrides.yaml", "labels.tsv", "metrics.json", "calibration.json", "ensemble.json",
+          "predictions.npz", "predictions_validation.npz", "text", "checkpoints/best.ckpt", "checkpoints/hashes",
+          CHECKSUMS)  # fmt: skip
+
+
+def make_ensemble(
+    runs: Sequence[str | Path], output: str | Path, method: str, train_documents: int | None, copy: bool
+) -> dict:
+    """See `xmtc.ensemble.ensemble`."""
+    folders, target = [Path(run) for run in runs], Path(output)
+    _check(folders, target, method)
+    tables = [LabelTable(folder / "labels.tsv") for folder in folders]
+    rows = common_labels(tables)
+    ids, frequency = [row[0] for row in rows], torch.tensor([row[2] for row in rows])
+    validation = stored(folders, tables, ids, "predictions_validation.npz")
+    chosen, weights, candidates = _choose(method, validation)
+    parts = {"validation": ("predictions_validation.npz", validation)}
+    if all((folder / "predictions.npz").exists() for folder in folders):
+        parts["test"] = ("predictions.npz", stored(folders, tables, ids, "predictions.npz"))
+    config = _config(folders)
+    facts = _train_documents(folders, train_documents)
+    propensity = config["dataset"].get("propensity", {"a": 0.55, "b": 1.5})
+    result: dict = {"test": None}
+    target.mkdir(parents=True, exist_ok=True)
+    (target / CHECKSUMS).unlink(missing_ok=True)  # of an earlier ensemble there
+    for part, (name, members) in parts.items():
+        labels, scores = fuse(chosen, weights, [m.labels for m in members], [m.scores for m in members],
+                              min(MOST, len(ids)))  # fmt: skip
+        fused = Lists(labels, scores, members[0].gold, members[0].unseen)
+        if part == "validation":
+            threshold = best_threshold(torch.from_numpy(scores), torch.from_numpy(labels), fused.gold)
+        ranking = RankingMetrics(len(ids), frequency, facts, propensity_a=propensity["a"], propensity_b=propensity["b"])
+        sets = LabelSetMetrics(len(ids), threshold)
+        ranking.update(torch.from_numpy(labels), fused.gold)
+        sets.update(torch.from_numpy(labels), torch.from_numpy(scores), fused.gold)
+        result[part] = ranking.compute() | sets.compute()
+        fused.save(target / name)
+    result |= {"threshold": threshold, "provenance": _provenance(folders, config, chosen)}
+    kept = _members(folders, target, copy)
+    facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)), "members": kept}
+    _write(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
+    names = {"encoder": result["provenance"]["encoder"], "head": chosen, "recipe": None}
+    _write(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
+    _write(target / "overrides.yaml", "[]\n")
+    _write(target / "metrics.json", json.dumps(result, indent=1))
+    _write(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
+    list_files(target, ["config.yaml", "labels.tsv", "ensemble.json"])
+    return result
+
+
+def _check(folders: list[Path], target: Path, method: str) -> None:
+    if len(folders) < 2:
+        raise InputError(f"an ensemble needs two runs at least, got {len(folders)}")
+    if method not in ("auto", *METHODS):
+        raise InputError(f"method={method}: unknown choice; choose from auto, {', '.join(METHODS)}")
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: there is no such run directory")
+        if folder.resolve() == target.resolve():
+            raise InputError(f"output: {target} is one of the members")
+        if folder.resolve().is_relative_to(target.resolve() / "members"):
+            raise InputError(f"output: {folder} is a copy that an ensemble keeps in {target}; name the run itself")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"output: {target} is a file")
+    if target.is_dir() and any(target.iterdir()) and not (target / "ensemble.json").exists():
+        raise InputError(f"output: {target} is there and is no ensemble; choose another folder")
+
+
+def _choose(method: str, validation: list[Lists]) -> tuple[str, np.ndarray, dict]:
+    """Method, weights, and nDCG@5 on validation of every method and member."""
+    few = slice(0, DOCUMENTS)
+    labels = [own.labels[few, :DEPTH] for own in validation]
+    hits = [hits_of(own)[few, :DEPTH].astype(np.float32) for own in validation]
+    candidates, hit = pooled(labels, hits)
+    hit = hit.max(axis=0) > 0
+    gold = validation[0].gold.offsets.diff().numpy()[few]
+    pool = pooled(labels, [own.scores[few, :DEPTH] for own in validation])[1]
+    ranks = pooled(labels, [member_values("rank", own, own) for own in labels])[1]
+    equal = np.full(len(labels), 1 / len(labels))
+    weights = {"mean": equal, "rank": equal}
+    if method in ("auto", "weighted"):
+        weights["weighted"] = choose_weights(pool, candidates, hit, gold)
+    scores = {
+        name: ndcg5(
+            np.tensordot(w.astype(np.float32), ranks if name == "rank" else pool, axes=1), candidates, hit, gold
+        )
+        for name, w in weights.items()
+    }
+    best = max(scores, key=scores.get) if method == "auto" else method
+    alone = {f"member {m + 1}": ndcg5(pool[m], candidates, hit, gold) for m in range(len(labels))}
+    return best, weights[best], scores | alone
+
+
+def _config(folders: list[Path]) -> dict:
+    """The dataset's settings, from the first member that has a configuration."""
+    for folder in folders:
+        path = folder / "config.yaml"
+        if path.exists():
+            config = read_yaml(path)
+            if isinstance(config, dict) and isinstance(config.get("dataset"), dict):
+                return config
+    return {"dataset": {"name": "unknown"}}
+
+
+def _name(folders: list[Path]) -> str:
+    """What it is made of, so that reports tell ensembles apart: encoder-head of each member, else its folder's name."""
+    runs = [read_run(folder) for folder in folders]
+    names = [run.folder.name if "?" in (run.encoder, run.head) else f"{run.encoder}-{run.head}" for run in runs]
+    return "+".join(name if n == 1 else f"{n}x{name}" for name, n in Counter(names).items())
+
+
+def _train_documents(folders: list[Path], given: int | None) -> int:
+    if given is not None:
+        return given
+    for folder in folders:
+        path = folder / "text" / "meta.json"
+        count = read_json(path, dict).get("num_documents") if path.exists() else None
+        if isinstance(count, int) and count > 0:
+            return count
+    raise InputError("no member has recorded how many training documents there were: give --train-documents")
+
+
+def _provenance(folders: list[Path], config: dict, method: str) -> dict:
+    from xmtc.training.provenance import provenance
+
+    birth = provenance({"encoder": _name(folders), "head": method, "recipe": None, "embedding": None})
+    birth["command"] = " ".join(["python -m xmtc.ensemble", *map(str, folders)])
+    members = []
+    for folder in folders:
+        path = folder / "metrics.json"
+        born = read_json(path, dict).get("provenance") if path.exists() else None
+        members.append(born if isinstance(born, dict) else None)
+    digests = {str(member.get("dataset_sha256")) for member in members if member and member.get("dataset_sha256")}
+    seeds = {member.get("seed") if member else None for member in members}
+    return birth | {
+        "dataset": config["dataset"].get("name"),
+        "dataset_sha256": digests.pop() if len(digests) == 1 else None,
+        "seed": seeds.pop() if len(seeds) == 1 else None,
+        "world_size": 1,
+        "resumed_from_step": None,
+        "members": members,
+    }
+
+
+def _members(folders: list[Path], target: Path, copy: bool) -> list[str]:
+    """Paths of the members as seen from the ensemble's folder."""
+    if not copy:
+        return [os.path.relpath(folder.resolve(), target.resolve()) for folder in folders]
+    kept = []
+    shutil.rmtree(target / "members", ignore_errors=True)  # of an earlier ensemble there
+    for i, folder in enumerate(folders, start=1):
+        place = target / "members" / f"{i}"
+        for name in NEEDED:
+            source = folder / name
+            if source.is_dir():
+                shutil.copytree(source, place / name, dirs_exist_ok=True)
+            elif source.exists():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, place / name)
+        kept.append(f"members/{i}")
+    return kept
+
+
+def _write(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
