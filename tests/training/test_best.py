@@ -119,6 +119,14 @@ def test_the_end_of_training_writes_what_is_held(make_module, fit, steps, tmp_pa
     )
 
 
+def test_an_evaluation_behind_the_last_step_writes_at_once(make_module, fit, steps, tmp_path):
+    module, checkpoints = make_module(), never(Checkpoints(tmp_path, "val/chosen"))
+    trainer = fit(module, steps, Rising(), checkpoints)
+    assert on_disk(tmp_path) == 5
+    trainer.validate(module, trainer.val_dataloaders, verbose=False)
+    assert on_disk(tmp_path) == 6 and checkpoints.best_score == 6
+
+
 @pytest.mark.parametrize(("error", "step"), [(ValueError("diverged"), 8), (KeyboardInterrupt(), 2)])
 def test_an_error_writes_what_is_held_and_a_second_ctrl_c_does_not(make_module, fit, tmp_path, error, step):
     checkpoints = never(Checkpoints(tmp_path, "val/chosen"))

@@ -75,6 +75,8 @@ class Checkpoints(Checkpoint):
             if trainer.is_global_zero:
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
                 self.seconds += self.best.offer(content)
+                if trainer.state.fn != TrainerFn.FITTING:  # behind the last step no later moment will come
+                    self.seconds += self.best.flush()
 
     def on_train_start(self, trainer, module) -> None:
         self.stopping.listen()
