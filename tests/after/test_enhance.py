@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -176,10 +175,10 @@ def test_what_cannot_be_enhanced(tmp_path):
         enhance_scores(dense, out, labels=str(tmp_path / "few-labels.npz"))
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, python):
     path = write(tmp_path, "a", *corpus(60, 8), "lists")
     words = [f"scores={path}", "output=out", f"test_scores={path}", f"num_labels={L}", "epochs=1", "rank=4"]
-    command = [sys.executable, "-m", "xmtc.enhance", *words]
+    command = [python, "-m", "xmtc.enhance", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 4 and "test after: P@1" in done.stdout and "epoch 1" in done.stderr

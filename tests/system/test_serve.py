@@ -1,9 +1,11 @@
 """`python -m xmtc.serve` as its users start and stop it, on a trained run."""
 
 import concurrent.futures
+import itertools
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ import xmtc
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all certificates for every request
 TEXTS = ["g2c1w0 g2c4w1 g2c4w1 n7", "", "nobody knows these words", "g5c0w1 g5c0w2 n3 n4 n4"]
 
 
@@ -71,14 +74,14 @@ def test_answers_are_the_models_and_a_stop_loses_none(finished, start, python):
 
     def ask(number):
         try:
-            return httpx.post(command.url + "/predict", json={"texts": TEXTS, "k": 1}, timeout=30).status_code
+            answer = httpx.post(command.url + "/predict", json={"texts": TEXTS, "k": 1}, timeout=30, verify=NO_TLS)
+            return answer.status_code
         except httpx.ConnectError:
             return "refused"  # never accepted, so nothing is lost
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(ask, i) for i in range(100)]
-        while sum(future.done() for future in asked) < 20:
-            pass
+        next(itertools.islice(concurrent.futures.as_completed(asked), 19, None))
         command.process.send_signal(signal.SIGTERM)
         codes = [future.result() for future in asked]
     assert set(codes) <= {200, "refused"} and codes.count(200) >= 20
