@@ -93,6 +93,17 @@ def test_what_an_import_may_have_read_calls_for_the_interpreter(light):
         assert not is_of_the_server(light, os.environ | {name: "3"}), name
 
 
+def test_what_a_training_in_this_process_leaves_does_not(light, monkeypatch):
+    """Else most commands of the suite would take the seconds of an interpreter's imports again."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    import numba  # noqa: F401
+    import sklearn  # noqa: F401
+    from pytorch_lightning import seed_everything
+
+    seed_everything(0, workers=True, verbose=False)
+    assert "PL_GLOBAL_SEED" in os.environ and is_of_the_server(light, dict(os.environ))
+
+
 @pytest.fixture
 def waiting(light):
     """A command that has said "ready", and the reading end of its stdout."""
