@@ -2,9 +2,9 @@
 
 import os
 
-# The suite runs one process a core; threads on top of that fight for the cores and make everything several times slower
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The suite runs one process a core; threads on top of that fight for the cores and make all of it several times slower.
+# Alone too: the warm commands of tests/commands run with one, and stand in only for those that would as well
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
