@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -84,7 +85,7 @@ def outcome(code: int, errors: Path) -> tuple[str, str]:
     said = errors.read_text(errors="replace")
     lines = [line for line in said.splitlines() if line.startswith("xmtc")]
     if TRACE in said:
-        return "TRACEBACK", said[-1500:]
+        return "TRACEBACK", re.sub(r'File "[^"]*/', 'File "', said)[-1500:]  # logs are kept; where it was run is not
     if code < 0:
         return "died", signal.Signals(-code).name
     if code == 0:
