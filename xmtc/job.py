@@ -25,10 +25,11 @@ RESUMABLE = (
     "trainer.", "checkpoints.", "ranks.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
     "data.workers", "prepare_workers", "offline=", "test=",
 )  # fmt: skip
-# of a run; checkpoints first, without which nobody takes the rest for a run
-RESULTS = (
-    "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "checkpoints/best.ckpt", "checkpoints/hashes", "metrics.json",
-    "curves.csv", "predictions.npz", "predictions_validation.npz", "calibration.json", "choices.json", "checksums",
+WORTH = ("metrics.json", "checkpoints/last.ckpt", "checkpoints/previous.ckpt")  # a run that ended, or can go on
+# what one that was killed before its first checkpoint may leave
+RESTS = (
+    "checkpoints/best.ckpt", "checkpoints/hashes", "curves.csv", "predictions.npz", "predictions_validation.npz",
+    "calibration.json", "choices.json", "checksums",
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
             if first:
                 around.enter_context(alone(folder))
             if first and not plain["resume"]:
-                _forget_earlier(folder, plain["init_from"])
+                _begin_in(folder, plain["init_from"])
                 _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
                 _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
             result = session(plain, folder, names)
@@ -102,16 +103,23 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
     return None
 
 
-def _forget_earlier(folder: Path, init_from: str | None) -> None:
-    """A new run where another one was. Its results would be taken for this one's, and had this one been stopped before
-    its first checkpoint, `resume` would go on from the other's weights."""
+def _begin_in(folder: Path, init_from: str | None) -> None:
+    """What is left of a run that cannot go on would be taken for this one's, so it is removed."""
     if init_from and Path(init_from).absolute() == folder:
         raise InputError(f"init_from: {folder} is where this run is to be written; name another hydra.run.dir")
-    left = [path for name in RESULTS if (path := folder / name).is_file()]
-    if left:
-        log.warning("%s: the checkpoints and results of an earlier run are removed", folder)
-    for path in left:
-        path.unlink()
+    refuse_used(folder)
+    for name in RESTS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def refuse_used(folder: Path) -> None:
+    """A new run where another one is would replace it."""
+    if any((folder / name).is_file() for name in WORTH):
+        has = "finished" if (folder / WORTH[0]).is_file() else "stopped"
+        raise InputError(
+            f"hydra.run.dir: {folder} holds a {has} run; resume={folder} goes on with it, another hydra.run.dir starts"
+            " anew, or remove that folder"
+        )
 
 
 @contextmanager

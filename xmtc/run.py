@@ -6,10 +6,11 @@ Exit code 0 only if training and testing finished; 2 for input or configuration 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from xmtc.entry import bad_input, start
 from xmtc.errors import InputError
-from xmtc.job import continued, job
+from xmtc.job import continued, job, refuse_used
 from xmtc.lean import lean_imports
 from xmtc.sweeping.listing import asks_for_a_list, listing
 
@@ -22,6 +23,9 @@ def main(argv: list[str] | None = None) -> None:
         if asks_for_a_list(arguments):
             print(listing(arguments))
             return
+        given = dict(word.partition("=")[::2] for word in arguments)
+        if "hydra.run.dir" in given and not {"resume", "dry_run"} & given.keys():
+            refuse_used(Path(given["hydra.run.dir"].strip("'\"")))  # Hydra writes there before a job begins
     except InputError as error:
         raise bad_input("xmtc.run", error) from None
     start("xmtc.run", job, arguments)

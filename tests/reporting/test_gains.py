@@ -204,3 +204,17 @@ def test_a_study_is_kept_and_shown_on_the_page_of_experiments(grid, tmp_path, ca
     assert "### toy: what a head adds" in page and f"](study/toy/gains_toy_{'a' * 8}.png)" in page
     assert "data.fraction=1.0" in page and "data.fraction=0.25" not in page  # a share is a point of the study
     assert len((kept / "results.csv").read_text().splitlines()) == 5
+
+
+def test_gains_of_more_seeds_are_not_replaced(grid, tmp_path, capsys):
+    """Their run directories may be gone: what stands can then not be made again."""
+    for head, skill in (("none", 0.5), ("lcenet", 0.9)):
+        folders = [grid(head, 1.0, seed, skill, frequency=FREQUENCY) for seed in (0, 1)]
+    kept = tmp_path / "kept"
+    words = ["--gains", "--output", str(tmp_path / "out"), "--into", str(kept), "--resamples", "50"]
+    assert main([str(tmp_path), *words]) == 0
+    before = {path: path.read_bytes() for path in kept.rglob("gains*")}
+    (folders[1] / "metrics.json").unlink()
+    assert main([str(tmp_path), *words]) == 2
+    assert "was made from more runs (toy encoder=bow" in (told := capsys.readouterr().err) and "2 seeds, now 1" in told
+    assert before == {path: path.read_bytes() for path in kept.rglob("gains*")}

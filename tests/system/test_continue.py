@@ -1,6 +1,7 @@
 """A run that stopped goes on; a new run starts from another's weights."""
 
 import json
+import subprocess
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import yaml
 
 import xmtc
 from xmtc.errors import InputError
-from xmtc.job import RESULTS
+from xmtc.job import RESTS, WORTH
 
 OPTIONS = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "data.batch_size=32")
 
@@ -57,20 +58,40 @@ def test_choices_that_no_run_has_made(tmp_path, content, message):
         with_choices(config, tmp_path)
 
 
-def test_a_new_run_where_another_was_keeps_nothing_of_it(train, small, monkeypatch, caplog):
-    """Else `resume` would go on from the other's weights, where this one was stopped before its first checkpoint."""
+def test_a_new_run_does_not_replace_one_that_is_there(train, small, python):
     _, folder = train(*OPTIONS)
+    begin = [*small, *OPTIONS, f"hydra.run.dir={folder}", "seed=7"]
+    before = everything(folder)
+    with pytest.raises(InputError, match=f"hydra.run.dir: {folder} holds a finished run; resume={folder} goes on"):
+        xmtc.run(begin)
+    (folder / "metrics.json").rename(folder / "kept")
+    with pytest.raises(InputError, match="holds a stopped run"):
+        xmtc.run(begin)
+    (folder / "kept").rename(folder / "metrics.json")
+    assert everything(folder) == before
+    done = subprocess.run([python, "-m", "xmtc.run", *begin], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "holds a finished run" in done.stderr
+    assert everything(folder) == before  # nothing of Hydra's either
+
+
+def test_a_new_run_keeps_nothing_of_one_that_cannot_go_on(train, small, monkeypatch):
+    """Else a kill before its own first checkpoint would leave the other's best weights and curves as its own."""
+    _, folder = train(*OPTIONS)
+    for name in WORTH:
+        (folder / name).unlink(missing_ok=True)
     (folder / "calibration.json").write_text("{}")
     begin = [*small, *OPTIONS, f"hydra.run.dir={folder}", "seed=7"]
     with monkeypatch.context() as patch, pytest.raises(InputError, match="out of memory while training"):
         patch.setattr("xmtc.training.session.build", lambda config: (_ for _ in ()).throw(MemoryError()))
         xmtc.run(begin)
-    assert "checkpoints and results of an earlier run are removed" in caplog.text
-    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()}
-    assert not left & set(RESULTS) and not (folder / "checkpoints" / "hashes").exists()
+    assert not set(everything(folder)) & set(RESTS)
     with pytest.raises(InputError, match="has no checkpoints/last.ckpt"):
         xmtc.run([f"resume={folder}"])
     assert xmtc.run(begin)["provenance"]["seed"] == 7
+
+
+def everything(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_run_does_not_start_from_the_weights_that_it_replaces(train, small):

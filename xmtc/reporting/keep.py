@@ -62,15 +62,31 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
 
 
 def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
-    """gains.md, gains.csv and the pictures of `found`, in place of those that are there."""
+    """gains.md, gains.csv and the pictures of `found`, in place of those that are there. InputError if those say more:
+    they were made from run directories, which may be gone."""
+    rows = csv_text(gains_csv_rows(found))
+    path = folder / "gains.csv"
+    new = _seeds(rows)
+    old = _seeds(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if lost := [key for key, seeds in old.items() if new.get(key, 0) < seeds]:
+        raise InputError(
+            f"{path}: was made from more runs ({' '.join(lost[0])}: {old[lost[0]]} seeds, now {new.get(lost[0], 0)});"
+            " name the directories of all of them, or remove that file"
+        )
     parts = [markdown_glance(dataset, each, level=3) for (dataset, _), each in found.items() if each]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "gains.md", "\n\n".join(parts) + "\n")
-    write_text(folder / "gains.csv", csv_text(gains_csv_rows(found)))
+    write_text(path, rows)
     for old in folder.glob("gains_*.png"):
         old.unlink()
     for path in pictures:
         shutil.copyfile(path, folder / path.name)
+
+
+def _seeds(gains: str) -> dict[tuple, int]:
+    """{what was compared: seeds} of a gains.csv."""
+    names = ("dataset", "cell", "head", "metric")
+    return {tuple(row[name] for name in names): int(row["seeds"]) for row in csv.DictReader(io.StringIO(gains))}
 
 
 def _identity(row: dict) -> tuple:
