@@ -28,6 +28,7 @@ from xmtc.training.build import Built, build, dense_tables, make, ranking_metric
 from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
 from xmtc.training.choices import keep_choices, with_choices
 from xmtc.training.fitted import fitted_session
+from xmtc.training.heap import memory_kept
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
@@ -75,7 +76,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     started = _step_of(resumed) if resumed else None
     try:
         with ranks:
-            with checkpoints.stopping.listening():
+            with checkpoints.stopping.listening(), memory_kept(trainer.strategy.root_device):
                 trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
             if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
                 raise stop_error(checkpoints.stopping.signal)

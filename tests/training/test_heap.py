@@ -1,0 +1,53 @@
+"""Memory that is kept while training: fewer pages asked for, given back at the end."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from xmtc.training.heap import memory_kept
+
+STEPS = """
+import resource, sys, torch
+from xmtc.training.record import resident_bytes as resident
+from xmtc.training.heap import memory_kept
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def step():
+    for _ in range(20):
+        torch.ones(4 << 20) + torch.ones(4 << 20)  # 16 MiB each
+step()
+seen = faults()
+step()
+usual = faults() - seen
+with memory_kept(torch.device(sys.argv[1])):
+    step()
+    seen = faults()
+    step()
+    kept = faults() - seen
+    held = resident()
+seen = faults()
+step()
+print(usual, kept, faults() - seen, held, resident())
+"""
+
+
+def measured(device):
+    done = subprocess.run([sys.executable, "-c", STEPS, device], capture_output=True, text=True, check=True, timeout=120)
+    return map(int, done.stdout.split())
+
+
+@pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"), reason="another C library")
+def test_pages_are_asked_for_once_and_given_back():
+    usual, kept, after, held, left = measured("cpu")
+    assert usual > 20 * 2 * 1024  # a page of 4 KiB or more for each
+    assert kept < usual / 20 and after > usual / 2
+    assert left < held - (24 << 20)
+
+
+def test_a_gpu_keeps_its_own_memory():
+    with memory_kept(torch.device("cuda")):  # nothing of it is asked
+        pass
+    usual, kept, *_ = measured("meta")
+    assert kept > usual / 2
