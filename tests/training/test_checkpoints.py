@@ -202,6 +202,8 @@ def test_what_takes_long_to_write_is_written_more_rarely(tmp_path, monkeypatch, 
     assert checkpoints._due(trainer)
     assert not checkpoints._due(SimpleNamespace(global_step=1, is_global_zero=False)), "the one that writes decides"
     assert checkpoints.seconds == cost
+    checkpoints.best.cost = 100 * cost  # of the same share
+    assert not checkpoints._due(trainer)
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 class Checkpoints(Checkpoint):
     """monitor: validation metric, larger is better. minutes, steps: how old `last.ckpt` may get (with Adam's state
-    it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` may
-    cost, and as much again for `best.ckpt`; what takes longer to write than that is written more rarely."""
+    it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` and
+    `best.ckpt` may cost together; what takes longer to write than that is written more rarely."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Checkpoints(Checkpoint):
         if not 0 < share <= 1:
             raise InputError(f"checkpoints.share: expected more than 0 and at most 1, got {share}")
         self.folder, self.monitor, self.minutes, self.steps = Path(folder), monitor, minutes, steps
-        self.share, self._cost = share, 0.0  # seconds that the last one took
+        self.share = share
         self.best = Best(self.folder, share)
         self.best_score: float | None = None
         self.best_step: int | None = None
@@ -119,7 +119,8 @@ class Checkpoints(Checkpoint):
     def _due(self, trainer) -> bool:
         old = False
         if self.minutes is not None and trainer.is_global_zero:  # which writes, and knows how long that takes
-            old = time.monotonic() - self._saved_at > max(60 * self.minutes, self._cost / self.share)
+            cost = self.best.beside + self.best.cost
+            old = time.monotonic() - self._saved_at > max(60 * self.minutes, cost / self.share)
         far = self.steps is not None and trainer.global_step - (self._saved_step or 0) >= self.steps
         return old or far
 
@@ -164,8 +165,8 @@ class Checkpoints(Checkpoint):
             began = time.monotonic()
             write(self.folder / LAST, lambda path: saved(trainer, path), trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-            self._cost = self._saved_at - began
-            self.seconds += self._cost
+            self.best.beside = self._saved_at - began
+            self.seconds += self.best.beside
 
 
 class DirectIO(TorchCheckpointIO):

@@ -2,7 +2,8 @@
 
 A checkpoint is written once and seldom read. Through the cache each of its pages has to be found, copied and written
 back by the processor's time, and pushes out what training reads; straight from a buffer to the disk (O_DIRECT of
-open(2)) costs a copy alone. Where a system or a file system knows no such writing, the file is written as any other.
+open(2)) costs a copy alone. The disk takes one buffer while the next is filled and summed up. Where a system or a file
+system knows no such writing, the file is written as any other.
 """
 
 from __future__ import annotations
@@ -12,23 +13,27 @@ import fcntl
 import mmap
 import os
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-PIECE = 8 << 20  # bytes that are written at a time, from a buffer of that size
+PIECE = 8 << 20  # bytes that are written at a time, from one of two buffers of that size
 BLOCK = 4096  # bytes; the disk takes whole ones alone
 DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 class Direct:
-    """For `torch.save` and as a context: takes bytes in order. Only behind `close` is all of it on its way to the disk,
-    and then `checksum` is that of `xmtc.data.checksums`.
+    """For `torch.save` and as a context: takes bytes in order. Behind the context all of it has been written, which is
+    not to say synced, and `checksum` is that of `xmtc.data.checksums`. Cost: two buffers, a thread.
 
-    error: what stopped a `write`, for a caller (PyTorch's archive) that says something else of it."""
+    What stopped a `write` is raised behind the context, too: PyTorch's archive says something else of it."""
 
     def __init__(self, path: str | Path):
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
         self._crc = self._size = self._filled = 0
-        self._buffer = memoryview(mmap.mmap(-1, PIECE))  # begins at a page, as the disk wants it
+        # they begin at a page, as the disk wants it
+        self._buffer, self._other = memoryview(mmap.mmap(-1, PIECE)), memoryview(mmap.mmap(-1, PIECE))
+        self._disk = ThreadPoolExecutor(1)
+        self._written: Future | None = None  # of the other buffer
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         try:
             self._file = os.open(path, flags | DIRECT, 0o666)
@@ -42,9 +47,13 @@ class Direct:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
+            if self._error:
+                raise self._error from None
             if kind is None:
                 self._put(self._filled)
+                self._wait()
         finally:
+            self._disk.shutdown()
             os.close(self._file)
 
     @property
@@ -53,14 +62,14 @@ class Direct:
 
     def write(self, data) -> int:
         """All of the bytes. Raises what writing raises; after that nothing is taken (an archive still ends itself)."""
-        if self.error:
+        if self._error:
             return 0
         data = memoryview(data).cast("B")
         try:
             for start in range(0, len(data), PIECE):
                 self._take(data[start : start + PIECE])
         except BaseException as error:
-            self.error = error
+            self._error = error
             raise
         return len(data)
 
@@ -77,18 +86,27 @@ class Direct:
                 self._put(PIECE)
 
     def _put(self, end: int) -> None:
-        """Writes the buffer up to `end`; what is no whole block, the end of a file, as any other file."""
-        start = 0
-        while start < end:
-            whole = (end - start) // BLOCK * BLOCK
+        """Lets the disk take the buffer up to `end`, once it has taken the other one."""
+        self._wait()
+        self._written = self._disk.submit(self._write, self._buffer[:end])
+        self._buffer, self._other, self._filled = self._other, self._buffer, 0
+
+    def _wait(self) -> None:
+        written, self._written = self._written, None
+        if written:
+            written.result()
+
+    def _write(self, data: memoryview) -> None:
+        """What is no whole block, the end of a file, goes the way of any other file."""
+        while len(data):
+            whole = len(data) // BLOCK * BLOCK
             if not whole:
                 self._through_the_cache()
             try:
-                start += os.write(self._file, self._buffer[start : start + (whole or end - start)])
+                data = data[os.write(self._file, data[: whole or len(data)]) :]
             except OSError as error:
                 if error.errno != errno.EINVAL or not self._through_the_cache():
                     raise
-        self._filled = 0
 
     def _through_the_cache(self) -> bool:
         """From now on; whether that was another way."""

@@ -98,12 +98,7 @@ def save_tensors(content: Any, path: str | Path) -> str:
     torch.serialization.set_crc32_options(False)
     try:
         with Direct(path) as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError:  # of the archive, which is no longer where it should be
-                if file.error:
-                    raise file.error from None
-                raise
+            torch.save(content, file)
     finally:
         torch.serialization.set_crc32_options(own)
     return file.checksum
