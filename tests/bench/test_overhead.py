@@ -13,7 +13,8 @@ def test_both_ways_train_the_same_and_only_one_is_safe():
     with_it = {path.name for path in (base / "run").rglob("*") if path.is_file()}
     seconds = bench.facts["seconds"]
     assert set(seconds) == set(PARTS)
-    assert all(value > 0 for name, value in seconds.items() if name != "best.ckpt, held back")
+    sometimes = {"best.ckpt, held back", "reading best.ckpt"}  # not what the end of training had in memory
+    assert all(value > 0 for name, value in seconds.items() if name not in sometimes)
     assert 0 < bench.facts["share_of_training"] and sum(seconds.values()) > 0 < bench.facts["share"] < 1
     scores = bench.ours()
     assert bench.baseline() == scores

@@ -4,8 +4,8 @@
 
 Children are forked behind the imports and the composition of the configuration, so that a life is short and most kills
 hit the run itself. `anywhere` kills after a random processor time; `writing` within the writing of a checkpoint:
-before, between or behind its renames and syncs, or with half of the file written. The last line is JSON; each finished
-run is a line of FILE, and those that FILE holds are not done again.
+before, between or behind its writes, renames and syncs, or with half of the file written. The last line is JSON; each
+finished run is a line of FILE, and those that FILE holds are not done again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.faults.training import TRAINING
 from tests.system.contents import contents, difference
 from xmtc.job import composed, continued, execute
 from xmtc.training import (
+    direct,
     kept,
     session,  # noqa: F401  here, not in every child
 )
@@ -79,6 +80,7 @@ def die_while_writing(at: int, half: bool) -> None:
     kept._sync = boundary(kept._sync, before)
     kept._write_list = boundary(kept._write_list, before)
     kept.os = type("os", (), {**vars(os), "replace": staticmethod(boundary(os.replace, before))})
+    direct.os = type("os", (), {**vars(os), "write": staticmethod(boundary(os.write, before))})
 
 
 def lives(run: Run, choose: random.Random, where: str, longest: float) -> int:

@@ -13,6 +13,7 @@ import xmtc
 from tests.faults import disk
 from tests.faults.training import TRAINING
 from xmtc.errors import InputError
+from xmtc.training.direct import Direct
 from xmtc.training.kept import write
 
 
@@ -66,18 +67,23 @@ def test_predictions_that_do_not_fit(tmp_path, monkeypatch):
     assert xmtc.run([f"resume={run}"])["test"]["P@1"] >= 0 and (run / "predictions.npz").exists()
 
 
-@pytest.mark.parametrize("step", ["_sync", "_write_list", "checksum"])
+@pytest.mark.parametrize("step", ["kept._sync", "kept._write_list", "direct.os.write"])
 def test_a_disk_that_fills_within_the_writing_of_a_checkpoint(tmp_path, monkeypatch, step):
-    for content in ("first", "second"):
-        write(tmp_path / "last.ckpt", lambda path, content=content: open(path, "w").write(content))
+    def save(path):
+        with Direct(path) as file:
+            file.write(b"checkpoint")
+        return file.checksum
+
+    for _ in range(2):
+        write(tmp_path / "last.ckpt", save)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"xmtc.training.kept.{step}", full)
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path / "last.ckpt", lambda path: open(path, "w").write("third"))
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="last.ckpt: cannot be written.*is kept"):
+        patch.setattr(f"xmtc.training.{step}", full)
+        write(tmp_path / "last.ckpt", save)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

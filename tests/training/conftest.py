@@ -11,6 +11,7 @@ from xmtc.encoders.bow import BagOfWords
 from xmtc.execution.dense import Dense
 from xmtc.heads.lcenet import LCENet
 from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.checkpoints import DirectIO
 from xmtc.training.module import XMTCModule
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW
@@ -104,7 +105,7 @@ def fit(batches, tmp_path):
             **{"max_epochs": 2} | defaults | options,
             accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
             enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks), num_sanity_val_steps=0,
-            default_root_dir=tmp_path, callbacks=[*callbacks],
+            default_root_dir=tmp_path, callbacks=[*callbacks], plugins=[DirectIO()],
         )  # fmt: skip
         data = Batches(batches, batches[:2] if validate else [])
         trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)

@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from xmtc.errors import InputError
 from xmtc.training import best
 from xmtc.training.best import Best
 from xmtc.training.checkpoints import Checkpoints
@@ -57,6 +58,27 @@ def test_what_is_held_is_a_copy(tmp_path, clock):
     kept.flush()
     found = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert found["a"].tolist() == [1, 1, 1] and found["other"] == "no tensor"
+
+
+def test_what_is_held_stays_in_its_memory_and_other_shapes_get_their_own(tmp_path, clock):
+    kept = Best(tmp_path, 0.1)
+    kept.offer(content(0.1))
+    kept.offer(content(0.2, a=torch.ones(3), b=torch.ones(2), c="a word"))
+    held = kept.held["state_dict"]
+    kept.offer(content(0.3, a=torch.full((3,), 2.0), b=torch.zeros(4), c=torch.ones(1), d=torch.arange(2)))
+    again = kept.held["state_dict"]
+    assert again["a"] is held["a"] and again["a"].tolist() == [2, 2, 2]
+    assert again["b"].tolist() == [0, 0, 0, 0] and again["c"].tolist() == [1] and again["d"].tolist() == [0, 1]
+
+
+def test_both_files_share_one_budget(tmp_path, clock):
+    kept = Best(tmp_path, share=0.1)
+    kept.offer(content(0.1))
+    kept.beside = 3
+    clock.now += 39  # one second for itself and three for last.ckpt: a tenth of forty
+    assert not kept.due()
+    clock.now += 1.1
+    assert kept.due()
 
 
 def test_of_large_weights_there_is_no_copy(tmp_path, clock, monkeypatch):
@@ -147,3 +169,38 @@ def test_last_never_knows_a_better_score_than_best_holds(make_module, fit, tmp_p
     checkpoints.save_last = saved
     fit(make_module(), Rising(), checkpoints)
     assert len(seen) >= 3 and all(last == written for last, written in seen)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_end_reads_from_memory_what_it_has_written_but_not_what_another_process_has(
+    make_module, fit, steps, tmp_path, monkeypatch, processes
+):
+    module, checkpoints = make_module(), never(Checkpoints(tmp_path, "val/chosen"))
+    trainer = fit(module, steps, Rising(), checkpoints)
+    (tmp_path / "best.ckpt").unlink()  # whoever reads it finds out
+    trainer = SimpleNamespace(world_size=processes)
+    torch.nn.init.zeros_(module.decoder.weight)
+    if processes == 2:
+        with pytest.raises(InputError, match="missing"):
+            checkpoints.load_best(trainer, module)
+        return
+    found = checkpoints.load_best(trainer, module)
+    assert found == {"step": 10, "score": 5.0, "monitor": "val/chosen"}
+    assert torch.equal(module.decoder.weight, steps.weights[10]["decoder.weight"])
+    with pytest.raises(InputError, match="missing"):
+        checkpoints.load_best(trainer, module)  # the memory is given back
+
+
+class Falling(Rising):
+    """The best score first, and worse ones from then on."""
+
+    def on_validation_epoch_end(self, trainer, module):
+        self.score -= 1
+        module.log("val/chosen", float(self.score))
+
+
+def test_a_best_that_was_written_earlier_is_read_from_its_file(make_module, fit, steps, tmp_path):
+    module, checkpoints = make_module(), Checkpoints(tmp_path, "val/chosen")
+    trainer = fit(module, steps, Falling(), checkpoints)
+    assert checkpoints.load_best(trainer, module)["step"] == 2
+    assert torch.equal(module.decoder.weight, steps.weights[2]["decoder.weight"])

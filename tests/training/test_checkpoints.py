@@ -11,7 +11,7 @@ import torch
 
 from xmtc.errors import InputError, Preempted
 from xmtc.training.averaging import RunningMean
-from xmtc.training.checkpoints import Checkpoints, load_best
+from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
 from xmtc.training.clipping import AdaptiveClipping
 from xmtc.training.kept import write
 from xmtc.training.module import XMTCModule
@@ -97,7 +97,7 @@ def test_nothing_temporary_is_left_and_a_failed_write_keeps_the_old_file(make_mo
         raise OSError("disk full")
 
     file = tmp_path / "file"
-    write(file, lambda path: open(path, "w").write("whole"))
+    write(file, lambda path: Path(path).write_text("whole") and "its checksum")
     with pytest.raises(OSError, match="disk full"):
         write(file, fails)
     assert file.read_text() == "whole"
@@ -193,7 +193,8 @@ def test_what_takes_long_to_write_is_written_more_rarely(tmp_path, monkeypatch, 
         Path(path).write_text("weights")
 
     checkpoints = Checkpoints(tmp_path, minutes=1, share=0.1)
-    trainer = SimpleNamespace(global_step=1, is_global_zero=True, save_checkpoint=save)
+    strategy = SimpleNamespace(checkpoint_io=DirectIO())
+    trainer = SimpleNamespace(global_step=1, is_global_zero=True, save_checkpoint=save, strategy=strategy)
     checkpoints.save_last(trainer)
     clock.now += age
     assert not checkpoints._due(trainer)
@@ -201,6 +202,8 @@ def test_what_takes_long_to_write_is_written_more_rarely(tmp_path, monkeypatch, 
     assert checkpoints._due(trainer)
     assert not checkpoints._due(SimpleNamespace(global_step=1, is_global_zero=False)), "the one that writes decides"
     assert checkpoints.seconds == cost
+    checkpoints.best.cost = 100 * cost  # of the same share
+    assert not checkpoints._due(trainer)
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.5])
@@ -228,8 +231,9 @@ def test_a_disabled_checkpoint_writes_nothing(make_module, fit, tmp_path):
 def test_of_two_processes_the_first_alone_renames(tmp_path, rank):
     """The second may leave Lightning's barrier while the file still has its temporary name."""
     trainer = SimpleNamespace(
-        global_step=3, is_global_zero=rank == 0, save_checkpoint=lambda path: Path(path).write_text("whole")
-    )
+        global_step=3, is_global_zero=rank == 0, save_checkpoint=lambda path: Path(path).write_text("whole"),
+        strategy=SimpleNamespace(checkpoint_io=DirectIO()),
+    )  # fmt: skip
     Checkpoints(tmp_path).save_last(trainer)
     files = {file.name for file in tmp_path.iterdir()}
     assert files == ({"last.ckpt", "hashes"} if rank == 0 else {".last.ckpt.tmp"})

@@ -7,14 +7,26 @@ import pytest
 import torch
 
 from xmtc.errors import InputError
+from xmtc.training.direct import Direct
 from xmtc.training.kept import is_whole, newest, save_tensors, write
+
+
+def saves(content):
+    """What `write` takes: writes a text and returns its checksum."""
+
+    def save(path):
+        with Direct(path) as file:
+            file.write(content.encode())
+        return file.checksum
+
+    return save
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A run's checkpoints of three times; the last two are kept."""
     for content in ("first", "second", "third"):
-        write(tmp_path / "last.ckpt", lambda path, content=content: open(path, "w").write(content))
+        write(tmp_path / "last.ckpt", saves(content))
     return tmp_path
 
 
@@ -66,7 +78,7 @@ def test_many_kills_before_the_rename_leave_the_old_one_whole(folder, monkeypatc
     replace = kept.os.replace
     monkeypatch.setattr(kept.os, "replace", lambda old, new: "hashes" in str(new) and replace(old, new))
     for content in "abcd":
-        write(folder / "last.ckpt", lambda path, content=content: open(path, "w").write(content))
+        write(folder / "last.ckpt", saves(content))
     assert newest(folder).read_text() == "third"
 
 

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 class Checkpoints(Checkpoint):
     """monitor: validation metric, larger is better. minutes, steps: how old `last.ckpt` may get (with Adam's state
-    it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` may
-    cost, and as much again for `best.ckpt`; what takes longer to write than that is written more rarely."""
+    it is three times the model, too much for every step); null for no bound. share: most of the time that `minutes` and
+    `best.ckpt` may cost together; what takes longer to write than that is written more rarely."""
 
     def __init__(
         self,
@@ -43,13 +43,14 @@ class Checkpoints(Checkpoint):
         if not 0 < share <= 1:
             raise InputError(f"checkpoints.share: expected more than 0 and at most 1, got {share}")
         self.folder, self.monitor, self.minutes, self.steps = Path(folder), monitor, minutes, steps
-        self.share, self._cost = share, 0.0  # seconds that the last one took
+        self.share = share
         self.best = Best(self.folder, share)
         self.best_score: float | None = None
         self.best_step: int | None = None
         self.enabled = True
         self.seconds = 0.0  # that writing took, of both files, summed over resumes
         self.stopping = Stopping()
+        self._in_memory: dict | None = None  # what `best.ckpt` holds, where the end of training still had it
         self._saved_at, self._saved_step = time.monotonic(), None
         self._stepped_at = 0  # the step after the last batch that was one: between the others gradients are collected
         self._evaluating = self._stopped = False
@@ -68,7 +69,7 @@ class Checkpoints(Checkpoint):
             return
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or score > self.best_score:
-            self.best_score, self.best_step = score, trainer.global_step
+            self.best_score, self.best_step, self._in_memory = score, trainer.global_step, None
             average = next((c for c in trainer.callbacks if isinstance(c, Averaging)), None)
             weights = average.evaluated(module) if average else module.state_dict()
             weights = module.execution.whole_state(weights)
@@ -76,6 +77,7 @@ class Checkpoints(Checkpoint):
                 content = {"state_dict": weights, "step": trainer.global_step, "score": score, "monitor": self.monitor}
                 self.seconds += self.best.offer(content)
                 if trainer.state.fn != TrainerFn.FITTING:  # behind the last step no later moment will come
+                    self._in_memory = self.best.held
                     self.seconds += self.best.flush()
 
     def on_train_start(self, trainer, module) -> None:
@@ -117,12 +119,22 @@ class Checkpoints(Checkpoint):
     def _due(self, trainer) -> bool:
         old = False
         if self.minutes is not None and trainer.is_global_zero:  # which writes, and knows how long that takes
-            old = time.monotonic() - self._saved_at > max(60 * self.minutes, self._cost / self.share)
+            cost = self.best.beside + self.best.cost
+            old = time.monotonic() - self._saved_at > max(60 * self.minutes, cost / self.share)
         far = self.steps is not None and trainer.global_step - (self._saved_step or 0) >= self.steps
         return old or far
 
     def on_train_end(self, trainer, module) -> None:
+        self._in_memory = self.best.held
         self.save_last(trainer)
+
+    def load_best(self, trainer, module: pl.LightningModule) -> dict:
+        """At the end of a run: the best weights into the module, which need not be read from the disk if they were
+        written a moment ago by the only process. Returns {step, score, monitor}."""
+        content, self._in_memory = self._in_memory, None
+        if content is None or trainer.world_size > 1:
+            return load_best(self.folder, module)
+        return _load(content, module)
 
     def on_exception(self, trainer, module, exception) -> None:
         """Behind averaging's, which has put the raw weights back by now."""
@@ -151,24 +163,37 @@ class Checkpoints(Checkpoint):
         self.seconds += self.best.flush()
         if trainer.global_step != self._saved_step:
             began = time.monotonic()
-            write(self.folder / LAST, trainer.save_checkpoint, trainer.is_global_zero)
+            write(self.folder / LAST, lambda path: saved(trainer, path), trainer.is_global_zero)
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-            self._cost = self._saved_at - began
-            self.seconds += self._cost
+            self.best.beside = self._saved_at - began
+            self.seconds += self.best.beside
 
 
 class DirectIO(TorchCheckpointIO):
     """Writes a checkpoint straight to its file. Lightning's own way builds it in memory first, twice: with Adam's state
-    that is six times the weights. `write` renames the file, so nothing half-written gets its name."""
+    that is six times the weights. `write` renames the file, so nothing half-written gets its name.
+
+    checksum: of the last one that this process wrote."""
+
+    checksum = ""
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
-        save_tensors(checkpoint, path)
+        self.checksum = save_tensors(checkpoint, path)
+
+
+def saved(trainer: pl.Trainer, path: str) -> str:
+    """Lets the trainer write; the checksum of what it wrote, empty where another process writes."""
+    trainer.save_checkpoint(path)
+    return trainer.strategy.checkpoint_io.checksum
 
 
 def load_best(folder: Path, module: pl.LightningModule) -> dict:
     """Loads the best weights into the module; returns {step, score, monitor}."""
     if not is_whole(folder / BEST):
         raise InputError(f"{folder / BEST}: missing or damaged (its checksum is not listed in {folder / 'hashes'})")
-    content = torch.load(folder / BEST, map_location="cpu", weights_only=True)
+    return _load(torch.load(folder / BEST, map_location="cpu", weights_only=True), module)
+
+
+def _load(content: dict, module: pl.LightningModule) -> dict:
     module.load_state_dict(module.execution.own_state(content.pop("state_dict")))
     return content

@@ -3,8 +3,9 @@
 A checkpoint is written to a temporary name and synced; its checksum joins the list `hashes`; the one before becomes
 `previous.ckpt`; then it gets its name. Whichever of these steps was the last, a file whose checksum is listed is left.
 
-The checksum is CRC-32 and the size, against damage as in `xmtc.data.checksums`: SHA-256 took longer than all the rest
-of writing, several hundredths of a short training. PyTorch's own checksums, which it never compares, are left out.
+The checksum is CRC-32 and the size, against damage as in `xmtc.data.checksums`, of the bytes on their way to the disk
+(`xmtc.training.direct`): SHA-256 took longer than all the rest of writing, several hundredths of a short training, and
+reading a file again a third of it. PyTorch's own checksums, which it never compares, are left out.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import Any
 import torch
 
 from xmtc.data.checksums import state
+from xmtc.data.files import FULL
 from xmtc.errors import InputError
+from xmtc.shortage import BROKEN
+from xmtc.training.direct import Direct
 
 log = logging.getLogger(__name__)
-WRITING_FAILED = ("inline_container", "iostream error", "PytorchStreamWriter")  # of torch.save; it does not say why
 LAST, PREVIOUS, BEST, HASHES = "last.ckpt", "previous.ckpt", "best.ckpt", "hashes"
 SHA256 = 64  # characters, in the lists of older runs
 
@@ -32,19 +35,19 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
-    """Lets `save` write a temporary file and gives it its name. Where every process calls `save`, one `writes`: the
-    others must not touch the file, which they may see before it has its name. A `last.ckpt` leaves its forerunner as
-    `previous.ckpt`."""
+def write(path: Path, save: Callable[[str], str], writes: bool = True) -> None:
+    """Lets `save` write a temporary file, of which it returns the checksum, and gives it its name. Where every process
+    calls `save`, one `writes`: the others must not touch the file, which they may see before it has its name, and what
+    their `save` returns is not looked at. A `last.ckpt` leaves its forerunner as `previous.ckpt`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_of(path)
     try:
-        save(str(temporary))
+        digest = save(str(temporary))
         if not writes:
             return
         _sync(temporary)
         listed = _listed(path.parent)  # several: a kill before the rename leaves an older file under this name
-        _write_list(path.parent, {**listed, path.name: [checksum(temporary), *listed.get(path.name, [])[:7]]})
+        _write_list(path.parent, {**listed, path.name: [digest, *listed.get(path.name, [])[:7]]})
         if path.name == LAST and path.exists():
             os.replace(path, path.with_name(PREVIOUS))
         if path.name == BEST:  # probabilities that were fitted to other weights
@@ -55,7 +58,7 @@ def write(path: Path, save: Callable[[str], None], writes: bool = True) -> None:
         if writes:
             temporary.unlink(missing_ok=True)
             temporary_of(path.parent / HASHES).unlink(missing_ok=True)
-        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in WRITING_FAILED):
+        if isinstance(error, OSError) and error.errno in (*FULL, *BROKEN):
             free = shutil.disk_usage(path.parent).free
             raise InputError(
                 f"{path}: cannot be written, the disk is full or has failed ({free:,} bytes free); the file that was"
@@ -89,14 +92,16 @@ def newest(folder: Path) -> Path:
     return previous
 
 
-def save_tensors(content: Any, path: str | Path) -> None:
-    """torch.save without the checksums that it would compute and never look at."""
+def save_tensors(content: Any, path: str | Path) -> str:
+    """torch.save without the checksums that it would compute and never look at. Returns the file's own."""
     own = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
     try:
-        torch.save(content, path)
+        with Direct(path) as file:
+            torch.save(content, file)
     finally:
         torch.serialization.set_crc32_options(own)
+    return file.checksum
 
 
 def checksum(path: Path) -> str:

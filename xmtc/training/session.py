@@ -25,7 +25,7 @@ from xmtc.parsing import read_json
 from xmtc.shortage import is_shortage
 from xmtc.training.averaging import Averaging
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
-from xmtc.training.checkpoints import Checkpoints, DirectIO, load_best
+from xmtc.training.checkpoints import Checkpoints, DirectIO
 from xmtc.training.choices import keep_choices, with_choices
 from xmtc.training.fitted import fitted_session
 from xmtc.training.heap import memory_kept
@@ -171,7 +171,7 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
     for callback in trainer.callbacks:
         if isinstance(callback, (Averaging, Checkpoints, Record)):
             callback.enabled = False
-    best = load_best(folder / "checkpoints", built.module)
+    best = checkpoints.load_best(trainer, built.module)
     module, data, store = built.module, built.data, built.store
     module.k = min(KEPT, store.num_labels)
     module.collector = held = Predictions(len(data.validation), module.k)
