@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmtc.bounds import Count
 from xmtc.data.binary_vectors import binary_rows, is_binary
 from xmtc.data.checksums import damaged, list_files
 from xmtc.data.embedding import WordVectors
@@ -34,7 +35,7 @@ class Glove(WordVectors):
     12.4). Cost: one pass over the file for each store; memory: the table.
     """
 
-    def __init__(self, path: str, size: int = 300, trainable: bool = True):
+    def __init__(self, path: str, size: Count = 300, trainable: bool = True):
         super().__init__(size, trainable)
         self.path = Path(path).expanduser()
 

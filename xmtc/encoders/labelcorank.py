@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Natural, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
@@ -60,22 +61,22 @@ class LabelCoRank(Encoder):
         num_labels: int,
         name: str = "minilm",
         pretrained: bool = True,
-        gamma: int = 20,
+        gamma: Count = 20,
         alpha: float = 0.3,
         beta: float = 0.25,
         selection: Literal["cooccurrence", "top_prob"] = "cooccurrence",
         sort: Literal["frequency", "none"] = "frequency",
         positions: bool = True,
         counts: bool = False,
-        partners: int = 100,
-        inner: int = 512,
-        heads: int = 12,
-        dropout: float = 0.3,
+        partners: Count = 100,
+        inner: Count = 512,
+        heads: Count = 12,
+        dropout: Share = 0.3,
         reduction: Literal["mean", "label_sum"] = "label_sum",
         lr_factor: float = 0.05,
         layer_decay: float = 1.0,
         freeze: int | Literal["none", "embeddings", "all"] = "none",
-        lora: int = 0,
+        lora: Natural = 0,
         checkpointing: bool = False,
         attention: str | None = None,
         offline: bool = False,
