@@ -10,7 +10,7 @@
     flatten (B, gamma D) -> Linear -> logits           second loss; loss = beta L1 + (1 - beta) L2
 
 Built from the paper: the released code cannot run, and its selection is the ablation without the matrix. Decisions
-where the paper is silent (systems.md 8.1): co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the
+where the paper is silent: co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the
 `partners` strongest of each label; inner size 512; dropout 0.3 within the feed-forward layers, on H and on the
 attention; Xavier-normal output weights; if no label exceeds alpha, the five most probable stand in; if the labels that
 occur with them run out, the most probable others fill up. gamma is at most the number of labels.

@@ -5,7 +5,7 @@
     and labels -> tanh -> weights (B,M);  document = sum of weights x normalised H_D -> dropout -> Linear to the labels
     PLCP, CLCP: auxiliary losses on H_Y                                                             `label_tasks.py`
 
-Decisions (systems.md 9): cosine and the two-dimensional convolution as in the authors' code (the paper writes a plain
+Decisions: cosine and the two-dimensional convolution as in the authors' code (the paper writes a plain
 dot product: cosine=false), padding masked before the convolution, the maximum and the sum, which their code does not;
 label tokens are new vectors; pairs and given labels are drawn anew every time (theirs: once, when the file is written).
 `plcp` and `clcp` are the weights of the tasks, 1 and 5 in their code, each used alone in the printed rows; 0 leaves the

@@ -1,7 +1,7 @@
 """Averages of the weights along training, which evaluation uses in place of the last ones.
 
 Lightning's own averaging copies frozen tables and averages per epoch; the papers average every 100 steps and evaluate
-the average (systems.md 1.2). Only trainable parameters are averaged, so models with batch statistics are refused.
+the average. Only trainable parameters are averaged, so models with batch statistics are refused.
 """
 
 from __future__ import annotations

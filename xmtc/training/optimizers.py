@@ -2,7 +2,7 @@
 
 Lightning's automatic optimisation takes one optimiser, so one class holds both kinds of groups. A group with
 `lazy_rows: True` updates only the rows that occur in the step's batch: their moments decay when they are met, as in the
-authors' code (systems.md 1.2) and in `torch.optim.SparseAdam`. Its gradient may be sparse, or dense (under DDP or a
+authors' code and in `torch.optim.SparseAdam`. Its gradient may be sparse, or dense (under DDP or a
 gradient scaler), when rows that are zero throughout count as absent.
 """
 
