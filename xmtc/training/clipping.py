@@ -39,7 +39,8 @@ class Clipping(pl.Callback):
 
 class AdaptiveClipping(Clipping):
     """The authors' rule (AttentionXML's code): m = largest of the last `window` recorded norms (one +inf at first);
-    clip at factor m; then record min(norm, 2 m, 1). So the first `window` steps are free, later limits at most `factor`."""
+    clip at factor m; then record min(norm, 2 m, 1). So the first `window` steps are free, later limits at
+    most `factor`."""
 
     def __init__(self, factor: Positive = 5.0, window: Count = 5):
         self.factor, self.window = factor, window
