@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import yaml
 
-from xmtc.bounds import Count, Natural, NotNegative
 from xmtc.attach import HEADS, start_as_identity
+from xmtc.bounds import Count, Natural, NotNegative
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
