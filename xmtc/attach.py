@@ -59,18 +59,17 @@ def attach_head(
     made = head if isinstance(head, CorrelationHead) else _make(head, num_labels, options)
     if not isinstance(head, CorrelationHead):
         start_as_identity(made)
+    if weights is not None:  # before the model is changed: with weights that do not fit it stays as it was
+        try:
+            made.load_state_dict(_head_weights(weights))
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[1:2] or [str(error)]
+            raise InputError(f"attach_head: the weights do not fit the head: {first[0].strip()[:200]}") from None
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
     model.add_module(NAME, made if like is None else made.to(like.device, like.dtype))
     made.num_labels = num_labels
     if isinstance(head, str) and hasattr(model, "config"):
         setattr(model.config, NAME, {"head": head, "num_labels": num_labels, "options": options})
-    if weights is not None:
-        try:
-            made.load_state_dict(_head_weights(weights))
-        except RuntimeError as error:
-            delattr(model, NAME)
-            first = str(error).strip().splitlines()[1:2] or [str(error)]
-            raise InputError(f"attach_head: the weights do not fit the head: {first[0].strip()[:200]}") from None
     model.register_forward_hook(_enhance, with_kwargs=True)
     return model
 
@@ -88,11 +87,12 @@ def start_as_identity(head: CorrelationHead) -> None:
 def _make(name: str, num_labels: int, options: dict) -> CorrelationHead:
     if name not in HEADS:
         raise InputError(f"attach_head: head={name}: unknown choice; choose from {', '.join(HEADS)}")
+    from xmtc.config.check import check_node  # brings Hydra along
+
+    kind = HEADS[name]
+    check_node({"_target_": f"{kind.__module__}.{kind.__qualname__}", **options}, "attach_head")
     defaults = {"rank": min(512, num_labels)} | ({"blocks": 1} if name == "lcenet" else {})
-    try:
-        return HEADS[name](num_labels, **(defaults | options))
-    except TypeError as error:
-        raise InputError(f"attach_head: {name}: {str(error).split('__init__() ')[-1]}") from None
+    return kind(num_labels, **(defaults | options))
 
 
 def _enhance(model: nn.Module, arguments: tuple, keywords: dict, output: Any) -> Any:

@@ -32,7 +32,8 @@ def start(
     usage: str = "",
 ) -> None:
     """Runs `job(config)` as hydra.main would. always: overrides of the command itself. check: refuses a configuration.
-    hint: what to say after Ctrl-C. usage: what --help prints where config_name's own help is another command's."""
+    hint: what to say after Ctrl-C and SIGTERM; RUN_DIR in it becomes the job's folder. usage: what --help prints where
+    config_name's own help is another command's."""
     if usage and {"-h", "--help"} & set(argv):
         print(usage.strip())
         return
@@ -43,7 +44,7 @@ def start(
     os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
     try:
-        task = functools.wraps(job)(lambda config: _exit_on_bad_input(program, job, config))
+        task = functools.wraps(job)(lambda config: _ended_job(program, job, config, hint))
         name = program.rpartition(".")[2]
         with in_one_line("starting"), checked_command_line([*argv, *always], config_name, check, name) as line:
             sys.argv = [sys.argv[0], *line.arguments]
@@ -55,12 +56,8 @@ def start(
                 line.run(task)
     except InputError as error:
         raise bad_input(program, error) from None
-    except Preempted:
-        print(f"{program}: stopped by SIGTERM; {hint}", file=sys.stderr)
-        raise SystemExit(PREEMPTED) from None
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; {hint}", file=sys.stderr)
-        raise SystemExit(130) from None
+    except (Preempted, KeyboardInterrupt) as error:
+        raise stopped(program, error, hint) from None
 
 
 def ended(program: str, job: Callable[[], object]) -> int:
@@ -87,18 +84,30 @@ def reader_gone() -> int:
     return 141
 
 
-def _exit_on_bad_input(program: str, job: Callable, config):
+def _ended_job(program: str, job: Callable, config, hint: str):
     """Hydra adds a line of its own to an exception of a job, but lets SystemExit through."""
+    from hydra.core.hydra_config import HydraConfig
+
     try:
         with in_one_line("at work"):
             return job(config)
     except InputError as error:
         raise bad_input(program, error) from None
+    except (Preempted, KeyboardInterrupt) as error:
+        folder = HydraConfig.get().runtime.output_dir
+        raise stopped(program, error, hint.replace("RUN_DIR", folder)) from None
 
 
 def bad_input(program: str, error: InputError) -> SystemExit:
     print(f"{program}: {error}", file=sys.stderr)
     return SystemExit(2)
+
+
+def stopped(program: str, error: Preempted | KeyboardInterrupt, hint: str) -> SystemExit:
+    """From outside: what to say of it, and the exit code."""
+    by_signal = isinstance(error, Preempted)
+    print(f"{program}: {'stopped by SIGTERM' if by_signal else 'interrupted'}; {hint}", file=sys.stderr)
+    return SystemExit(PREEMPTED if by_signal else 130)
 
 
 def quiet_lightning() -> None:

@@ -94,16 +94,22 @@ def test_what_cannot_be_attached():
         ({"num_labels": 0}, "num_labels"),
         ({}, "num_labels"),
         ({"num_labels": L, "head": "magic"}, "choose from lcenet, cornet"),
-        ({"num_labels": L, "rnk": 3}, "unexpected keyword argument 'rnk'"),
+        ({"num_labels": L, "rnk": 3}, "attach_head.rnk: unknown key; LCENet takes rank.*did you mean rank"),
+        ({"num_labels": L, "rank": 0}, "attach_head.rank: expected a whole number of at least 1"),
+        ({"num_labels": L, "entry": "sigmoidd"}, "attach_head.entry: expected one of sigmoid, relu"),
+        ({"num_labels": L, "head": "cornet", "blocks": 0}, "attach_head.blocks: expected"),
         ({"num_labels": L, "residual": False}, "identity"),
         ({"num_labels": L, "weights": {"a": 1}}, "no correlation_head in the state dict"),
         ({"num_labels": L, "weights": "/nowhere"}, "has none of model.safetensors"),
     ):
+        model = Shaped("tensor")
         with pytest.raises(InputError, match=message):
-            xmtc.attach_head(Shaped("tensor"), **arguments)
+            xmtc.attach_head(model, **arguments)
+        xmtc.attach_head(model, L)  # it is as it was: what was wrong can be said anew
     other = xmtc.attach_head(Shaped("tensor"), L, rank=2).state_dict()
     with pytest.raises(InputError, match="do not fit the head.*gather_weight"):
-        xmtc.attach_head(Shaped("tensor"), L, rank=3, weights=other)
+        xmtc.attach_head(model := Shaped("tensor"), L, rank=3, weights=other)
+    assert not hasattr(model, "correlation_head")
     for shape, message in (("text", "got str"), ("wide", r"got \(2, 4\)")):
         with pytest.raises(InputError, match=message):
             xmtc.attach_head(Shaped(shape), L)(torch.randn(2, 4))

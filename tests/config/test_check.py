@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import types
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
+from xmtc.bounds import Bounds
 from xmtc.config import check_node
 from xmtc.errors import InputError
 
@@ -32,6 +33,8 @@ class Head:
         span: tuple[int, int] = (1, 2),
         inner: Inner | None = None,
         table: dict[str, float] | None = None,
+        few: Annotated[int, Bounds(least=1, most=3)] | None = None,
+        above: Annotated[float, Bounds(above=0)] = 1.0,
         folder: Path | None = None,
         loose=None,
     ):
@@ -59,6 +62,10 @@ def head(**keys):
     [
         {},
         {"rank": 5},
+        {"few": 1},
+        {"few": 3},
+        {"few": None},
+        {"above": 1e-9},
         {"dropout": 1},
         {"zero_init": True},
         {"activation": "gelu"},
@@ -87,6 +94,12 @@ def test_accepts(keys):
         ({"rank": True}, "head.rank: expected a whole number, got true"),
         ({"rank": 2.5}, "head.rank: expected a whole number, got the number 2.5"),
         ({"rank": None}, "head.rank: expected a whole number, got null"),
+        ({"few": 0}, "head.few: expected a whole number of at least 1 and up to 3 or null, got the number 0"),
+        ({"few": 4}, "got the number 4"),
+        ({"few": "a"}, "got the text a"),
+        ({"above": 0}, "head.above: expected a number above 0, got the number 0"),
+        ({"above": float("inf")}, "got the number inf"),
+        ({"above": float("nan")}, "got the number nan"),
         ({"dropout": "a"}, "head.dropout: expected a number"),
         ({"zero_init": 1}, "head.zero_init: expected true or false"),
         ({"activation": "relu"}, "head.activation: expected one of none, elu, gelu, got the text relu"),

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from xmtc.config import compose_checked, config_dir
+from xmtc.config import check_node, compose_checked, config_dir
 from xmtc.config.compose import compose_jobs
 from xmtc.config.plain import TYPES, lookup
 from xmtc.errors import InputError
@@ -75,11 +75,24 @@ def test_every_plain_setting_has_a_type():
 @pytest.mark.parametrize(
     "override, line",
     [
-        ("seed=abc", "seed: expected a whole number, got the text abc"),
-        ("seed=-1", "seed: expected at least 0"),
-        ("data.limit=${head}", "data.limit: expected a whole number or null, got the mapping"),
+        ("seed=abc", "seed: expected a whole number of at least 0, got the text abc"),
+        ("seed=-1", "seed: expected a whole number of at least 0, got the number -1"),
+        ("data.limit=${head}", "data.limit: expected a whole number of at least 1 or null, got the mapping"),
         ("dry_run=3", "dry_run: expected true or false"),
-        ("data.batch_size=0", "data.batch_size: expected at least 1"),
+        ("data.batch_size=0", "data.batch_size: expected a whole number of at least 1"),
+        ("data.fraction=2", "data.fraction: expected a number above 0 and up to 1, got the number 2"),
+        ("dataset.propensity.b=0", "dataset.propensity.b: expected a number above 0"),
+        ("recipe.validation.interval=0", "recipe.validation.interval: expected a number above 0 or null"),
+        ("recipe.optimizer.lr=-1", "recipe.optimizer.lr: expected a number of at least 0, got the number -1"),
+        ("recipe.optimizer.lr=nan", "recipe.optimizer.lr: expected a number of at least 0, got the number nan"),
+        (
+            "recipe.optimizer.betas=[0.9,1]",
+            "betas: expected a list of a number of at least 0 and below 1",
+        ),
+        ("embedding.size=0", "embedding.size: expected a whole number of at least 1"),
+        ("encoder.dropout=1", "encoder.dropout: expected a number of at least 0 and below 1, got the number 1"),
+        ("encoder.widths=[0,2]", "encoder.widths: expected a list of a whole number of at least 1"),
+        ("head.blocks=0", "head.blocks: expected a whole number of at least 1"),
         ("paths.cache_dir=", "paths.cache_dir: expected a folder, got an empty name"),
         ("recipe.max_epochs=two", "recipe.max_epochs: expected a whole number"),
         ("head.entry=foo", "head.entry: expected one of"),
@@ -92,3 +105,16 @@ def test_what_cannot_be_used(override, line):
     with pytest.raises(InputError) as error:
         compose_checked([override])
     assert line in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("group", ["encoder", "head", "embedding"])
+def test_sizes_and_dropouts_have_bounds(group):
+    """Every whole number of 1 or more that a component comes with is refused as -1, every dropout as 2."""
+    for name in names(group):
+        words = [f"{group}={name}", *(["embedding.path=x"] if name == "vectors" else [])]
+        node = plain(compose_checked(words))[group]
+        for key, value in node.items():
+            wrong = -1 if type(value) is int and value >= 1 else 2 if "dropout" in key else None
+            if wrong is not None:
+                with pytest.raises(InputError, match=f"{group}.{key}: expected"):
+                    check_node(node | {key: wrong}, group)

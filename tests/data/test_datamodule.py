@@ -29,12 +29,13 @@ def data(store, **settings):
     return XMTCData(store, Words(), settings.pop("layout", "padded"), 0, **settings)
 
 
-@pytest.mark.parametrize("size, count", [(10, 10), (1, 1), (59, 59), (0.25, 15), (0.11, 7)])
+@pytest.mark.parametrize("size, count", [(10, 10), (1, 1), (30, 30), (59, 59), (0.25, 15), (0.11, 7)])
 def test_split_is_that_of_the_papers_code(store, size, count, caplog):
     with caplog.at_level(logging.INFO):
         made = data(store, validation_size=size)
     train, held = train_test_split(np.arange(60), test_size=size, random_state=1240)
     assert len(held) == count and f"{count} documents split off" in caplog.text
+    assert (f"{60 - count} documents are left to train on" in caplog.text) == (count > 30)
     assert made.train.numbers.tolist() == sorted(train) and made.validation.numbers.tolist() == sorted(held)
     assert made.validation.part is store.parts["train"] and len(made.test) == 20
 

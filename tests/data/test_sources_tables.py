@@ -44,6 +44,8 @@ def test_csv_columns_separator_and_delimiter(tmp_path):
     assert list(source.documents("train")) == [("T B", ["x", "y"])]
     assert source.fingerprint()["delimiter"] == "\t"
     assert source.fingerprint() != CsvSource(path).fingerprint()
+    with pytest.raises(InputError, match="no column 'text', found title\tbody\ttags; set.* or dataset.delimiter"):
+        list(CsvSource(path).documents("train"))
 
 
 def test_a_hierarchy_beside_the_table_is_no_part_of_what_a_score_depends_on(tmp_path):

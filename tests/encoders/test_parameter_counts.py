@@ -1,4 +1,4 @@
-"""Sizes against the printed model sizes of CorNet tables 2-4 (reference/systems.md 16.1), on the meta device."""
+"""Sizes against the printed model sizes of CorNet tables 2-4, on the meta device."""
 
 import numpy as np
 import pytest

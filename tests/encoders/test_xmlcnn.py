@@ -64,7 +64,7 @@ def build(make_vocabulary, **settings):
 
 
 def rebuilt(model, tokens):
-    """The same network from its layers in systems.md 2, position by position."""
+    """The same network from its layers (CorNet's code), position by position."""
     vectors = F.embedding(tokens, model.embedding.weight)
     branches = []
     for weight, bias in zip(model.convolutions, model.biases, strict=True):
@@ -92,7 +92,7 @@ def test_the_encoder_equals_its_description_in_value_and_gradient(make_vocabular
 
 
 def test_padding_changes_the_bins_and_so_the_features(make_vocabulary, padded_batch):
-    """Expected: systems.md 2. A fixed length makes documents independent of the batch they are in."""
+    """Expected: as in CorNet's code. A fixed length makes documents independent of the batch they are in."""
     model, texts = build(make_vocabulary), [[3, 4, 5, 6, 7, 8, 9, 10, 11, 2], [6, 2]]
     together = model(padded_batch(texts)).features[1:]
     alone = model(padded_batch(texts[1:])).features

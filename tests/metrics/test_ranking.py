@@ -35,7 +35,7 @@ def measured(rankings, gold_sets, frequency, documents=1000, columns=None, **opt
 
 
 def oracle(rankings, gold_sets, frequency, documents, ks=KS) -> dict[str, float]:
-    """The definitions of xmtc/metrics/ranking.py and reference/systems.md 11.1, one document at a time."""
+    """The definitions of xmtc/metrics/ranking.py, one document at a time."""
     num_labels, n = len(frequency), len(rankings)
     c = (math.log(documents) - 1) * 2.5**0.55
 

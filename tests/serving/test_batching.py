@@ -1,10 +1,14 @@
 import asyncio
 import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from xmtc.errors import InputError
+from xmtc.serving.answers import Answers, asked
 from xmtc.serving.batching import Batcher, ModelFailed, QueueFull
+from xmtc.tagger import Tagger
 
 
 class Work:
@@ -215,3 +219,30 @@ def test_stopping_waits_for_the_only_batch():
         assert len(await asyncio.wait_for(task, 10)) == 4
 
     run(scenario)
+
+
+class Calibrated(Tagger):
+    """Five labels in one order for every text; calibrated, the third is less probable than the fourth."""
+
+    def __init__(self):
+        self.labels = [SimpleNamespace(id=f"l{i}", name=f"L{i}") for i in range(5)]
+        self.calibration = lambda logits, indices: np.array([0.9, 0.8, 0.3, 0.7, 0.1], np.float32)[indices]
+
+    def predict_batch(self, texts, k, raw=False, batch_size=None):
+        return np.zeros((len(texts), k), np.float32), np.tile(np.arange(k), (len(texts), 1))
+
+
+@pytest.mark.parametrize("others", [[], [5], [4, 2, 5]])
+def test_a_threshold_chooses_among_the_k_that_were_asked_for(others):
+    """Whatever other requests are read beside it."""
+    model = Calibrated()
+    answers = Answers(model)
+
+    async def main():
+        batcher = Batcher(answers.work, answers.cut, 8, 0.05, 8)
+        batcher.start()
+        found = await asyncio.gather(*(batcher.submit(asked(False, 0.5, k), ["x"], k) for k in [3, *others]))
+        await batcher.stop()
+        return [answer["labels"] for (answer,) in found]
+
+    assert asyncio.run(main()) == [model.predict(["x"], k, 0.5)[0].labels for k in [3, *others]]

@@ -51,7 +51,7 @@ def test_no_gradients_no_error():
 
 
 def authors_rule(norms, factor, window):
-    """systems.md 1.2, line by line: the limit of each step."""
+    """AttentionXML's code, line by line: the limit of each step."""
     queue, limits = [math.inf], []
     for total in norms:
         m = max(queue)

@@ -85,7 +85,7 @@ def test_a_pair_may_have_a_rate_of_its_own(tmp_path):
     assert compose_checked(words).recipe.head_lr_factor == 0.1
     assert compose_checked([*words, "encoder=xmlcnn"]).recipe.head_lr_factor == 1.0
     assert compose_checked([*words, "recipe=paper", "embedding=random"]).recipe.head_lr_factor == 1.0
-    with pytest.raises(InputError, match="recipe.head_lr_factor: expected at least 0, got -1"):
+    with pytest.raises(InputError, match="recipe.head_lr_factor: expected a number of at least 0, got the number -1"):
         compose_checked(["recipe.head_lr_factor=-1"])
 
 

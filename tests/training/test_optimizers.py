@@ -38,7 +38,7 @@ def test_dense_weights_move_as_under_torch(settings):
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-2])
 def test_the_papers_adam_adds_eps_before_the_bias_correction(eps):
-    """systems.md 1.2: the denominator is sqrt(v) + eps; both corrections are in the size of the step."""
+    """AttentionXML's code: the denominator is sqrt(v) + eps; both corrections are in the size of the step."""
     parameter = nn.Parameter(torch.randn(5, dtype=torch.float64))
     optimizer = AdamW([parameter], lr=0.1, eps=eps, eps_before_correction=True)
     expected, m, v = numbers(parameter), np.zeros(5), np.zeros(5)

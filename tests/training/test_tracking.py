@@ -27,6 +27,14 @@ def test_only_a_wandb_run_without_an_id_gets_one(tmp_path, given, kept):
     assert logger._id == ((tmp_path / "wandb_id").read_text() if kept else given.get("id"))
 
 
+def test_a_run_starts_without_a_warning(tmp_path, capfd):
+    node = {"_target_": "pytorch_lightning.loggers.WandbLogger", "offline": True, "save_dir": str(tmp_path)}
+    make_logger(node, tmp_path).log_metrics({"a": 1.0})
+    wandb.finish()
+    assert "WARNING" not in capfd.readouterr().err
+    assert list(tmp_path.glob("wandb/offline-run-*"))
+
+
 def test_other_loggers_and_none(tmp_path):
     assert make_logger(None, tmp_path) is False
     assert type(make_logger(CSV | {"save_dir": str(tmp_path)}, tmp_path)).__name__ == "CSVLogger"

@@ -1,4 +1,4 @@
-"""Metrics of predicted label sets, as the papers on few hundred labels print them (systems.md 11.2).
+"""Metrics of predicted label sets, as the papers on few hundred labels print them.
 
 Sets are rows of bool CSR matrices (N, M), M = L + the labels that training never saw, which can only be missed. All
 averages over labels are over the L labels of the model, undefined ones 0, as in scikit-learn.

@@ -97,7 +97,7 @@ def _parameters(target: Callable) -> dict[str, inspect.Parameter]:
 def _hints(target: Callable) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except Exception:  # a name that exists only for type checkers: this component's values go unchecked
         return {}
 

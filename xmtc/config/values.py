@@ -1,4 +1,4 @@
-"""Does a value from a configuration file fit a type annotation, and how to say what would."""
+"""Does a value from a configuration file fit a type annotation and its bounds, and how to say what would."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import types
 import typing
 from typing import Any, Literal, Union, get_args, get_origin
+
+from xmtc.bounds import Bounds
 
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
@@ -26,7 +28,8 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
     if origin is typing.Annotated:
-        return fits(value, arguments[0])
+        bounds = [about for about in arguments[1:] if isinstance(about, Bounds)]
+        return fits(value, arguments[0]) and all(value in bound for bound in bounds)
     if hint is bool or hint is str:
         return isinstance(value, hint)
     if hint is int:
@@ -68,7 +71,7 @@ def expected(hint: Any) -> str:
     if origin is Literal:
         return ("one of " if len(arguments) > 1 else "") + ", ".join(_plain(choice) for choice in arguments)
     if origin is typing.Annotated:
-        return expected(arguments[0])
+        return " ".join([expected(arguments[0]), *(str(about) for about in arguments[1:] if isinstance(about, Bounds))])
     if hint in SIMPLE:
         return SIMPLE[hint]
     if (origin or hint) in LISTS:

@@ -94,6 +94,9 @@ class XMTCData(pl.LightningDataModule):
 
         train, validation = train_test_split(everything, test_size=validation_size, random_state=SPLIT_SEED)
         log.info("validation: %d documents split off train (seed %d)", validation_size, SPLIT_SEED)
+        if 2 * validation_size > size:
+            log.warning("%d documents are left to train on; dataset.validation_size sets how many are split off",
+                        size - validation_size)  # fmt: skip
         return np.sort(train), np.sort(validation)
 
     def train_label_counts(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, NotNegative
 from xmtc.data.vocabulary import Vocabulary
 
 
@@ -40,7 +41,7 @@ class WordVectors:
     size: E, numbers per word. trainable: whether training changes the table.
     """
 
-    def __init__(self, size: int = 300, trainable: bool = True):
+    def __init__(self, size: Count = 300, trainable: bool = True):
         self.size, self.trainable = size, trainable
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
@@ -66,10 +67,10 @@ class Random(WordVectors):
 
     def __init__(
         self,
-        size: int = 300,
+        size: Count = 300,
         trainable: bool = True,
         kind: Literal["uniform", "normal"] = "uniform",
-        scale: float = 1.0,
+        scale: NotNegative = 1.0,
     ):
         super().__init__(size, trainable)
         self.kind, self.scale = kind, scale

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmtc.bounds import Count
 from xmtc.data.binary_vectors import binary_rows, is_binary
 from xmtc.data.checksums import damaged, list_files
 from xmtc.data.embedding import WordVectors
@@ -30,11 +31,11 @@ class Glove(WordVectors):
     """path: a text file of word vectors, plain, .gz or .xz, or a .bin of word2vec or fastText; only words of the
     vocabulary are kept, in the store.
 
-    Words without a vector, the unknown word among them, start uniform(-1, 1); /SEP/ has the vector of "." (systems.md
-    12.4). Cost: one pass over the file for each store; memory: the table.
+    Words without a vector, the unknown word among them, start uniform(-1, 1); /SEP/ has the vector of "." (as in
+    AttentionXML's code). Cost: one pass over the file for each store; memory: the table.
     """
 
-    def __init__(self, path: str, size: int = 300, trainable: bool = True):
+    def __init__(self, path: str, size: Count = 300, trainable: bool = True):
         super().__init__(size, trainable)
         self.path = Path(path).expanduser()
 

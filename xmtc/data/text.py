@@ -37,8 +37,8 @@ class Text:
 class Words(Text):
     """Words, lower-cased, in a vocabulary ordered by document frequency.
 
-    style `papers`: NLTK's word tokenizer, tokens without a word character dropped (AttentionXML's and CorNet's code;
-    systems.md 12.4). NLTK's trained English sentence splitter is used where its data is installed, its untrained one
+    style `papers`: NLTK's word tokenizer, tokens without a word character dropped (AttentionXML's and CorNet's code).
+    NLTK's trained English sentence splitter is used where its data is installed, its untrained one
     otherwise; which one is part of the store's key. style `fast`: one regular expression, many times faster; words
     keep inner apostrophes, points, commas, slashes and hyphens.
     vocabulary_size: V at most, padding and unknown included. prefer: a file of word vectors; of words in equally many

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmtc.bounds import Count, NotNegative
 from xmtc.data.checksums import damaged, list_files
 from xmtc.data.embedding import WordVectors
 from xmtc.data.files import locked, save, writing_to
@@ -42,14 +43,14 @@ class Word2Vec(WordVectors):
 
     def __init__(
         self,
-        size: int = 300,
+        size: Count = 300,
         trainable: bool = True,
-        epochs: int | None = None,
-        window: int = 5,
-        min_count: int = 5,
+        epochs: Count | None = None,
+        window: Count = 5,
+        min_count: Count = 5,
         skip_gram: bool = False,
-        scale: float = 0.3,
-        workers: int = 2,
+        scale: NotNegative = 0.3,
+        workers: Count = 2,
         labels: bool = False,
     ):
         super().__init__(size, trainable)

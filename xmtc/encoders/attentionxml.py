@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xmtc.bounds import Count, Positive, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -33,13 +34,13 @@ class AttentionXML(Encoder):
         vocabulary: Vocabulary,
         text,
         embedding: WordVectors,
-        hidden: int = 256,
-        layers: int = 1,
-        mlp: Sequence[int] = (256,),
-        embedding_dropout: float = 0.2,
-        dropout: float = 0.5,
+        hidden: Count = 256,
+        layers: Count = 1,
+        mlp: Sequence[Count] = (256,),
+        embedding_dropout: Share = 0.2,
+        dropout: Share = 0.5,
         label_bias: bool = False,
-        max_attention_gib: float = 64,
+        max_attention_gib: Positive = 64,
     ):
         super().__init__()
         self.text = text

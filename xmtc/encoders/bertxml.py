@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -70,13 +71,13 @@ class BertXML(Encoder):
         text,
         embedding: WordVectors,
         variant: Literal["authors", "fixed"] = "authors",
-        layers: int = 3,
-        heads: int = 2,
-        feedforward: int = 600,
-        cls: int = 5,
-        bottleneck: int | None = None,
-        dropout: float = 0.1,
-        max_length: int = 500,
+        layers: Count = 3,
+        heads: Count = 2,
+        feedforward: Count = 600,
+        cls: Count = 5,
+        bottleneck: Count | None = None,
+        dropout: Share = 0.1,
+        max_length: Count = 500,
     ):
         super().__init__()
         size = embedding.size

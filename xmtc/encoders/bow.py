@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Natural, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -41,10 +42,10 @@ class BagOfWords(Encoder):
         vocabulary: Vocabulary,
         text,
         embedding: WordVectors,
-        dropout: float = 0.5,
-        word_dropout: float = 0.2,
+        dropout: Share = 0.5,
+        word_dropout: Share = 0.2,
         residual: bool = True,
-        min_documents: int = 2,
+        min_documents: Natural = 2,
     ):
         super().__init__()
         self.text = text

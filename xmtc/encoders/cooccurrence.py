@@ -36,7 +36,7 @@ def partners(gold: Labels, num_labels: int, most: int, counts: bool = False) -> 
 def expand(
     probabilities_BL: Tensor, partners_LM: Tensor, values_LM: Tensor, gamma: int, alpha: float, fallback: int = 5
 ) -> Tensor:
-    """(B, gamma) int64, distinct labels: LabelCoRank's S2 and S3 (systems.md 8.1, steps 3 to 5). gamma is at most L.
+    """(B, gamma) int64, distinct labels: LabelCoRank's S2 and S3. gamma is at most L.
 
     S2: labels with probability > alpha, the `fallback` most probable if there is none, by descending probability; then
     S3: labels by descending sum of the values that the labels of S2 give them; then, where those run out, the most

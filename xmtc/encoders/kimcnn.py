@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xmtc.bounds import Count, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -31,9 +32,9 @@ class KimCNN(Encoder):
         vocabulary: Vocabulary,
         text,
         embedding: WordVectors,
-        widths: Sequence[int] = (3, 4, 5),
-        filters: int = 100,
-        dropout: float = 0.5,
+        widths: Sequence[Count] = (3, 4, 5),
+        filters: Count = 100,
+        dropout: Share = 0.5,
     ):
         super().__init__()
         if not widths or min(widths) < 1:

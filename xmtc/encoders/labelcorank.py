@@ -10,7 +10,7 @@
     flatten (B, gamma D) -> Linear -> logits           second loss; loss = beta L1 + (1 - beta) L2
 
 Built from the paper: the released code cannot run, and its selection is the ablation without the matrix. Decisions
-where the paper is silent (systems.md 8.1): co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the
+where the paper is silent: co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the
 `partners` strongest of each label; inner size 512; dropout 0.3 within the feed-forward layers, on H and on the
 attention; Xavier-normal output weights; if no label exceeds alpha, the five most probable stand in; if the labels that
 occur with them run out, the most probable others fill up. gamma is at most the number of labels.
@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Natural, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
@@ -60,22 +61,22 @@ class LabelCoRank(Encoder):
         num_labels: int,
         name: str = "minilm",
         pretrained: bool = True,
-        gamma: int = 20,
+        gamma: Count = 20,
         alpha: float = 0.3,
         beta: float = 0.25,
         selection: Literal["cooccurrence", "top_prob"] = "cooccurrence",
         sort: Literal["frequency", "none"] = "frequency",
         positions: bool = True,
         counts: bool = False,
-        partners: int = 100,
-        inner: int = 512,
-        heads: int = 12,
-        dropout: float = 0.3,
+        partners: Count = 100,
+        inner: Count = 512,
+        heads: Count = 12,
+        dropout: Share = 0.3,
         reduction: Literal["mean", "label_sum"] = "label_sum",
         lr_factor: float = 0.05,
         layer_decay: float = 1.0,
         freeze: int | Literal["none", "embeddings", "all"] = "none",
-        lora: int = 0,
+        lora: Natural = 0,
         checkpointing: bool = False,
         attention: str | None = None,
         offline: bool = False,

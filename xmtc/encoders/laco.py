@@ -5,7 +5,7 @@
     and labels -> tanh -> weights (B,M);  document = sum of weights x normalised H_D -> dropout -> Linear to the labels
     PLCP, CLCP: auxiliary losses on H_Y                                                             `label_tasks.py`
 
-Decisions (systems.md 9): cosine and the two-dimensional convolution as in the authors' code (the paper writes a plain
+Decisions: cosine and the two-dimensional convolution as in the authors' code (the paper writes a plain
 dot product: cosine=false), padding masked before the convolution, the maximum and the sum, which their code does not;
 label tokens are new vectors; pairs and given labels are drawn anew every time (theirs: once, when the file is written).
 `plcp` and `clcp` are the weights of the tasks, 1 and 5 in their code, each used alone in the printed rows; 0 leaves the
@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Natural, NotNegative, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
@@ -56,22 +57,22 @@ class LACO(Encoder):
         num_labels: int,
         name: str = "minilm",
         pretrained: bool = True,
-        length: int = 320,
+        length: Count = 320,
         joint: bool = True,
         cross_attention: bool = True,
         cosine: bool = True,
         kernel: Literal["2d", "1d"] = "2d",
-        plcp: float = 0.0,
-        clcp: float = 0.0,
-        pairs: int = 1,
-        given: int | None = 1,
+        plcp: NotNegative = 0.0,
+        clcp: NotNegative = 0.0,
+        pairs: Count = 1,
+        given: Count | None = 1,
         label_names: bool = False,
         authors: bool = False,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
         lr_factor: float = 0.05,
         layer_decay: float = 1.0,
         freeze: int | Literal["none", "embeddings", "all"] = "none",
-        lora: int = 0,
+        lora: Natural = 0,
         checkpointing: bool = False,
         attention: str | None = None,
         offline: bool = False,

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xmtc.bounds import Count, NotNegative, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -43,10 +44,10 @@ class LEAM(Encoder):
         text,
         embedding: WordVectors,
         num_labels: int,
-        ngram: int = 55,
-        hidden: int = 300,
-        dropout: float = 0.5,
-        regulariser: float = 1.0,
+        ngram: Count = 55,
+        hidden: Count = 300,
+        dropout: Share = 0.5,
+        regulariser: NotNegative = 1.0,
         label_names: bool = True,
     ):
         super().__init__()

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -43,9 +44,9 @@ class LSAN(Encoder):
         text,
         embedding: WordVectors,
         num_labels: int,
-        hidden: int = 300,
-        attention: int = 200,
-        embedding_dropout: float = 0.3,
+        hidden: Count = 300,
+        attention: Count = 200,
+        embedding_dropout: Share = 0.3,
         label_names: bool = True,
     ):
         super().__init__()

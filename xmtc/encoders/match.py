@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from xmtc.bounds import Count, Share
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.hierarchical import HierarchicalDecoder
@@ -37,13 +38,13 @@ class MATCH(BertXML):
         text,
         embedding: WordVectors,
         variant: Literal["authors", "fixed"] = "fixed",
-        layers: int = 4,
-        heads: int = 2,
-        feedforward: int = 400,
-        cls: int = 8,
-        bottleneck: int | None = None,
-        dropout: float = 0.1,
-        max_length: int = 500,
+        layers: Count = 4,
+        heads: Count = 2,
+        feedforward: Count = 400,
+        cls: Count = 8,
+        bottleneck: Count | None = None,
+        dropout: Share = 0.1,
+        max_length: Count = 500,
         parameter_weight: float | None = None,
         output_weight: float | None = None,
         reduction: Literal["mean", "label_sum"] = "mean",

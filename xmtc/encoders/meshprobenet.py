@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -37,12 +38,12 @@ class MeSHProbeNet(Encoder):
         vocabulary: Vocabulary,
         text,
         embedding: WordVectors,
-        hidden: int = 300,
-        layers: int = 2,
-        probes: int = 5,
-        bottleneck: int | None = None,
-        embedding_dropout: float = 0.2,
-        dropout: float = 0.5,
+        hidden: Count = 300,
+        layers: Count = 2,
+        probes: Count = 5,
+        bottleneck: Count | None = None,
+        embedding_dropout: Share = 0.2,
+        dropout: Share = 0.5,
     ):
         super().__init__()
         self.text = text

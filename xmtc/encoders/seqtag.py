@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from xmtc.bounds import Count, Natural, NotNegative, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.given import GivenDecoder
@@ -40,15 +41,15 @@ class SeqTag(Encoder):
         num_labels: int,
         name: str = "minilm",
         pretrained: bool = True,
-        length: int = 320,
-        hidden: int = 256,
-        dropout: float = 0.1,
-        logit_loss: float = 0.0,
+        length: Count = 320,
+        hidden: Count = 256,
+        dropout: Share = 0.1,
+        logit_loss: NotNegative = 0.0,
         label_names: bool = False,
         lr_factor: float = 0.05,
         layer_decay: float = 1.0,
         freeze: int | Literal["none", "embeddings", "all"] = "none",
-        lora: int = 0,
+        lora: Natural = 0,
         checkpointing: bool = False,
         attention: str | None = None,
         offline: bool = False,

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
@@ -85,11 +86,11 @@ class StarTransformer(Encoder):
         vocabulary: Vocabulary,
         text,
         embedding: WordVectors,
-        heads: int = 6,
-        cycles: int = 2,
+        heads: Count = 6,
+        cycles: Count = 2,
         positions: bool = True,
-        dropout: float = 0.1,
-        max_length: int = 500,
+        dropout: Share = 0.1,
+        max_length: Count = 500,
     ):
         super().__init__()
         if embedding.size % heads:

@@ -29,6 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xmtc.bounds import Natural, Share
 from xmtc.data.batch import Batch
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
@@ -55,13 +56,13 @@ class Transformer(Encoder):
         name: str = "minilm",
         pretrained: bool = True,
         pooling: Literal["cls", "mean", "pooler"] = "mean",
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
         window: int | None = None,
         stride: int | None = None,
         lr_factor: float = 0.05,
         layer_decay: float = 1.0,
         freeze: int | Literal["none", "embeddings", "all"] = "none",
-        lora: int = 0,
+        lora: Natural = 0,
         checkpointing: bool = False,
         attention: str | None = None,
         offline: bool = False,

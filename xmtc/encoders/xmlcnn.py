@@ -27,12 +27,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Share
 from xmtc.data.batch import Batch
 from xmtc.data.embedding import WordVectors, rows_once
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
 from xmtc.encoders.normalise import make_normalisation
+from xmtc.errors import InputError
 
 
 def bins(length: int, count: int) -> list[tuple[int, int]]:
@@ -108,15 +110,17 @@ class XMLCNN(Encoder):
         vocabulary: Vocabulary,
         text,
         embedding: WordVectors,
-        filters: int = 128,
-        widths: list[int] = (2, 4, 8),
-        bins: int = 8,
-        bottleneck: int = 512,
-        dropout: float = 0.5,
-        embedding_dropout: float = 0.0,
+        filters: Count = 128,
+        widths: list[Count] = (2, 4, 8),
+        bins: Count = 8,
+        bottleneck: Count = 512,
+        dropout: Share = 0.5,
+        embedding_dropout: Share = 0.0,
         normalise: str | None = None,
     ):
         super().__init__()
+        if not widths:
+            raise InputError("encoder.widths: expected at least one width")
         self.text = text
         self.bins = bins
         self.embedding = embedding.make(vocabulary)

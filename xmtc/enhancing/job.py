@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from xmtc.attach import HEADS, start_as_identity
+from xmtc.bounds import Count, Natural, NotNegative
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
@@ -35,17 +36,17 @@ def enhance_scores(
     validation_labels: str | None = None,
     validation_size: float = 0.1,
     label_table: str | None = None,
-    num_labels: int | None = None,
+    num_labels: Count | None = None,
     scale: Literal["auto", "probability", "logit", "margin", "sigmoid"] = "auto",
     outside: float | None = None,
     head: Literal["lcenet", "cornet"] = "lcenet",
-    rank: int = 512,
-    blocks: int = 1,
-    epochs: int = 10,
-    lr: float = 1e-3,
-    weight_decay: float = 0.0,
-    batch_size: int = 256,
-    seed: int = 0,
+    rank: Count = 512,
+    blocks: Count = 1,
+    epochs: Natural = 10,
+    lr: NotNegative = 1e-3,
+    weight_decay: NotNegative = 0.0,
+    batch_size: Count = 256,
+    seed: Natural = 0,
 ) -> dict:
     """Trains a head on stored scores and writes what it makes of the test scores into the folder `output`.
 

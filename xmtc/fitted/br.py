@@ -19,6 +19,7 @@ import torch
 from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 from torch import Tensor
 
+from xmtc.bounds import Count, Natural, NotNegative, Positive
 from xmtc.errors import InputError
 from xmtc.fitted import solver
 from xmtc.fitted.base import FittedModel, best
@@ -37,11 +38,11 @@ class BinaryRelevance(FittedModel):
     def __init__(
         self,
         text,
-        c: float = 1.0,
-        tolerance: float = 0.1,
-        prune: float = 0.01,
-        jobs: int | None = None,
-        min_documents: int = 1,
+        c: Positive = 1.0,
+        tolerance: Positive = 0.1,
+        prune: NotNegative = 0.01,
+        jobs: Count | None = None,
+        min_documents: Natural = 1,
     ):
         super().__init__(text, min_documents)
         if c <= 0 or tolerance <= 0 or prune < 0:

@@ -12,12 +12,14 @@ import importlib.util
 import os
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from xmtc.bounds import Bounds, Count, Natural, NotNegative, Positive
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
 
@@ -31,15 +33,15 @@ class LabelTree(FittedModel):
     def __init__(
         self,
         text,
-        arity: int = 2,
-        leaves: int = 100,
-        trees: int = 1,
-        c: float = 10.0,
-        tolerance: float = 0.1,
-        prune: float = 0.1,
-        threads: int | None = None,
+        arity: Annotated[int, Bounds(least=2)] = 2,
+        leaves: Annotated[int, Bounds(least=2)] = 100,
+        trees: Count = 1,
+        c: Positive = 10.0,
+        tolerance: Positive = 0.1,
+        prune: NotNegative = 0.1,
+        threads: Count | None = None,
         seed: int = 0,
-        min_documents: int = 1,
+        min_documents: Natural = 1,
     ):
         super().__init__(text, min_documents)
         if min(arity, leaves) < 2 or trees < 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from xmtc.bounds import Count
 from xmtc.heads.block import CorrelationBlock, CorrelationHead
 
 
@@ -20,8 +21,8 @@ class CorNet(CorrelationHead):
     def __init__(
         self,
         num_labels: int,
-        rank: int = 1000,
-        blocks: int = 2,
+        rank: Count = 1000,
+        blocks: Count = 2,
         entry: Literal["sigmoid", "relu", "tanh", "elu"] = "sigmoid",
     ):
         super().__init__([CorrelationBlock(num_labels, rank, entry) for _ in range(blocks)])

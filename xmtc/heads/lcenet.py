@@ -25,6 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from xmtc.bounds import Count, NotNegative, Share
 from xmtc.data.batch import Labels
 from xmtc.errors import InputError
 from xmtc.heads.block import CorrelationBlock, CorrelationHead, FullBlock
@@ -43,15 +44,15 @@ class LCENet(CorrelationHead):
     def __init__(
         self,
         num_labels: int,
-        rank: int = 1000,
-        blocks: int = 2,
+        rank: Count = 1000,
+        blocks: Count = 2,
         bottleneck: bool = True,
         residual: bool = True,
         entry: Literal["sigmoid", "relu", "tanh", "elu", "identity"] = "sigmoid",
         middle: Literal["elu", "identity"] = "elu",
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         zero_init: bool = False,
-        raw_loss_weight: float = 0.0,
+        raw_loss_weight: NotNegative = 0.0,
         full_limit: float = 5e8,
         centred: bool = False,
         start: Literal["random", "cooccurrence"] = "random",

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from xmtc.bounds import Count
 from xmtc.errors import InputError
 from xmtc.predicting.answers import Kept, Printed
 from xmtc.predicting.inputs import Columns, Row, format_of, rows
@@ -32,7 +33,7 @@ def predict_file(
     text_column: str | Sequence[str] | None = None,
     id_column: str | None = None,
     delimiter: str | None = None,
-    batch_size: int | None = None,
+    batch_size: Count | None = None,
     raw: bool = False,
     calibrated: bool = True,
     device: str = "cpu",

@@ -73,8 +73,14 @@ class LabelsAnswer(BaseModel):
     labels: list[LabelRow]
 
 
+def asked(raw: bool, threshold: float | None, k: int) -> tuple:
+    """The key of a prediction: texts with the same one are read together. A threshold chooses among the k best, which
+    for another k are others, and calibrated scores need not fall: cutting afterwards would give another answer."""
+    return "predict", raw, threshold, None if threshold is None else k
+
+
 class Answers:
-    """Runs in the model's thread. A key is ("predict", raw, threshold) or ("explain", why)."""
+    """Runs in the model's thread. A key is what `asked` makes or ("explain", why)."""
 
     def __init__(self, model):
         self.model, self.has_head = model, model.has_head
@@ -82,7 +88,7 @@ class Answers:
 
     def work(self, key: tuple, texts: Sequence[str], k: int) -> Sequence[Any]:
         if key[0] == "predict":
-            _, raw, threshold = key
+            _, raw, threshold, _ = key
             return self.model.predict(texts, k=k, threshold=threshold, raw=raw)
         raw, enhanced = self.model.both(texts, max(k, WATCHED))
         why = [self._why(text, k) if key[1] else None for text in texts]

@@ -26,6 +26,7 @@ from xmtc.serving.answers import (
     LabelsAnswer,
     PredictAnswer,
     PredictRequest,
+    asked,
 )
 from xmtc.serving.batching import Batcher, ModelFailed, QueueFull
 from xmtc.serving.bodies import Bodies, ClientGone, Refused, parse, unless_gone
@@ -96,7 +97,7 @@ def make_app(
                 raise Refused(422, "k: expected how many labels at most, or a threshold")
             threshold = model.threshold(wanted.threshold)
             k = min(100, settings.max_k) if wanted.k is None else wanted.k
-            found = await ask(request, ("predict", wanted.raw, threshold), wanted.texts, k)
+            found = await ask(request, asked(wanted.raw, threshold, k), wanted.texts, k)
         return _json({"predictions": found})
 
     @app.post("/explain", response_model=ExplainAnswer, dependencies=guarded, openapi_extra=_takes(ExplainRequest))
@@ -141,7 +142,8 @@ def make_app(
         """Subjects of a text in Annif's shape; a form with text, limit, threshold."""
         with bodies.holding() as held:
             text, limit, threshold = annif.form(await held.read(request))
-            (found,) = await ask(request, ("predict", False, threshold), [text], min(limit, settings.max_k))
+            k = min(limit, settings.max_k)
+            (found,) = await ask(request, asked(False, threshold, k), [text], k)
         return _json({"results": annif.results(found, settings.uri_prefix)})
 
     return app

@@ -1,7 +1,7 @@
 """Averages of the weights along training, which evaluation uses in place of the last ones.
 
 Lightning's own averaging copies frozen tables and averages per epoch; the papers average every 100 steps and evaluate
-the average (systems.md 1.2). Only trainable parameters are averaged, so models with batch statistics are refused.
+the average. Only trainable parameters are averaged, so models with batch statistics are refused.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from xmtc.bounds import Count, Natural
 from xmtc.errors import InputError
 
 
@@ -91,7 +92,7 @@ class RunningMean(Averaging):
     """Mean of snapshots: one at the start of epoch `start_epoch` (count 1), then one every `every` steps (SWA in the
     authors' code)."""
 
-    def __init__(self, start_epoch: int = 10, every: int = 100):
+    def __init__(self, start_epoch: Natural = 10, every: Count = 100):
         super().__init__()
         self.start_epoch, self.every = start_epoch, every
         self.started_at: int | None = None
@@ -116,7 +117,7 @@ class RunningMean(Averaging):
 class Exponential(Averaging):
     """Exponential moving average, updated every `every` steps with decay per step `decay`."""
 
-    def __init__(self, decay: float = 0.999, every: int = 10, start_step: int = 0):
+    def __init__(self, decay: float = 0.999, every: Count = 10, start_step: Natural = 0):
         super().__init__()
         if not 0 < decay < 1:
             raise InputError(f"recipe.averaging.decay: expected 0 < decay < 1, got {decay}")

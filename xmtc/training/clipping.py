@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from xmtc.bounds import Count, Positive
 from xmtc.errors import InputError
 from xmtc.execution.base import on_host
 
@@ -37,10 +38,11 @@ class Clipping(pl.Callback):
 
 
 class AdaptiveClipping(Clipping):
-    """The authors' rule (systems.md 1.2): m = largest of the last `window` recorded norms (one +inf at first); clip at
-    factor m; then record min(norm, 2 m, 1). So the first `window` steps are free, later limits at most `factor`."""
+    """The authors' rule (AttentionXML's code): m = largest of the last `window` recorded norms (one +inf at first);
+    clip at factor m; then record min(norm, 2 m, 1). So the first `window` steps are free, later limits at
+    most `factor`."""
 
-    def __init__(self, factor: float = 5.0, window: int = 5):
+    def __init__(self, factor: Positive = 5.0, window: Count = 5):
         self.factor, self.window = factor, window
         self.recorded = torch.tensor([math.inf], dtype=torch.float64)  # where the norms are, so that none is read
 

@@ -2,7 +2,7 @@
 
 Lightning's automatic optimisation takes one optimiser, so one class holds both kinds of groups. A group with
 `lazy_rows: True` updates only the rows that occur in the step's batch: their moments decay when they are met, as in the
-authors' code (systems.md 1.2) and in `torch.optim.SparseAdam`. Its gradient may be sparse, or dense (under DDP or a
+authors' code and in `torch.optim.SparseAdam`. Its gradient may be sparse, or dense (under DDP or a
 gradient scaler), when rows that are zero throughout count as absent.
 """
 
@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from xmtc.bounds import NotNegative, Share
+
 
 class AdamW(torch.optim.AdamW):
     """eps_before_correction: eps is added to sqrt(v) before the bias correction (the papers' Adam, and the lazy
@@ -21,10 +23,10 @@ class AdamW(torch.optim.AdamW):
     def __init__(
         self,
         params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        lr: NotNegative = 1e-3,
+        betas: tuple[Share, Share] = (0.9, 0.999),
+        eps: NotNegative = 1e-8,
+        weight_decay: NotNegative = 0.0,
         eps_before_correction: bool = False,
     ):
         super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, fused=True)

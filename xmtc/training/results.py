@@ -49,10 +49,12 @@ def floor(metrics: RankingMetrics, data) -> dict:
 
 
 def describe(config: dict, data, store: Store, model: str) -> None:
-    """One log line: the documents and labels, and what is trained on them."""
+    """One log line: the documents and labels, and what is trained on them. Labels a document show whether the cells of
+    a table were taken apart as they should be."""
+    each = data.train_label_counts().sum() / max(len(data.train), 1)
     log.info(
-        "%s: %d train, %d validation, %d test documents, %d labels; %s",
-        config["dataset"]["name"], len(data.train), len(data.validation), len(data.test), store.num_labels, model,
+        "%s: %d train, %d validation, %d test documents, %d labels, %.2f a training document; %s",
+        config["dataset"]["name"], len(data.train), len(data.validation), len(data.test), store.num_labels, each, model,
     )  # fmt: skip
 
 

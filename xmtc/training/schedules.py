@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from xmtc.bounds import NotNegative
 from xmtc.errors import InputError
 
 
@@ -15,7 +16,7 @@ class Schedule:
     """
 
     def __init__(
-        self, shape: Literal["constant", "linear", "cosine"] = "constant", warmup: float = 0.0, final: float = 0.0
+        self, shape: Literal["constant", "linear", "cosine"] = "constant", warmup: float = 0.0, final: NotNegative = 0.0
     ):
         if not 0 <= warmup < 1:
             raise InputError(f"recipe.schedule.warmup: expected a share of all steps in [0, 1), got {warmup}")

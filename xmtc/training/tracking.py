@@ -26,7 +26,10 @@ def make_logger(node: dict | None, folder: Path):
         look_where_somebody_staged()
         if node.get("id", "") is None:
             node = node | {"id": kept_id(folder)}
-    return make(node)
+    logger = make(node)
+    if isinstance(logger, WandbLogger) and logger._wandb_init.get("anonymous") is None:
+        logger._wandb_init.pop("anonymous", None)  # passed by Lightning in any case; W&B warns of it at every start
+    return logger
 
 
 def look_where_somebody_staged() -> None:

@@ -192,6 +192,10 @@ class CsvSource(TableSource):
     def fingerprint(self) -> dict:
         return super().fingerprint() | {"delimiter": self.delimiter}
 
+    def missing_column(self, where: object, column: str, present) -> InputError:
+        error = super().missing_column(where, column, present)
+        return InputError(f"{error} or dataset.delimiter") if len(present) == 1 else error  # a line in one piece
+
     def rows(self, path: Path) -> Iterator[Row]:
         csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long documents
         reader = csv.reader(lines(path, keep_ends=True), delimiter=self.delimiter, strict=True)
