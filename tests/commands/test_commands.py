@@ -104,12 +104,18 @@ def test_what_a_training_in_this_process_leaves_does_not(light, monkeypatch):
     assert "PL_GLOBAL_SEED" in os.environ and is_of_the_server(light, dict(os.environ))
 
 
+def nothing_ignored():
+    """Who runs the tests under nohup or in the background of a script ignores some signals, and so would a child."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def waiting(light):
     """A command that has said "ready", and the reading end of its stdout."""
     process = subprocess.Popen(
         [light, *SEEN, "wait"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # who runs the tests under nohup ignores it
+        preexec_fn=nothing_ignored,
     )  # fmt: skip
     assert [process.stdout.readline() for _ in range(2)] == [b"out\n", b"ready\n"]
     yield process

@@ -68,6 +68,21 @@ def test_who_has_not_begun_or_has_ended_is_not_lost(watching, word):
     assert all(hear(watcher, {1: word} if word else {}) is None for _ in range(200))
 
 
+def test_who_has_not_begun_when_something_done_together_fails_is_lost(watching):
+    watcher = watching(0, 2)
+    assert all(hear(watcher, {}) is None for _ in range(100))
+    watcher._failed = True
+    assert [hear(watcher, {}) for _ in range(int(PATIENCE / BEAT))] == [None] * int(PATIENCE / BEAT)
+    assert hear(watcher, {}) == 1
+
+
+def test_the_first_word_is_said_before_anything_else(watching):
+    """A process that dies within its first second would else count as one that has not begun, for ever."""
+    store = dist.HashStore()
+    watching(1, 2).watch(1, 2, store)
+    assert store.get("xmtc/1").decode().endswith(f"process {os.getpid()}")
+
+
 def beats_until_lost(watcher, word, most):
     """How many silent beats it takes until that rank counts as lost; None for more than `most`."""
     hear(watcher, {1: f"1 {word}"})

@@ -77,6 +77,7 @@ class Ranks(pl.Callback):
         self._said: dict[int, str] = {}  # the last word of each other rank: beats, place, process, for people
         self._warned: set[int] = set()
         self._answered = False  # the store, since somebody looked
+        self._failed = False  # something that was done together
 
     def setup(self, trainer, module, stage) -> None:
         if trainer.world_size == 1 or self._threads:
@@ -97,6 +98,7 @@ class Ranks(pl.Callback):
         self.rank, self.world = rank, world
         self._silent = {other: 0.0 for other in range(world) if other != rank}  # seconds
         self._heard = {other: "" for other in self._silent}
+        self._say(store, "0")  # before anything is done together, in which this process may die
         # two threads: a store whose process is stopped does not answer, and asking it has no timeout
         for work in (lambda: self._talk(store), self._judge):
             self._threads.append(threading.Thread(target=work, name="ranks", daemon=True))
@@ -110,6 +112,7 @@ class Ranks(pl.Callback):
         that was; after any other failure of the first process nobody waits for the rest."""
         failed = isinstance(error, Exception) and self._threads
         if failed and isinstance(error, RuntimeError) and any(sign in str(error) for sign in PEER):
+            self._failed = True
             self._ended.wait(min(self.patience, 30) + 10)
         self._ended.set()
         for process in self._children if failed else ():
@@ -119,13 +122,12 @@ class Ranks(pl.Callback):
 
     def _talk(self, store: dist.Store) -> None:
         """Says that this process lives, and hears who else does."""
-        mine = Process.of(os.getpid())
-        me, beats = f"{place()} {mine and mine.word} {socket.gethostname()}, process {os.getpid()}", 0
+        beats = 0
         while True:
             ending = self._ended.wait(BEAT)
             beats += 1
+            self._say(store, "done" if ending else str(beats))
             try:
-                store.set(f"xmtc/{self.rank}", "done" if ending else f"{beats} {me}")
                 for rank in range(self.world):
                     key = f"xmtc/{rank}"
                     if rank != self.rank and not ending and store.check([key]):
@@ -135,6 +137,14 @@ class Ranks(pl.Callback):
                 log.debug("no answer from the store: %s", error)
             if ending:
                 return
+
+    def _say(self, store: dist.Store, word: str) -> None:
+        mine = Process.of(os.getpid())
+        me = f" {place()} {mine and mine.word} {socket.gethostname()}, process {os.getpid()}"
+        try:
+            store.set(f"xmtc/{self.rank}", word + me * (word != "done"))
+        except RuntimeError as error:
+            log.debug("the store takes nothing: %s", error)
 
     def _judge(self) -> None:
         looked = time.monotonic()
@@ -153,7 +163,9 @@ class Ranks(pl.Callback):
         answered, self._answered = self._answered, False
         for rank in self._silent:
             word = self._said.get(rank, "")
-            if answered and (word != self._heard[rank] or word in ("", "done")):  # not begun, ended
+            # one that has not begun is not waited for as long as all goes well; "done" is its last word
+            excused = word == "done" or (word == "" and not self._failed)
+            if answered and (excused or word != self._heard[rank]):
                 self._silent[rank] = 0.0
             elif answered or 0 in (rank, self.rank):  # the store lives in the first process: no answer is its silence
                 self._silent[rank] += passed
