@@ -5,6 +5,7 @@ An environment that an import may have read, and that differs from the server's,
 
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -74,7 +75,13 @@ def main(folder: str, real: str, python: str, words: list[str]) -> None:
     for number in PASSED_ON:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, pass_on)
+    # a signal between two instructions does not end a recv that begins behind it, and its handler would wait with it
+    signalled, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    while connection not in select.select([connection, signalled], [], [])[0]:
+        signalled.recv(64)
     (code,) = struct.unpack("!i", connection.recv(4))
     if code < 0:  # by a signal, so we too
         if code != -signal.SIGKILL:

@@ -21,21 +21,21 @@ def metrics(folder):
 
 @pytest.mark.slow
 def test_each_job_runs_once_and_a_failure_stops_nothing(sweep, tmp_path):
-    done = sweep("head=lcenet", "head.blocks=0,1", "seed=3")
+    done = sweep("head=lcenet", "init_from=nowhere,null", "head.blocks=1", "seed=3")
     assert done.returncode == 2, done.stderr
     first, second = folders(tmp_path)
     assert not (first / "metrics.json").exists() and metrics(second)["provenance"]["seed"] == 3
     assert json.loads((first / "job.json").read_text())["state"] == "failed"
-    assert "head.blocks" in (first / "job.log").read_text() and "1 of 2 jobs did not finish" in done.stderr
+    assert "init_from" in (first / "job.log").read_text() and "1 of 2 jobs did not finish" in done.stderr
     held = yaml.safe_load((second / "overrides.yaml").read_text())
     assert "head.blocks=1" in held and not any(word.startswith(("-m", "hydra")) for word in held)
     command = metrics(second)["provenance"]["command"]
-    assert "head.blocks=1" in command and " -m head" not in command and "head.blocks=0" not in command
+    assert "head.blocks=1" in command and " -m head" not in command and "init_from=nowhere" not in command
     # each of the two files has one writer: what the process says, and what Hydra logs
     assert [(second / name).read_text().count("run directory: ") for name in ("job.log", "run.log")] == [1, 1]
 
     before = (second / "metrics.json").stat().st_mtime_ns
-    again = sweep("head=lcenet", "head.blocks=1,2", "seed=3")  # the sweep has changed: what is finished still counts
+    again = sweep("head=lcenet", "init_from=null", "head.blocks=1,2", "seed=3")  # the sweep has changed: what is finished still counts
     assert again.returncode == 0, again.stderr
     assert (second / "metrics.json").stat().st_mtime_ns == before
     assert sum((f / "metrics.json").exists() for f in folders(tmp_path)) == 2

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 
 import numpy as np
 import pytest
@@ -98,9 +99,11 @@ def test_wandb_writes_one_offline_run_and_finishes(train, monkeypatch):
     assert "offline: true" in text
     (offline,) = (folder / "wandb").glob("offline-run-*")
     assert offline.name.endswith((folder / "wandb_id").read_text())  # what a continued run goes on with
-    held = b"".join(path.read_bytes() for path in offline.glob("*.wandb"))
-    for word in (b"best/test/nDCG@5", b"best/validation/P@1", b"a sweep", b"toy bow none seed 0"):
-        assert word in held
+    words = (b"best/test/nDCG@5", b"best/validation/P@1", b"a sweep", b"toy bow none seed 0")
+    deadline = time.monotonic() + 30  # a process of W&B's own writes it, which ends when this one does
+    while missing := [word for word in words if not any(word in file.read_bytes() for file in offline.glob("*.wandb"))]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.1)
 
 
 def test_tensorboard_writes_events(train):

@@ -15,8 +15,8 @@ from xmtc.training.heap import memory_kept
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def step():
-    for _ in range(20):
-        torch.ones(4 << 20) + torch.ones(4 << 20)  # 16 MiB each
+    for _ in range(5):
+        torch.ones(16 << 20) + torch.ones(16 << 20)  # 64 MiB each: glibc maps what is above 32 anew
 step()
 seen = faults()
 step()
@@ -41,9 +41,9 @@ def measured(device):
 @pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"), reason="another C library")
 def test_pages_are_asked_for_once_and_given_back():
     usual, kept, after, held, left = measured("cpu")
-    assert usual > 20 * 2 * 1024  # a page of 4 KiB or more for each
+    assert usual > 5 * 3 * 16 * 1024 / 2  # pages of 4 KiB; some systems map larger ones
     assert kept < usual / 20 and after > usual / 2
-    assert left < held - (24 << 20)
+    assert left < held - (96 << 20)
 
 
 def test_a_gpu_keeps_its_own_memory():
