@@ -35,7 +35,8 @@ def test_each_job_runs_once_and_a_failure_stops_nothing(sweep, tmp_path):
     assert [(second / name).read_text().count("run directory: ") for name in ("job.log", "run.log")] == [1, 1]
 
     before = (second / "metrics.json").stat().st_mtime_ns
-    again = sweep("head=lcenet", "init_from=null", "head.blocks=1,2", "seed=3")  # the sweep has changed: what is finished still counts
+    # the sweep has changed: what is finished still counts
+    again = sweep("head=lcenet", "init_from=null", "head.blocks=1,2", "seed=3")
     assert again.returncode == 0, again.stderr
     assert (second / "metrics.json").stat().st_mtime_ns == before
     assert sum((f / "metrics.json").exists() for f in folders(tmp_path)) == 2
