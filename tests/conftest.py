@@ -1,6 +1,11 @@
 """Tiny vocabularies and batches, written as lists, for every folder of tests."""
 
 import os
+import signal
+
+# A script's background job ignores Ctrl-C, and so would every command that a test starts
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The suite runs one process a core; threads on top of that fight for the cores and make all of it several times slower.
 # Alone too: the warm commands of tests/commands run with one, and stand in only for those that would as well
