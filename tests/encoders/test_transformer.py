@@ -1,6 +1,7 @@
 """`encoder=transformer` against the transformers library called text by text."""
 
 import importlib.util
+import socket
 
 import numpy as np
 import pytest
@@ -199,6 +200,14 @@ def test_what_cannot_be_used_is_refused_in_one_line(build, tmp_path, folder):
         Transformer(tiny_vocabulary(tmp_path), None, name=str(folder))
     with pytest.raises(InputError, match="another model's tokenizer"):
         Transformer(tiny_vocabulary(folder, words=41), None, name=str(folder), offline=True)
+
+
+def test_offline_nobody_is_asked(build, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address) or [])
+    with pytest.raises(InputError, match="the hub was not asked"):
+        build(name="nobody/nothing", offline=True)
+    assert not asked
 
 
 FAMILIES = {
