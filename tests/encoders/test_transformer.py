@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from xmtc.data.batch import Batch, Labels
+from xmtc.data.pretrained import from_pretrained
 from xmtc.encoders.transformer import Transformer
 from xmtc.errors import InputError
 from xmtc.testing.pretrained import tiny_bert, tiny_vocabulary
@@ -202,11 +203,17 @@ def test_what_cannot_be_used_is_refused_in_one_line(build, tmp_path, folder):
         Transformer(tiny_vocabulary(folder, words=41), None, name=str(folder), offline=True)
 
 
-def test_offline_nobody_is_asked(build, monkeypatch):
+def test_offline_nobody_is_asked(build, folder, monkeypatch):
+    from transformers import AutoConfig, AutoTokenizer
+
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address) or [])
     with pytest.raises(InputError, match="the hub was not asked"):
         build(name="nobody/nothing", offline=True)
+    for kind in (AutoTokenizer, AutoConfig):
+        with pytest.raises(InputError, match="the hub was not asked"):
+            from_pretrained(kind, "nobody/nothing", "key", offline=True)
+        from_pretrained(kind, str(folder), "key", offline=False)  # what lies here is not looked for there
     assert not asked
 
 

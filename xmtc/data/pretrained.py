@@ -31,13 +31,16 @@ def place(name: str, key: str) -> str:
 def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **options) -> Any:
     """`kind.from_pretrained` of the transformers library. offline: only what lies on this machine, the hub's cache
     included. InputError, in one line, for a name that is nowhere, no network, or files that cannot be read."""
+    from huggingface_hub import constants
     from transformers.utils import logging
 
     where = place(name, key)
     here = Path(where).is_dir()
-    loud, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    loud, bars, silent = logging.get_verbosity(), logging.is_progress_bar_enabled(), constants.HF_HUB_OFFLINE
     logging.set_verbosity_error()  # it lists every weight that a model without its language head leaves out
     logging.disable_progress_bar()
+    # the libraries forget `local_files_only` here and there: a tokenizer's and an adapter's files are asked for
+    constants.HF_HUB_OFFLINE = silent or offline or here
     try:
         return kind.from_pretrained(where, local_files_only=offline or here, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
@@ -45,6 +48,7 @@ def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **opt
         network = "; offline=true, so the hub was not asked" if offline and not here else ""
         raise InputError(f"{key}: {name!r} cannot be used ({reason[:200]}){network}") from error
     finally:
+        constants.HF_HUB_OFFLINE = silent
         logging.set_verbosity(loud)
         if bars:
             logging.enable_progress_bar()

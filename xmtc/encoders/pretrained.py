@@ -129,7 +129,6 @@ def _model(vocabulary: Vocabulary, name: str, pretrained: bool, attention: str |
             return AutoModel.from_config(config, **options)
     except (KeyError, ValueError, OSError, ImportError) as error:
         raise InputError(f"encoder.name={name}: cannot be built ({str(error).splitlines()[0][:200]})") from error
-    options["adapter_kwargs"] = {"local_files_only": offline}  # else peft asks the hub even so
     return from_pretrained(AutoModel, name, "encoder.name", offline, use_safetensors=True, **options)
 
 
