@@ -1,8 +1,11 @@
 """MeSHProbeNet against a document-by-document computation without packing, padding or masks."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.embedding import Random
@@ -63,6 +66,28 @@ def test_initial_states_are_learned_and_start_at_zero():
     assert lstm.lstm.dropout == 0
     lstm(x, lengths).sum().backward()
     assert (lstm.initial.grad.abs().sum((2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("lengths", [[5, 2, 1, 4], [1], [3, 3]])
+def test_while_training_on_a_cpu_states_and_gradients_are_those_of_a_packed_lstm(lengths):
+    torch.manual_seed(1)
+    ours = BiLSTM(3, 4, layers=2).double()
+    torch.nn.init.normal_(ours.initial)
+    theirs, lengths = copy.deepcopy(ours), torch.tensor(lengths)
+    one = torch.randn(len(lengths), int(lengths.max()), 3, dtype=torch.float64, requires_grad=True)
+    other = one.detach().clone().requires_grad_()
+    packed = pack_padded_sequence(other, lengths, batch_first=True, enforce_sorted=False)
+    h0, c0 = theirs.initial.expand(-1, -1, len(lengths), -1).contiguous()
+    wanted = pad_packed_sequence(theirs.lstm(packed, (h0, c0))[0], batch_first=True)[0]
+    found, upstream = ours(one, lengths), torch.randn_like(wanted)
+    torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(one, lengths), wanted)
+    (found * upstream).sum().backward()
+    (wanted * upstream).sum().backward()
+    torch.testing.assert_close(one.grad, other.grad)
+    for (name, mine), expected in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, expected.grad, msg=name)
 
 
 def test_dropout_acts_where_the_authors_have_it():

@@ -24,6 +24,7 @@ BENCHES = {
     "overhead": "overhead",
     "predict": "predict",
     "prepare": "prepare.prepare_bench",
+    "recurrent": "recurrent",
     "scaling": "scaling",
     "sharded": "sharded",
     "step": "step",
