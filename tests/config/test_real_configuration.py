@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from xmtc.config import check_node, compose_checked, config_dir
 from xmtc.config.compose import compose_jobs
+from xmtc.config.make import make
 from xmtc.config.plain import TYPES, lookup
 from xmtc.errors import InputError
 
@@ -31,6 +32,19 @@ def leaves(node, where=""):
             yield from leaves(value, f"{where}.{key}" if where else key)
     elif node is not None:
         yield where
+
+
+@pytest.mark.parametrize("recipe", ["modern", "paper"])
+def test_an_objective_takes_the_place_of_the_recipes_and_keeps_its_reduction(recipe):
+    usual = plain(compose_checked([f"recipe={recipe}"]))["recipe"]["objective"]
+    found = {name: plain(compose_checked([f"recipe={recipe}", f"objective={name}"])) for name in names("objective")}
+    kinds = {name: make(config["recipe"]["objective"]) for name, config in found.items()}
+    assert {name: type(kind).__name__ for name, kind in kinds.items()} == {
+        "bce": "Objective", "focal": "Focal", "asymmetric": "Asymmetric", "propensity": "PropensityWeighted"
+    }  # fmt: skip
+    assert {kind.reduction for kind in kinds.values()} == {usual["reduction"]}
+    assert found["bce"]["recipe"]["objective"] == usual
+    assert (kinds["propensity"].a, kinds["propensity"].b) == (0.55, 1.5)
 
 
 @pytest.mark.parametrize("encoder", names("encoder"))
