@@ -6,13 +6,15 @@ alone. Writes analysis.md, analysis.json and PNG pictures.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.arguments import Arguments, bounded
+from xmtc.bounds import Natural, Positive, Probability
+from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.reporting.runs import find_runs
 
@@ -55,19 +57,23 @@ def _write(path: Path, text: str) -> None:
 
 
 def _shares(text: str) -> list[float]:
-    shares = [float(part) for part in text.split(",")]
-    if min(shares) < 0 or sum(shares) > 1:
-        raise ValueError
+    shares = [bounded(Positive)(part) for part in text.split(",")]
+    if sum(shares) > 1:
+        raise ArgumentTypeError(f"expected shares of at most 1 in all, got {text}")
     return shares
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 with one line if a folder or file cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m xmtc.analyse", description=__doc__.split("\n\n")[0])
+    parser = Arguments(prog="python -m xmtc.analyse", description=__doc__.split("\n\n")[0])
     parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR")
     parser.add_argument("--output", metavar="DIR", help="where the files go (default: the folder if one is given)")
-    parser.add_argument("--threshold", type=float, help="of the sets (default: each run's own, chosen on validation)")
-    parser.add_argument("--epsilon", type=float, default=1e-6, help="least predicted conditional probability")
+    parser.add_argument(
+        "--threshold", type=bounded(Probability), help="of the sets (default: each run's own, chosen on validation)"
+    )
+    parser.add_argument(
+        "--epsilon", type=bounded(Positive), default=1e-6, help="least predicted conditional probability"
+    )
     parser.add_argument(
         "--groups",
         type=_shares,
@@ -75,31 +81,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="A,B,C",
         help="shares of the label list, most frequent first, after which a group ends (default: quartiles)",
     )
-    parser.add_argument("--cases", type=int, default=3, help="documents shown with their answers")
+    parser.add_argument("--cases", type=bounded(Natural), default=3, help="documents shown with their answers")
     parser.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, to show every stage's answer to")
     given = parser.parse_args(argv)
+    return ended("xmtc.analyse", lambda: print(_analyse(given), end=""))
+
+
+def _analyse(given) -> str:
     try:
         texts = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else []
     except (OSError, UnicodeDecodeError) as error:
-        print(f"xmtc.analyse: --texts {given.texts}: cannot be read ({error})", file=sys.stderr)
-        return 2
-    try:
-        print(
-            analyse(
-                given.folders,
-                given.output,
-                texts,
-                threshold=given.threshold,
-                shares=given.groups,
-                epsilon=given.epsilon,
-                cases=given.cases,
-            ),
-            end="",
-        )
-    except InputError as error:
-        print(f"xmtc.analyse: {error}", file=sys.stderr)
-        return 2
-    return 0
+        raise InputError(f"--texts {given.texts}: cannot be read ({error})") from None
+    options = {"threshold": given.threshold, "shares": given.groups, "epsilon": given.epsilon, "cases": given.cases}
+    return analyse(given.folders, given.output, texts, **options)
 
 
 if __name__ == "__main__":

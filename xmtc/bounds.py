@@ -32,5 +32,6 @@ class Bounds:
 Count = Annotated[int, Bounds(least=1)]
 Natural = Annotated[int, Bounds(least=0)]
 Share = Annotated[float, Bounds(least=0, below=1)]  # left out, as dropout does: all of it would leave nothing
+Probability = Annotated[float, Bounds(least=0, most=1)]
 Positive = Annotated[float, Bounds(above=0)]
 NotNegative = Annotated[float, Bounds(least=0)]

@@ -7,11 +7,12 @@ calibration.json into the run directory, where `xmtc.load` and `xmtc.predict` fi
 
 from __future__ import annotations
 
-import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xmtc.arguments import Arguments
 from xmtc.entry import ended
 from xmtc.errors import InputError
 
@@ -48,6 +49,9 @@ def calibrate(
     for precision in precisions:
         if not 0 < precision <= 1:
             raise InputError(f"precision: expected a share from 0 to 1, got {precision}")
+    for count in counts:
+        if not 0 < count < math.inf:
+            raise InputError(f"labels: expected a mean number of labels above 0, got {count}")
     after = {}
     for one in methods:
         for scope in scopes:
@@ -102,7 +106,7 @@ def table(calibration: Calibration) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
-    parser = argparse.ArgumentParser(prog="python -m xmtc.calibrate", description=__doc__.split("\n\n")[1])
+    parser = Arguments(prog="python -m xmtc.calibrate", description=__doc__.split("\n\n")[1])
     parser.add_argument("run", metavar="RUN", help="a run directory; calibration.json is written into it")
     parser.add_argument("--method", default="auto", help="auto, temperature or isotonic")
     parser.add_argument("--by", default="auto", help="auto, global or bins (head, torso and tail labels apart)")

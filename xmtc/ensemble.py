@@ -8,10 +8,10 @@ predictions files, also of another system; new texts can be answered when every 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.arguments import Arguments
 from xmtc.entry import ended
 from xmtc.parsing import read_json
 
@@ -35,7 +35,7 @@ def ensemble(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
-    parser = argparse.ArgumentParser(prog="python -m xmtc.ensemble", description=__doc__.split("\n\n")[1])
+    parser = Arguments(prog="python -m xmtc.ensemble", description=__doc__.split("\n\n")[1])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories whose predictions are fused")
     parser.add_argument("--output", required=True, metavar="DIR", help="the ensemble's folder")
     parser.add_argument("--method", default="auto", help="auto (by validation), mean, rank, weighted")

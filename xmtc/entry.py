@@ -60,12 +60,12 @@ def start(
         raise stopped(program, error, hint) from None
 
 
-def ended(program: str, job: Callable[[], object]) -> int:
-    """The exit code of `job()`, the whole of a command that takes no overrides."""
+def ended(program: str, job: Callable[[], int | None]) -> int:
+    """The exit code of `job()`, the whole of a command that takes no overrides: what it returns, or 0."""
     lean_imports()
     try:
         with in_one_line("at work"):
-            job()
+            code = job()
         sys.stdout.flush()  # here, not at exit, where nobody could catch what it raises
     except InputError as error:
         print(f"{program}: {error}", file=sys.stderr)
@@ -75,7 +75,7 @@ def ended(program: str, job: Callable[[], object]) -> int:
         return 130
     except BrokenPipeError:
         return reader_gone()
-    return 0
+    return code or 0
 
 
 def reader_gone() -> int:

@@ -7,19 +7,19 @@ influences.csv and a picture of the graph.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.arguments import Arguments
 from xmtc.entry import ended
 from xmtc.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
-    parser = argparse.ArgumentParser(prog="python -m xmtc.explain", description=__doc__.split("\n\n")[1])
+    parser = Arguments(prog="python -m xmtc.explain", description=__doc__.split("\n\n")[1])
     parser.add_argument("run", metavar="RUN", help="a run directory")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", help="one document")

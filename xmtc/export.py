@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from xmtc.arguments import Arguments
 from xmtc.config.settings import describe_settings, read_settings
 from xmtc.entry import bad_input
 from xmtc.errors import InputError
@@ -73,14 +74,14 @@ def export(run: str | Path, settings: ExportSettings) -> tuple[Path, dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m xmtc.export",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Writes a trained run in another format and prints what was made as JSON.",
         epilog=f"settings, as key=value [default]:\n{describe_settings(ExportSettings)}",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument("settings", nargs="*", metavar="key=value")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:

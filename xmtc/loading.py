@@ -48,6 +48,7 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     checkpoint that is damaged or does not fit, and files that are missing. Cost: the vocabulary's dictionary, the pages
     of the weights that are touched, about a second of imports.
     """
+    usable(device)
     folder, checkpoint = _places(Path(run).expanduser())
     text = [path.relative_to(folder).as_posix() for path in (folder / "text").glob("**/*")]
     require_whole(folder, ["config.yaml", "labels.tsv", "ensemble.json", WEIGHTS, *text])
@@ -72,6 +73,16 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     width = width if width is not None else encoder.text.length or 1
     reader = TextReader(encoder.text, vocabulary, encoder.layout, width if encoder.reads_padding else 1)
     return Model(folder, config, labels, reader, parts, chosen)
+
+
+def usable(device: str | torch.device) -> None:
+    """InputError: no device of that name, or none here."""
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # as torch says it, by device
+        if is_shortage(error):
+            raise
+        raise InputError(f"device={device}: cannot be used here ({said(error)}); device=cpu can") from None
 
 
 def _fitted(

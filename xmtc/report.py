@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.arguments import Arguments, bounded
+from xmtc.bounds import Count
+from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.reporting import dashboard
 from xmtc.reporting.configurations import Configuration, configurations
@@ -108,7 +110,7 @@ def _pictures(runs, added, target: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 with one line if a folder or file cannot be used."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m xmtc.report",
         description="Print the runs in the given folders as Markdown tables, one per dataset and version of its data, "
         "with means over seeds, comparisons on the same documents and printed numbers, and write them as report.md, "
@@ -148,7 +150,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="write DIR/README.md from every results.csv and printed.csv below DIR (experiments)",
     )
     parser.add_argument(
-        "--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap and the permutation test"
+        "--resamples",
+        type=bounded(Count),
+        default=RESAMPLES,
+        metavar="N",
+        help="of the bootstrap and the permutation test",
     )
     parser.add_argument(
         "--into",
@@ -161,26 +167,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.folders = [word for word in arguments.folders if not word.startswith("wandb=")]
     if not arguments.folders and not arguments.leaderboard and not projects:
         parser.error("the following arguments are required: RUN_OR_MULTIRUN_DIR")
-    try:
-        for project in projects:
-            print(dashboard.send(project))
-        if arguments.into:
-            count = keep(find_runs(arguments.folders), Path(arguments.into))
-            refresh(Path(arguments.into))
-            print(f"added {count} rows to {arguments.into}/results.csv", file=sys.stderr)
-        if arguments.resamples < 1:
-            raise InputError(f"--resamples: expected at least 1, got {arguments.resamples}")
-        if arguments.folders:
-            quality = None if arguments.quality is None else arguments.quality / 100
-            words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains, arguments.into)
-            made = report(arguments.folders, *words)
-            print(made, end="")
-        if arguments.leaderboard:
-            print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return ended("xmtc.report", lambda: _report(arguments, projects))
+
+
+def _report(arguments, projects: Sequence[str]) -> None:
+    for project in projects:
+        print(dashboard.send(project))
+    if arguments.into:
+        count = keep(find_runs(arguments.folders), Path(arguments.into))
+        refresh(Path(arguments.into))
+        print(f"added {count} rows to {arguments.into}/results.csv", file=sys.stderr)
+    if arguments.folders:
+        quality = None if arguments.quality is None else arguments.quality / 100
+        words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains, arguments.into)
+        print(report(arguments.folders, *words), end="")
+    if arguments.leaderboard:
+        print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ predictions to the bit; 1: something differs; 2: input that cannot be used.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmtc.entry import bad_input
+from xmtc.arguments import Arguments
+from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 
@@ -97,19 +97,20 @@ def describe(found: dict) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     description = "Makes a finished run again from what it wrote down, and says what differs."
-    parser = argparse.ArgumentParser(prog="python -m xmtc.reproduce", description=description)
-    parser.add_argument("run", help="a finished run's directory")
-    parser.add_argument("--output", help="where the second run goes (default: RUN_DIR-again)")
+    parser = Arguments(prog="python -m xmtc.reproduce", description=description)
+    parser.add_argument("run", metavar="RUN", help="a finished run's directory")
+    parser.add_argument("--output", metavar="DIR", help="where the second run goes (default: RUN-again)")
     options = parser.parse_args(argv)
-    try:
-        found = reproduce(options.run, options.output)
-    except InputError as error:
-        raise bad_input("xmtc.reproduce", error) from None
+    return ended("xmtc.reproduce", lambda: _reproduce(options))
+
+
+def _reproduce(options) -> int:
+    found = reproduce(options.run, options.output)
     print(describe(found))
-    raise SystemExit(0 if found["same"] else 1)
+    return 0 if found["same"] else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from xmtc.arguments import Arguments
 from xmtc.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 1 if no trial finished; 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m xmtc.search",
         description="Search settings by validation nDCG@5. The same command again goes on where it stopped.",
         epilog="example: python -m xmtc.search --into runs/search/lr --trials 30 encoder=bow dataset=eurlex57k "
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def search(arguments: argparse.Namespace) -> int:
     try:
-        from xmtc.searching.space import read_space, words_of
+        from xmtc.searching.space import ends, read_space, words_of
         from xmtc.searching.study import Search
     except ImportError as error:
         raise InputError(f"{error.name} is not installed (pip install 'xmtc[search]')") from None
@@ -56,9 +57,11 @@ def search(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < 1:
             raise InputError(f"--{name}: expected at least 1, got {getattr(arguments, name)}")
     fixed, space = read_space(arguments.overrides)
-    first = words_of({key: getattr(each, "low", None) or each.choices[0] for key, each in space.items()
-                      if hasattr(each, "choices") or hasattr(each, "low")})  # fmt: skip
-    config = compose_checked([*fixed, *first, "test=false"])  # what cannot be used is named before anything starts
+    first = {key: values[0] for key, values in ends(space).items()}
+    config = compose_checked([*fixed, *words_of(first), "test=false"])  # what cannot be used is named before all trials
+    for key, values in ends(space).items():
+        for value in values[1:]:
+            compose_checked([*fixed, *words_of(first | {key: value}), "test=false"])
     slots = _slots(OmegaConf.to_container(config.trainer, resolve=True), arguments.jobs)
     into = Path(arguments.into)
     found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed)

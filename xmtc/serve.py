@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.arguments import Arguments
 from xmtc.config.settings import describe_settings, read_settings
 from xmtc.entry import bad_input
 from xmtc.errors import InputError
@@ -77,14 +78,14 @@ def _on_term(*_) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m xmtc.serve",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Answers HTTP requests with a trained run, and shows a page at / to try it.",
         epilog=f"settings, as key=value [default]:\n{describe_settings(Settings)}",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, an exported folder or an ensemble")
-    parser.add_argument("settings", nargs="*", metavar="key=value")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:

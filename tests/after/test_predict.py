@@ -110,8 +110,13 @@ def test_nul_and_a_text_of_ten_megabytes(run, tmp_path):
     ("a.txt.gz", b"not gzip", {}, "cannot be read"),
     ("a.txt.gz", gzip.compress(b"line\n" * 100, mtime=0)[:-12], {}, "cut short"),
     ("a.parquet", b"PAR1 but no", {}, "expected a whole Parquet file"),
+    ("a.txt", b"x\n", {"text_column": "body"}, "text_column: .*a.txt is read as text, which has none; set format"),
+    ("a.txt", b"x\n", {"id_column": "nr"}, "id_column: .*a.txt is read as text, which has none; set format"),
+    ("a.jsonl", b"{}\n", {"delimiter": ";"}, "delimiter: .*is read as jsonl, which has none; set format to csv"),
     ("a.txt", b"x\n", {"k": 0}, "k: expected at least 1"),
-    ("a.txt", b"x\n", {"k": None}, "or a threshold"),
+    ("a.txt", b"x\n", {"k": None}, "k: expected how many labels at most, or a threshold"),
+    ("a.txt", b"x\n", {"device": "abacus"}, "device=abacus: cannot be used here"),
+    ("a.txt", b"x\n", {"device": "meta"}, "device=meta: cannot be used here"),
     ("a.txt", b"x\n", {"threshold": 1.5}, "from 0 to 1"),
     ("a.txt", b"x\n", {"output": "nowhere/out.jsonl"}, "there is no such folder"),
     ("a.txt", b"x\n", {"execution": "magic"}, "execution=magic: unknown choice"),
@@ -122,6 +127,7 @@ def test_what_spoils_the_whole_input(run, tmp_path, monkeypatch, name, content, 
     with pytest.raises(InputError, match=message) as error:
         predict_file(str(run), name, **({"output": "out.jsonl"} | options))
     assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("out.jsonl*"))  # the right command would be taken for another one
 
 
 def test_missing_input_and_a_folder(run, tmp_path):

@@ -161,6 +161,27 @@ def test_a_setting_that_does_not_exist_is_named_before_anything_starts(tmp_path,
     assert main(["--into", str(tmp_path / "s"), "--trials", "0", "head.rank=1,2"]) == 2
 
 
+@pytest.mark.parametrize(
+    "word, line",
+    [
+        ("head=choice(none,foo)", "head=foo: unknown choice"),
+        ("encoder.dropout=interval(0.0,3.0)", "encoder.dropout: expected a number of at least 0 and below 1"),
+    ],
+)
+def test_everything_that_can_be_drawn_is_checked_before_anything_starts(tmp_path, capsys, word, line):
+    assert main(["--into", str(tmp_path / "s"), "dataset=toy", "encoder=bow", word]) == 2
+    assert line in capsys.readouterr().err and not (tmp_path / "s").exists()
+
+
+def test_trials_of_other_settings_are_not_taken_for_this_search(tmp_path):
+    search(tmp_path).run(1)
+    with pytest.raises(InputError, match=r"holds a search of other settings \(x\); choose a new folder"):
+        search(tmp_path, {"x": FloatDistribution(0.1, 0.5)})
+    with pytest.raises(InputError, match=r"\(head=cornet, head=none\)"):
+        Search(tmp_path, ["head=cornet", "seed=0"], {"x": FloatDistribution(0.1, 0.9)}, cpu_slots(1))
+    search(tmp_path).run(1)
+
+
 @pytest.mark.slow
 def test_a_whole_search(tmp_path, capfd, python, monkeypatch):
     monkeypatch.setattr(sys, "executable", python)  # what its jobs are started with

@@ -5,13 +5,14 @@ SHAPE: a parameter of the bench's function, as in `classifier --labels 3000000`.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import inspect
 import json
 from collections.abc import Callable
 
+from xmtc.arguments import Arguments, bounded
 from xmtc.bench.compare import Bench, compare
+from xmtc.bounds import Count, Natural
 
 # MODULE or MODULE.FUNCTION, imported when it is asked for
 BENCHES = {
@@ -40,15 +41,15 @@ def named(name: str) -> Callable[..., Bench]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m xmtc.bench", description=__doc__)
+    parser = Arguments(prog="python -m xmtc.bench", description=__doc__)
     parser.add_argument("name", choices=BENCHES)
     parser.add_argument("--json", action="store_true", help="nothing but the JSON line")
     parser.add_argument("--only", choices=["baseline", "ours"], help="run one way alone")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=bounded(Count), default=5)
     arguments, rest = parser.parse_known_args(argv)
     make = named(arguments.name)
     bench = make(**shapes(make, rest))
-    result = compare(arguments.name, bench, max(arguments.repeats, 1), arguments.only)
+    result = compare(arguments.name, bench, arguments.repeats, arguments.only)
     if not arguments.json:
         for way in ("baseline", "ours"):
             if result[way] is not None:
@@ -60,10 +61,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def shapes(function: Callable, arguments: list[str]) -> dict[str, int]:
     """The numbers among the bench's own parameters that the command line sets."""
-    parser = argparse.ArgumentParser(prog="python -m xmtc.bench", usage="NAME [--SHAPE N]")
+    parser = Arguments(prog="python -m xmtc.bench", usage="python -m xmtc.bench NAME [--SHAPE N]")
     for name, parameter in inspect.signature(function).parameters.items():
         if isinstance(parameter.default, int):
-            parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=parameter.default)
+            parser.add_argument(
+                f"--{name.replace('_', '-')}",
+                type=bounded(Count if parameter.default else Natural),
+                default=parameter.default,
+            )
     return vars(parser.parse_args(arguments))
 
 

@@ -6,13 +6,13 @@ Exit codes: 0 done; 1 `verify` found a difference; 2 input that cannot be used; 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import sys
 from pathlib import Path
 
+from xmtc.arguments import Arguments
 from xmtc.errors import InputError
 
 COMMANDS = {
@@ -26,13 +26,13 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m xmtc.data", description=__doc__)
+    parser = Arguments(prog="python -m xmtc.data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what)
         if name != "list":
             command.add_argument("name", help="a choice of the dataset group")
-        command.add_argument("overrides", nargs="*", help="as for xmtc.run, for example paths.data_dir=DIR")
+        command.add_argument("overrides", nargs="*", default=[], help="as for xmtc.run, for example paths.data_dir=DIR")
         if name == "stats":
             command.add_argument("--output", type=Path, help="folder of statistics.json and .png (stats/NAME)")
             command.add_argument("--no-duplicates", action="store_true", help="do not look for near duplicates")

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from xmtc.errors import InputError
 from xmtc.parsing import read_json
@@ -44,30 +45,41 @@ class Kept:
         self.partial, self.facts = (path.with_name(f"{path.name}{end}") for end in (".partial", ".partial.json"))
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise InputError(f"output: cannot write {path}: {'it is' if path.is_dir() else 'there is no such'} folder")
-        self.done = self._known(job) if resumable else 0
-        try:
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise InputError(f"output: cannot write {path}: its folder is not writable")
+        self.job, self.done = job, self._known(job) if resumable else 0
+        self._file: BinaryIO | None = None
+
+    def _open(self) -> BinaryIO:
+        """Only once there is something to write: a command that is refused leaves nothing."""
+        if self._file is None:
             if not self.done:
-                self.facts.write_text(json.dumps(job), encoding="utf-8")
+                self.facts.write_text(json.dumps(self.job), encoding="utf-8")
             self._file = open(self.partial, "ab" if self.done else "wb")
-        except OSError as error:
-            raise InputError(f"output: cannot write {self.partial} ({error.strerror})") from None
+        return self._file
 
     def write(self, lines: Iterable[str]) -> None:
+        content = "".join(f"{line}\n" for line in lines).encode("utf-8")
+        if not content:
+            return
         try:
-            self._file.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
-            self._file.flush()
+            file = self._open()
+            file.write(content)
+            file.flush()
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if full else error.strerror
             raise InputError(f"output: {reason} at {self.partial}; the same command goes on from there") from None
 
     def finish(self) -> None:
+        self._open()  # of no documents at all
         self.close()
         os.replace(self.partial, self.path)
         self.facts.unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _known(self, job: dict) -> int:
         """Whole lines of an earlier attempt; what follows the last of them is cut off."""

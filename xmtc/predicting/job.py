@@ -13,7 +13,7 @@ from typing import Literal
 from xmtc.bounds import Count
 from xmtc.errors import InputError
 from xmtc.predicting.answers import Kept, Printed
-from xmtc.predicting.inputs import Columns, Row, format_of, rows
+from xmtc.predicting.inputs import FORMATS, Columns, Row, format_of, rows
 
 log = logging.getLogger("xmtc.predict")
 BLOCK = 1024  # documents read before the model runs, so that similar lengths share a batch
@@ -44,10 +44,16 @@ def predict_file(
     Memory: one block of documents. A document that cannot be read ends the command (`on_error=fail`) or is answered
     with no labels and an `error` (`skip`). InputError: one line for anything that cannot be used.
     """
+    job = {name: value for name, value in locals().items() if name != "output"}
     kind = format_of(input, format)
     if input != "-" and not Path(input).exists():
         raise InputError(f"input: there is no file {input}")
-    job = {name: value for name, value in locals().items() if name != "output"}
+    tables = FORMATS[2:]
+    for key, value, kinds in (
+        ("text_column", text_column, tables), ("id_column", id_column, tables), ("delimiter", delimiter, ["csv"])
+    ):  # fmt: skip
+        if value is not None and kind not in kinds:
+            raise InputError(f"{key}: {input} is read as {kind}, which has none; set format to {' or '.join(kinds)}")
     kept = Kept(Path(output), job | _stamps(checkpoint, input), input != "-") if output else Printed()
     import xmtc  # imports torch: what is wrong with the files has been said by now
 

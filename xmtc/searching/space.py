@@ -56,6 +56,14 @@ def _distribution(key: str, override) -> BaseDistribution:
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
+def ends(space: dict[str, BaseDistribution]) -> dict[str, list]:
+    """{key: the values that show whether all that can be drawn can be used}: every choice, both ends of an interval."""
+    return {
+        key: list(each.choices) if isinstance(each, CategoricalDistribution) else [each.low, each.high]
+        for key, each in space.items()
+    }
+
+
 def words_of(values: dict) -> list[str]:
     """Overrides for drawn values."""
     return [f"{key}={value}" for key, value in values.items()]

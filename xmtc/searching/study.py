@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from xmtc.errors import InputError
 from xmtc.reporting.configurations import quality_column
 from xmtc.searching.space import words_of
 from xmtc.sweeping.devices import Slot
@@ -27,6 +28,7 @@ from xmtc.sweeping.pool import OUTER
 
 log = logging.getLogger("xmtc.search")
 FOLDER = "folder"
+ASKED = "asked"
 
 
 def open_study(folder: Path, seed: int) -> optuna.Study:
@@ -44,6 +46,19 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
         sampler=optuna.samplers.TPESampler(seed=seed if not held else seed + len(_trials(storage))),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
+
+
+def _same_search(study: optuna.Study, folder: Path, fixed: list[str], space: dict[str, BaseDistribution]) -> None:
+    """Trials of other settings or of another space are no part of this search: InputError."""
+    asked = {"fixed": sorted(fixed), "space": {key: distribution_to_json(each) for key, each in sorted(space.items())}}
+    held = study.user_attrs.get(ASKED)
+    if held is None:
+        study.set_user_attr(ASKED, asked)
+    elif held != asked:
+        other = set(held["fixed"]) ^ set(asked["fixed"])
+        other |= {key for key, _ in set(held["space"].items()) ^ set(asked["space"].items())}
+        named = ", ".join(sorted(other))
+        raise InputError(f"--into {folder}: holds a search of other settings ({named}); choose a new folder")
 
 
 def _trials(storage) -> list:
@@ -77,6 +92,7 @@ class Search:
         self.folder, self.fixed, self.space = Path(folder).absolute(), list(fixed), space
         self.free, self.job, self.pause = deque(slots), job, pause
         self.study = open_study(self.folder, seed)
+        _same_search(self.study, self.folder, self.fixed, space)
         self._running: list[Running] = []
 
     def run(self, trials: int) -> None:
