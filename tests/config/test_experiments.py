@@ -88,6 +88,13 @@ def test_labelcorank_takes_its_papers_settings(dataset, gamma, beta):
     assert config.recipe.optimizer.lr * config.encoder.lr_factor == 1e-5 and config.data.batch_size == 16
 
 
+@pytest.mark.parametrize("encoder, recipe, rate", [("labelcorank", "labelcorank", 1e-5), ("transformer", "laco", 5e-5)])
+def test_a_recipe_for_pretrained_weights_says_their_rate(encoder, recipe, rate):
+    """The papers' loops have one rate for all weights, also where no row of a table is asked for."""
+    config = compose_checked([f"encoder={encoder}", f"recipe={recipe}"])
+    assert config.recipe.optimizer.lr * config.encoder.lr_factor == pytest.approx(rate)
+
+
 def test_a_sweep_of_several_processes_needs_a_launcher_of_ours():
     words = ["head=none,lcenet", "trainer=ddp", "trainer.devices=2"]
     with pytest.raises(Exception) as error:

@@ -54,6 +54,7 @@ TYPES: dict[str, Any] = {
     "recipe.validation.epochs": Count | None,
     "recipe.validation.patience": Natural | None,
     "recipe.head_lr_factor": NotNegative,
+    "recipe.pretrained_lr_factor": NotNegative,
     "recipe.lcenet.rank": Count,
     "recipe.lcenet.blocks": Count,
     "recipe.lcenet.zero_init": bool,
