@@ -135,6 +135,21 @@ def test_a_harmful_head_is_not_kept(tmp_path):
     assert result["validation"]["after"]["nDCG@5"] >= result["validation"]["before"]["nDCG@5"] == result["curve"][0]
 
 
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    logits, targets = corpus(20, 7)
+    path = str(write(tmp_path, "a", logits, targets, "lists"))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.json").write_text("of a run")
+    (tmp_path / "file").touch()
+    for name, message in (("run", "is there and is no enhancement; choose another folder"), ("file", "is a file")):
+        with pytest.raises(InputError, match=f"output: .*{name} {message}"):
+            enhance_scores(path, str(tmp_path / name), epochs=0, rank=4, num_labels=L)
+    assert (run / "metrics.json").read_text() == "of a run" and len(list(run.iterdir())) == 1
+    for _ in range(2):  # the same command again
+        enhance_scores(path, str(tmp_path / "out"), epochs=0, rank=4, num_labels=L)
+
+
 def test_what_cannot_be_enhanced(tmp_path):
     logits, targets = corpus(10, 7)
     dense, lists = (str(write(tmp_path, kind, logits, targets, kind)) for kind in ("dense", "lists"))

@@ -24,6 +24,7 @@ from xmtc.metrics.ranking import RankingMetrics
 
 log = logging.getLogger("xmtc.enhance")
 KEPT = 100
+SETTINGS = "enhance.yaml"
 
 
 def enhance_scores(
@@ -54,6 +55,7 @@ def enhance_scores(
     labels.tsv, head.pt and enhance.yaml. The folder can be calibrated and be a member of an ensemble.
     """
     given = dict(locals())
+    folder = _place(Path(output))
     beside = Path(scores).parent / "labels.tsv"
     if label_table is None and num_labels is None and beside.exists():
         label_table = str(beside)
@@ -92,8 +94,8 @@ def enhance_scores(
     held = (held_scores, held_gold, held_rows)
     curve = training.fit(train, gold, rows, held, epochs, lr, weight_decay)
     result = {"validation": {"before": training.score(*held, raw=True), "after": training.score(*held)}, "test": None}
-    folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / SETTINGS, yaml.safe_dump(given | {"fitted_scale": vars(fitted)}))  # first: the folder is ours
     _lists(training, *held).save(folder / "predictions_validation.npz")
     if tested is not None:
         every = np.arange(len(tested[0]))
@@ -106,13 +108,21 @@ def enhance_scores(
         _lists(training, tested[0], true, every).save(folder / "predictions.npz")
     result |= {"curve": curve, "parameters": sum(p.numel() for p in made.parameters()), "settings": given}
     _write(folder / "metrics.json", json.dumps(result, indent=1))
-    _write(folder / "enhance.yaml", yaml.safe_dump(given | {"fitted_scale": vars(fitted)}))
     names = [(one.id, one.name) for one in table] if table else [(str(i), str(i)) for i in range(L)]
     lines = (f"{i}\t{a}\t{b}\t{n}\n" for i, ((a, b), n) in enumerate(zip(names, frequency.tolist(), strict=True)))
     _write(folder / "labels.tsv", "".join(lines))
     torch.save(made.state_dict(), folder / ".head.tmp")
     os.replace(folder / ".head.tmp", folder / "head.pt")
     return result
+
+
+def _place(folder: Path) -> Path:
+    """The folder to write into, which holds nothing, or an earlier enhancement; a run would lose its own answers."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output: {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / SETTINGS).exists():
+        raise InputError(f"output: {folder} is there and is no enhancement; choose another folder")
+    return folder
 
 
 def _documents(key: str, path: str, gold_key: str, gold_path: str | None, num_labels: int | None, optional=False):
