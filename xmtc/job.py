@@ -135,6 +135,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 def run(overrides: list[str] = ()) -> dict:
     """From Python: one run; returns what its metrics.json holds. Raises InputError, never exits."""
+    if isinstance(overrides, str):
+        raise InputError("overrides: expected a list of key=value, got one text: write [text]")
     result = execute(*composed(overrides))
     if result is not None and (result["parameters"] or 0) > LARGE:  # a label tree counts none
         # the parts of a run refer to each other, so only a collection frees them, and Python's next one may be far off

@@ -4,6 +4,9 @@ import importlib
 
 import pytest
 
+import xmtc
+from xmtc.errors import InputError
+
 
 @pytest.mark.parametrize(
     "words, line",
@@ -42,3 +45,8 @@ def test_a_folder_that_is_none(name, capsys, tmp_path):
     assert importlib.import_module(f"xmtc.{name}").main([str(tmp_path / "none")]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"xmtc.{name}: {tmp_path}/none: ") and said.count("\n") == 1
+
+
+def test_one_text_is_no_list_of_overrides():
+    with pytest.raises(InputError, match=r"overrides: expected a list of key=value, got one text"):
+        xmtc.run("dataset=toy")

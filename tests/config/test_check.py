@@ -11,6 +11,7 @@ import pytest
 
 from xmtc.bounds import Bounds
 from xmtc.config import check_node
+from xmtc.config.check import check_base
 from xmtc.errors import InputError
 
 
@@ -157,3 +158,24 @@ def test_other_peoples_components():
     check_node({"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 4}, "layer")
     with pytest.raises(InputError, match="optimizer.weight_deca: unknown key.*did you mean weight_decay"):
         check_node({"_target_": "torch.optim.AdamW", "weight_deca": 0.1}, "optimizer")
+
+
+@pytest.mark.parametrize("where, base", [("encoder", "xmtc.encoders.base.Encoder"), ("head", "CorrelationHead")])
+def test_a_component_that_is_of_another_kind(where, base):
+    message = rf"^{where}._target_: expected a subclass of .*{base}.*, got torch.nn.*Linear$"
+    with pytest.raises(InputError, match=message):
+        check_base({"_target_": "torch.nn.Linear"}, where)
+
+
+@pytest.mark.parametrize(
+    "where, target",
+    [
+        ("encoder", "xmtc.encoders.bow.BagOfWords"),
+        ("encoder", "xmtc.fitted.br.BinaryRelevance"),
+        ("head", "xmtc.heads.lcenet.LCENet"),
+        ("execution", "torch.nn.Linear"),  # of whose kind nothing is said
+        ("head", "functools.reduce"),  # a function may return anything
+    ],
+)
+def test_a_component_of_the_right_kind(where, target):
+    check_base({"_target_": target}, where)

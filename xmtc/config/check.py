@@ -17,6 +17,11 @@ from xmtc.errors import InputError
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 MISSING = "???"
+# what stands in these places is built upon one of these; by name, which imports none of them
+BASES = {
+    "encoder": ("xmtc.encoders.base.Encoder", "xmtc.fitted.base.FittedModel"),
+    "head": ("xmtc.heads.block.CorrelationHead",),
+}
 
 
 def check_node(node: Any, where: str) -> None:
@@ -55,6 +60,19 @@ def _check_arguments(node: dict, where: str) -> None:
         # `x: int = None` is common in other people's code and means Optional
         if not fits(value, hint) and not (value is None and named[key].default is None):
             raise InputError(f"{full}: expected {expected(hint)}, got {describe(value)}{_quoting(full, value, hint)}")
+
+
+def check_base(node: Any, where: str) -> None:
+    """Whether the node of a whole configuration's key is a component of the kind that belongs there."""
+    bases = BASES.get(where)
+    if not bases or not isinstance(node, dict) or "_target_" not in node:
+        return
+    target = import_target(node["_target_"], where)
+    if not inspect.isclass(target):  # a function may return anything
+        return
+    if not any(f"{each.__module__}.{each.__qualname__}" in bases for each in target.__mro__):
+        name = f"{target.__module__}.{target.__qualname__}"
+        raise InputError(f"{where}._target_: expected a subclass of {' or '.join(bases)}, got {name}")
 
 
 def import_target(path: Any, where: str) -> Callable:

@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from xmtc.config.check import check_node
+from xmtc.config.check import check_base, check_node
 from xmtc.config.launchers import check_launcher, refuse_basic_launcher
 from xmtc.config.loader import Loader
 from xmtc.config.messages import one_line, unknown_top_level
@@ -191,6 +191,7 @@ def check(config: DictConfig) -> None:
             check_plain(plain)
             for key, value in plain.items():
                 check_node(value, key)
+                check_base(value, key)
         finally:
             HydraConfig.instance().cfg = previous
             config.hydra.runtime.output_dir = held if held is not None else "???"

@@ -64,7 +64,8 @@ class Sharded(Chunked):
         return [buffer for block in self.head.blocks for buffer in block.label_buffers().values()]
 
     def describe(self) -> str:
-        return f"{super().describe()} over {self.world_size} processes"
+        # said at the start of a run too, when it is not yet known how many there are
+        return super().describe() + (f" over {self.world_size} processes" if self.world_size > 1 else "")
 
     def side(self, documents: int, device: str) -> LabelSide:
         side = super().side(documents, device)
