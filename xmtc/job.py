@@ -51,8 +51,10 @@ def continued(argv: list[str]) -> list[str]:
         raise InputError(f"resume: {saved} does not hold a list of overrides")
     # a rank that Lightning starts for us gets our own command line: those words again, and some for Hydra
     new = [word for word in argv if word not in [*given, *kept] and not word.startswith("hydra.run.dir=")]
+    folders = [place for flag, place in zip(argv, argv[1:], strict=False) if flag in ("--config-dir", "-cd")]
+    changes = [word for word in new if not word.startswith("-") and word not in folders]
     allowed = (*RESUMABLE, "hydra.job.name=", "hydra.output_subdir=")
-    refused = [word for word in new if not word.startswith("-") and not word.lstrip("+~").startswith(allowed)]
+    refused = [word for word in changes if not word.lstrip("+~").startswith(allowed)]
     if refused:
         raise InputError(
             f"{refused[0]}: cannot change when a run is continued; these can: {', '.join(RESUMABLE)};"

@@ -22,9 +22,9 @@ CIRCUMSTANCES = (
 )  # fmt: skip
 
 
-def reproduce(run: str | Path, output: str | Path | None = None) -> dict:
-    """Runs it again in `output` (RUN_DIR-again by default) and returns `compare`'s answer. InputError: no finished run,
-    an output that exists, or a second run that failed."""
+def reproduce(run: str | Path, output: str | Path | None = None, config_dir: str | Path | None = None) -> dict:
+    """Runs it again in `output` (RUN_DIR-again by default) and returns `compare`'s answer. config_dir: as the run had,
+    for components of one's own. InputError: no finished run, an output that exists, or a second run that failed."""
     run = Path(run)
     output = Path(output) if output else run.with_name(f"{run.name}-again")
     if not (run / "metrics.json").exists() or not (run / "overrides.yaml").exists():
@@ -33,9 +33,10 @@ def reproduce(run: str | Path, output: str | Path | None = None) -> dict:
         raise InputError(f"--output: {output} exists already")
     overrides = [str(word) for word in read_yaml(run / "overrides.yaml", list)]
     kept = [word for word in overrides if not word.startswith(("hydra.run.dir=", "logger"))]
-    command = [sys.executable, "-m", "xmtc.run", *kept, "logger=csv", f"hydra.run.dir='{output.absolute()}'"]
+    own = ["--config-dir", str(config_dir)] if config_dir else []
+    command = [sys.executable, "-m", "xmtc.run", *own, *kept, "logger=csv", f"hydra.run.dir='{output.absolute()}'"]
     if subprocess.run(command).returncode:
-        raise InputError(f"the second run failed; {output} holds what it left")
+        raise InputError(f"the second run failed{f'; {output} holds what it left' if output.exists() else ''}")
     return compare(run, output)
 
 
@@ -102,12 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Arguments(prog="python -m xmtc.reproduce", description=description)
     parser.add_argument("run", metavar="RUN", help="a finished run's directory")
     parser.add_argument("--output", metavar="DIR", help="where the second run goes (default: RUN-again)")
+    parser.add_argument("--config-dir", metavar="DIR", help="of components of your own, as the run had it")
     options = parser.parse_args(argv)
     return ended("xmtc.reproduce", lambda: _reproduce(options))
 
 
 def _reproduce(options) -> int:
-    found = reproduce(options.run, options.output)
+    found = reproduce(options.run, options.output, options.config_dir)
     print(describe(found))
     return 0 if found["same"] else 1
 

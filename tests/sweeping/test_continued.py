@@ -22,3 +22,12 @@ def test_a_further_rank_continues_the_same_run(folder):
 def test_other_settings_are_still_refused(folder):
     with pytest.raises(InputError, match="encoder=xmlcnn"):
         continued([f"resume={folder}", "encoder=xmlcnn"])
+
+
+def test_a_folder_of_own_components_may_be_said_again(tmp_path):
+    """It is no override, so the run has not written it among those."""
+    (tmp_path / "overrides.yaml").write_text("- head=gate\n")
+    words = continued(["--config-dir", "my_conf", f"resume={tmp_path}"])
+    assert words[:3] == ["head=gate", "--config-dir", "my_conf"]
+    with pytest.raises(InputError, match="^encoder=xmlcnn: cannot change"):
+        continued(["--config-dir", "my_conf", f"resume={tmp_path}", "encoder=xmlcnn"])

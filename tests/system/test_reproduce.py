@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import pytest
 
@@ -14,9 +15,7 @@ from xmtc.reproduce import compare, describe, main, reproduce
 def test_the_same_bits_again(finished, tmp_path, capfd, python, monkeypatch):
     monkeypatch.setattr(sys, "executable", python)  # what it runs again with
     _, folder = finished
-    with pytest.raises(SystemExit) as ended:
-        main([str(folder), "--output", str(tmp_path / "again")])
-    assert ended.value.code == 0
+    assert main([str(folder), "--output", str(tmp_path / "again")]) == 0
     assert "the same predictions and scores, to the bit" in capfd.readouterr().out
     assert (tmp_path / "again" / "metrics.json").exists()
     with pytest.raises(InputError, match="--output.*exists already"):
@@ -37,9 +36,16 @@ def test_another_seed_and_a_changed_circumstance_are_named(finished, train, tmp_
 
 
 def test_a_folder_that_is_no_run(tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([str(tmp_path)])
-    assert ended.value.code == 2 and "no finished run" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 2 and "no finished run" in capsys.readouterr().err
+
+
+def test_components_of_ones_own_are_found_again(finished, tmp_path, monkeypatch):
+    """Their folder is no override, so the run has not written it among those."""
+    asked = []
+    monkeypatch.setattr("subprocess.run", lambda command: asked.append(command) or types.SimpleNamespace(returncode=2))
+    _, folder = finished
+    assert main([str(folder), "--output", str(tmp_path / "again"), "--config-dir", "mine"]) == 2
+    assert asked[0][3:5] == ["--config-dir", "mine"]
 
 
 def test_one_and_no_loader_process_give_the_same_bytes(train):

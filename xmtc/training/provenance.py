@@ -36,8 +36,11 @@ def command() -> str:
     """The line that makes this run and no other: also of a job of a sweep."""
     if not HydraConfig.initialized():
         return shlex.join(["python", "-m", "xmtc.run", *sys.argv[1:]])
-    words = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
-    return shlex.join(["python", "-m", "xmtc.run", *words])
+    hydra = HydraConfig.get()
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    own = [word for folder in folders for word in ("--config-dir", folder)]
+    words = [word for word in hydra.overrides.task if not word.startswith("resume=")]
+    return shlex.join(["python", "-m", "xmtc.run", *own, *words])
 
 
 def device_name() -> str:
