@@ -102,6 +102,29 @@ def test_frozen_rows_get_no_gradient_and_the_rest_is_the_same():
     torch.testing.assert_close(decoder.bias.grad, expected[3])
 
 
+@pytest.mark.parametrize("processes", [False, True])
+def test_what_is_collected_is_added_in_place_but_not_where_other_processes_wait_for_it(monkeypatch, processes):
+    """Autograd's hooks are called for what it is given: DDP's, which send it."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: processes)
+    decoder, head, encoded, labels = parts(11, 3, 1, False)
+    calls, chunked = [], Chunked(decoder, head, Objective(), chunk=4)
+    decoder.weight.register_hook(lambda grad: calls.append(grad is not None))
+    for _ in range(2):
+        chunked.loss(Encoded(encoded.features.clone().requires_grad_()), labels).backward()
+    assert calls == [True, processes]
+    expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
+    torch.testing.assert_close(decoder.weight.grad, 2 * expected[2])
+
+
+@pytest.mark.parametrize("kind", ["bce", "propensity"])
+def test_a_scaled_loss_of_labels_that_weigh_differently(kind):
+    decoder, head, encoded, labels = parts(11, 3, 2, False, seed=3)
+    made = objective(kind, "mean", 11)
+    expected = loss_and_gradients(Dense(decoder, head, made), encoded, labels, scale=2.5)
+    chunked = Chunked(decoder, head, made, chunk=4)
+    torch.testing.assert_close(loss_and_gradients(chunked, encoded, labels, scale=2.5), expected)
+
+
 def test_no_tensor_of_documents_by_labels_is_made():
     """Largest tensor of a step without kept logits, beside parameters and their gradients."""
     documents, num_labels, chunk = 8, 4096, 256
