@@ -54,8 +54,8 @@ class Needs:
         where = max(self.phases, key=self.phases.get)
         return (
             f"estimated peak {size(self.peak)} (parameters {size(self.parameters)}, optimiser {size(self.optimizer)}, "
-            f"averages and best weights {size(self.averages)}, activations and gradients {size(self.activations)} in {where}, "
-            f"the process itself {size(self.base)})"
+            f"averages and best weights {size(self.averages)}, "
+            f"activations and gradients {size(self.activations)} in {where}, the process itself {size(self.base)})"
         )
 
 
