@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from xmtc.config import compose_checked
+from xmtc.config.make import make
 from xmtc.decoders.given import GivenDecoder
 from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.execution import auto as module
-from xmtc.execution.auto import auto, total_memory
+from xmtc.execution.auto import auto, node_of, total_memory
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
+from xmtc.execution.shortlist import Shortlist
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
@@ -64,6 +66,14 @@ def test_of_what_is_not_trained_the_weights_alone_are_held(monkeypatch):
     for memory, kind in ((edge, Dense), (edge - 1, Chunked)):
         monkeypatch.setattr(module, "total_memory", lambda device, memory=memory: memory)
         assert type(choose(None, objective=False)) is kind
+
+
+def test_what_was_chosen_can_be_made_again():
+    for chosen in (choose(1000), choose(6)):
+        node = node_of(chosen)
+        again = make(node, decoder=chosen.decoder, head=chosen.head, objective=chosen.objective)
+        assert type(again) is type(chosen) and getattr(again, "keep_raw", 1) == getattr(chosen, "keep_raw", 1)
+    assert node_of(Shortlist(LinearDecoder(2, L), NoHead(L), Objective())) is None
 
 
 def test_a_gpus_memory_is_that_of_the_first(monkeypatch):

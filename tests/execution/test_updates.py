@@ -10,7 +10,7 @@ from tests.execution.cases import labels_of, parts
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.chunked import CHECK, Chunked
-from xmtc.execution.updates import SGD, Norms, corrected_eps, stochastic_bfloat16
+from xmtc.execution.updates import SGD, Adam, Norms, corrected_eps, stochastic_bfloat16
 from xmtc.training.clipping import Clipping
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW, parameter_groups
@@ -169,6 +169,22 @@ def test_an_optimiser_of_one_group_without_decay():
 def test_kahan_alone_keeps_what_rounding_lost(weights, rounding, kept):
     rule = SGD([torch.nn.Parameter(torch.ones(3, 2))], weights=weights, rounding=rounding)
     assert bool(rule.tensors()) is kept
+
+
+def test_rows_in_double_precision_are_updated_in_it():
+    weight = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.float64))
+    rule = Adam([weight])
+    settings = {
+        "lr": 1e-9,
+        "weight_decay": 0.0,
+        "betas": (0.9, 0.999),
+        "eps": 0.0,
+    }  # a step of single precision is 6e-8
+    for _ in range(3):
+        rule.begin(settings)
+        rule(weight, slice(0, 3)).tensor.fill_(1 + 1e-12)
+        rule.finish(slice(0, 3))
+    torch.testing.assert_close(weight.detach(), torch.full_like(weight, 1 - 3e-9), rtol=0, atol=1e-14)
 
 
 def test_norms_and_the_corrected_eps_by_hand():
