@@ -112,12 +112,14 @@ def test_a_frozen_head_gets_no_gradient_and_the_rest_is_the_same():
     torch.testing.assert_close([features.grad, decoder.weight.grad, decoder.bias.grad], expected[1:4])
 
 
-def test_rankings_before_and_behind_the_head_and_memory_given_back():
-    decoder, head, encoded, labels = parts(11, 3, 1, False, dtype=torch.float32)
+def test_logits_and_rankings_before_and_behind_the_head_and_memory_given_back():
+    decoder, head, encoded, labels = parts(11, 3, 2, False, dtype=torch.float32)
     dense, chunked = Dense(decoder, head, Objective()), Chunked(decoder, head, Objective(), chunk=4, keep_raw=1.0)
     found = dense.raw_and_enhanced_topk(encoded, 2, 5)
     torch.testing.assert_close(chunked.raw_and_enhanced_topk(encoded, 2, 5), found)
     torch.testing.assert_close(found[0], Dense(decoder, NoHead(11), Objective()).topk(encoded, 2))
+    wanted = tuple(x.detach() for x in dense.logits(encoded, slice(2, 9)))
+    torch.testing.assert_close(chunked.logits(encoded, slice(2, 9)), wanted)
     loss_and_gradients(chunked, encoded, labels)
     assert chunked.store.shape == (11, 3)
     chunked.rest()
