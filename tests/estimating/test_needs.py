@@ -13,6 +13,7 @@ from tests.system.conftest import SMALL
 from xmtc import estimate as command
 from xmtc.config import compose_checked
 from xmtc.errors import InputError
+from xmtc.estimating import run
 from xmtc.estimating.run import Needs, needs, state_per_weight
 from xmtc.estimating.shortage import fitting
 from xmtc.shortage import is_shortage
@@ -42,10 +43,23 @@ def test_weights_states_and_averages_are_counted_exactly(folder):
     before = torch.get_rng_state()
     found = needs(built, config)
     assert torch.equal(torch.get_rng_state(), before)
-    assert found.parameters == 4 * count + buffers and found.optimizer == 8 * count and found.averages == 0
+    assert found.parameters == found.averages == 4 * count + buffers and found.optimizer == 8 * count
     average = {"_target_": "xmtc.training.averaging.RunningMean", "start_epoch": 0, "every": 1}
-    assert needs(built, config | {"recipe": config["recipe"] | {"averaging": average}}).averages == 4 * count
+    both = needs(built, config | {"recipe": config["recipe"] | {"averaging": average}}).averages
+    assert both == found.averages + 4 * count
     assert found.peak > found.parameters + found.optimizer + found.gradients
+
+
+def test_best_weights_wait_in_memory_unless_they_are_large_or_on_a_gpu(folder, monkeypatch):
+    config = plain(folder)
+    built = build(config)
+    there = needs(built, config)
+    held = there.parameters
+    assert there.averages == held and "best weights" not in there.phases
+    on_gpu = needs(built, config | {"trainer": config["trainer"] | {"accelerator": "gpu"}})
+    monkeypatch.setattr(run, "LARGE", held - 1)
+    for found in (on_gpu, needs(built, config)):
+        assert found.averages == 0 and found.phases["best weights"] == held
 
 
 def test_running_statistics_are_those_of_training_alone(folder):

@@ -2,18 +2,21 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from xmtc.config import compose_checked
+from xmtc.config.make import make
 from xmtc.decoders.given import GivenDecoder
 from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.execution import auto as module
-from xmtc.execution.auto import auto, total_memory
+from xmtc.execution.auto import auto, node_of, total_memory
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
+from xmtc.execution.shortlist import Shortlist
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
@@ -26,7 +29,7 @@ ROW = 4 * (2 + 1) + 2 * 4 * (2 * 2 + 1)  # bytes of a label's weights: two featu
 def choose(mebibytes, head=None, documents=64, evaluation=8, objective=True, **options):
     head = CorNet(L, rank=2, blocks=2) if head is None else head
     made = Objective() if objective else None
-    return auto(LinearDecoder(2, L), head, made, documents, evaluation, memory_gib=mebibytes / 1024, **options)
+    return auto(LinearDecoder(2, L), head, made, documents, evaluation, memory_gib=(mebibytes or 0) / 1024, **options)
 
 
 def test_dense_up_to_an_eighth_of_what_weights_leave_and_chunked_above(caplog):
@@ -56,6 +59,29 @@ def test_evaluation_counts_too_and_alone_where_nothing_is_trained(monkeypatch):
     assert type(choose(1000, documents=1, evaluation=4096, objective=False)) is Chunked
 
 
+def test_of_what_is_not_trained_the_weights_alone_are_held(monkeypatch):
+    needed = module.dense_bytes(LinearDecoder(2, L), CorNet(L, 2, 2), None, 64, 8, 1)
+    edge = 8 * needed + ROW * L + 2 * 4 * 2
+    monkeypatch.setattr(module, "UNSEEN_SHARE", 0)
+    for memory, kind in ((edge, Dense), (edge - 1, Chunked)):
+        monkeypatch.setattr(module, "total_memory", lambda device, memory=memory: memory)
+        assert type(choose(None, objective=False)) is kind
+
+
+def test_what_was_chosen_can_be_made_again():
+    for chosen in (choose(1000), choose(6)):
+        node = node_of(chosen)
+        again = make(node, decoder=chosen.decoder, head=chosen.head, objective=chosen.objective)
+        assert type(again) is type(chosen) and getattr(again, "keep_raw", 1) == getattr(chosen, "keep_raw", 1)
+    assert node_of(Shortlist(LinearDecoder(2, L), NoHead(L), Objective())) is None
+
+
+def test_a_gpus_memory_is_that_of_the_first(monkeypatch):
+    sizes = [3 * 2**30, 2**30]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(total_memory=sizes[i]))
+    assert total_memory("cuda") == 3 * 2**30
+
+
 def test_the_memory_that_counts_is_that_of_the_device_that_trains(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -69,6 +95,8 @@ def test_tokens_count_for_a_decoder_that_reads_each():
     parts = LabelAttentionDecoder(4, L, [3]), NoHead(L), Objective()
     made = [type(auto(*parts, 16, 16, tokens, memory_gib=64 / 1024)) for tokens in (1, 300, None)]
     assert made == [Dense, Chunked, Chunked]
+    # sixteen documents' logits are a 2,048th of 128 mebibytes, those of all their tokens are not
+    assert [type(auto(*parts, 16, 16, tokens, memory_gib=130 / 1024)) for tokens in (1, 300)] == [Dense, Chunked]
 
 
 def test_small_label_spaces_are_not_looked_at(monkeypatch, caplog):

@@ -102,6 +102,62 @@ def test_frozen_rows_get_no_gradient_and_the_rest_is_the_same():
     torch.testing.assert_close(decoder.bias.grad, expected[3])
 
 
+def test_a_frozen_head_gets_no_gradient_and_the_rest_is_the_same():
+    decoder, head, encoded, labels = parts(11, 3, 2, False)
+    expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
+    head.requires_grad_(False)
+    features = encoded.features.clone().requires_grad_()
+    Chunked(decoder, head, Objective(), chunk=4).loss(Encoded(features), labels).backward()
+    assert all(parameter.grad is None for parameter in head.parameters())
+    torch.testing.assert_close([features.grad, decoder.weight.grad, decoder.bias.grad], expected[1:4])
+
+
+def test_logits_and_rankings_before_and_behind_the_head_and_memory_given_back():
+    decoder, head, encoded, labels = parts(11, 3, 2, False, dtype=torch.float32)
+    dense, chunked = Dense(decoder, head, Objective()), Chunked(decoder, head, Objective(), chunk=4, keep_raw=1.0)
+    found = dense.raw_and_enhanced_topk(encoded, 2, 5)
+    torch.testing.assert_close(chunked.raw_and_enhanced_topk(encoded, 2, 5), found)
+    torch.testing.assert_close(found[0], Dense(decoder, NoHead(11), Objective()).topk(encoded, 2))
+    wanted = tuple(x.detach() for x in dense.logits(encoded, slice(2, 9)))
+    torch.testing.assert_close(chunked.logits(encoded, slice(2, 9)), wanted)
+    loss_and_gradients(chunked, encoded, labels)
+    assert chunked.store.shape == (11, 3)
+    chunked.rest()
+    assert chunked.store is None
+    chunked.load_state_dict(chunked.state_dict())  # without an update of its own there is none
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"keep_raw": True}, "chunked (raw logits kept)"),
+    ({"keep_raw": False, "update": "adam"}, "chunked (raw logits recomputed, adam within the last sweep)"),
+], ids=str)  # fmt: skip
+def test_it_says_what_it_does(options, said):
+    assert Chunked(LinearDecoder(4, 5), NoHead(5), Objective(), **options).describe() == said
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_what_is_collected_is_added_in_place_but_not_where_other_processes_wait_for_it(monkeypatch, processes):
+    """Autograd's hooks are called for what it is given: DDP's, which send it."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: processes)
+    decoder, head, encoded, labels = parts(11, 3, 1, False)
+    calls, chunked = [], Chunked(decoder, head, Objective(), chunk=4)
+    decoder.weight.register_hook(lambda grad: calls.append(grad is not None))
+    for _ in range(2):
+        chunked.loss(Encoded(encoded.features.clone().requires_grad_()), labels).backward()
+    assert calls == [True, processes]
+    expected = loss_and_gradients(Dense(decoder, head, Objective()), encoded, labels)
+    torch.testing.assert_close(decoder.weight.grad, 2 * expected[2])
+
+
+@pytest.mark.parametrize("kind", ["bce", "propensity"])
+def test_a_scaled_loss_of_labels_that_weigh_differently(kind):
+    decoder, head, encoded, labels = parts(11, 3, 2, False, seed=3)
+    made = objective(kind, "mean", 11)
+    expected = loss_and_gradients(Dense(decoder, head, made), encoded, labels, scale=2.5)
+    chunked = Chunked(decoder, head, made, chunk=4)
+    torch.testing.assert_close(loss_and_gradients(chunked, encoded, labels, scale=2.5), expected)
+
+
 def test_no_tensor_of_documents_by_labels_is_made():
     """Largest tensor of a step without kept logits, beside parameters and their gradients."""
     documents, num_labels, chunk = 8, 4096, 256

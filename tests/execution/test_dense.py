@@ -91,6 +91,8 @@ def test_an_execution_that_says_nothing():
     """What one without shards and updates answers to the training around it."""
     plain = Execution(LinearDecoder(4, L), NoHead(L), Objective())
     state = {"weight": torch.zeros(1)}
+    plain.load_state_dict({})
+    assert plain.describe() == "execution" and Dense(plain.decoder, plain.head, plain.objective).describe() == "dense"
     assert not plain.collective and not plain.clipping and not list(plain.start()) and plain.state_dict() == {}
     assert plain.whole_state(state) is state and plain.own_state(state) is state
     for call in (plain.loss, plain.topk):

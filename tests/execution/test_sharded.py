@@ -13,6 +13,7 @@ from xmtc.execution.sharded import Sharded, shard
 from xmtc.testing.distributed import run_distributed
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW
+from xmtc.training.session import fit_execution
 
 DOCUMENTS = 5
 HEAD = {"raw_loss_weight": 0.2, "centred": True}
@@ -34,12 +35,13 @@ def together(num_labels, blocks, attention, split):
     execution = Sharded(decoder, head, Objective("mean"), chunk=2)
     own = list(execution.start())
     assert len(own) == (len(names) if world > 1 else 0)
+    assert [id(p) for p in execution.start()] == [id(p) for p in own], "a second start changes nothing"
     bounds = [0, *split]
     mine, my_labels = cut(encoded, labels, slice(bounds[rank], bounds[rank + 1]))
     loss, features, *grads = loss_and_gradients(execution, mine, my_labels)
     loss_of_none = execution.topk(Encoded(mine.features[:0], None if mine.mask is None else mine.mask[:0]), 4)
     assert len(loss_of_none[0]) == 0
-    found = execution.topk(mine, 4)
+    found, first = execution.topk(mine, 4), execution.topk(mine, 1)
     ordered = [f"decoder.{n}" for n, _ in decoder.named_parameters()] + [
         f"head.{n}" for n, _ in head.named_parameters()
     ]
@@ -52,7 +54,7 @@ def together(num_labels, blocks, attention, split):
     whole = execution.whole_state(named)
     back = execution.own_state(whole) if rank == 0 else None
     return {
-        "loss": loss, "features": features / world, "grads": whole, "found": found,
+        "loss": loss, "features": features / world, "grads": whole, "found": found, "first": first,
         "same": rank > 0 or all(torch.equal(back[name], named[name]) for name in named),
         "norm": execution.squared_norm(dict(zip(parameters, named.values(), strict=True))),
     }  # fmt: skip
@@ -72,6 +74,8 @@ def test_any_number_of_processes_gives_dense_values_and_gradients(num_labels, bl
     torch.testing.assert_close(list(ranks[0]["grads"].values()), grads)
     torch.testing.assert_close(torch.cat([r["found"][0] for r in ranks]), scores)
     assert torch.equal(torch.cat([r["found"][1] for r in ranks]), found)
+    for best, expected in zip(zip(*(r["first"] for r in ranks), strict=True), dense.topk(encoded, 1), strict=True):
+        torch.testing.assert_close(torch.cat(best), expected)  # a shard holds more labels than are asked for
     assert all(r["same"] for r in ranks)
     expected = sum(float(g.pow(2).sum()) for g in grads)
     assert [float(r["norm"]) for r in ranks] == pytest.approx([expected] * world, rel=1e-5)
@@ -130,6 +134,41 @@ def test_updates_within_the_sweep_are_those_of_one_process(split, clipping):
         torch.testing.assert_close(first["state"][name], expected["state"][name], rtol=1e-4, atol=1e-7)
     assert first["norms"] == pytest.approx(expected["norms"], rel=1e-4) and len(first["norms"]) == 2 * clipping
     assert all(other["back"] and other["norms"] == first["norms"] for other in [*others, *[first] * bool(others)])
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_without_a_group_of_processes_all_labels_are_its_own(started):
+    decoder, head, encoded, labels = parts(7, DOCUMENTS, 2, False, seed=4, **HEAD)
+    dense, execution = Dense(decoder, head, Objective("mean")), Sharded(decoder, head, Objective("mean"), chunk=2)
+    if started:
+        assert execution.start() == []
+    expected = loss_and_gradients(dense, encoded, labels)
+    torch.testing.assert_close(loss_and_gradients(execution, encoded, labels), expected)
+    torch.testing.assert_close(execution.topk(encoded, 4), dense.topk(encoded, 4))
+    torch.testing.assert_close(execution.logits(encoded), tuple(x.detach() for x in dense.logits(encoded)))
+    assert execution.describe() == "sharded (78% of the raw logits kept) over 1 processes"
+    state = {"decoder.weight": decoder.weight, "of the encoder": encoded.features}
+    for there in (execution.whole_state(state), execution.own_state(state)):
+        torch.testing.assert_close(there, state)
+
+
+@pytest.mark.parametrize(("backend", "groups"), [("gloo", []), ("nccl", ["gloo"])])
+def test_shapes_are_told_from_host_to_host_where_the_rest_goes_from_gpu_to_gpu(monkeypatch, backend, groups):
+    made, answers = [], {"is_initialized": True, "get_rank": 0, "get_world_size": 1, "get_backend": backend}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.distributed, name, lambda answer=answer: answer)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda backend: made.append(backend))
+    decoder, head, _, _ = parts(7, DOCUMENTS, 1, False)
+    Sharded(decoder, head, Objective()).start()
+    assert made == groups
+
+
+def test_of_several_processes_sharded_alone_may_update_within_the_sweep():
+    decoder, head, _, _ = parts(7, DOCUMENTS, 1, False)
+    config = {"recipe": {"clipping": None, "averaging": None}, "trainer": {"accumulate_grad_batches": 1}}
+    fit_execution(Sharded(decoder, head, Objective(), update="adam"), config, 2)
+    with pytest.raises(InputError, match="with 2 processes use execution=sharded"):
+        fit_execution(Chunked(decoder, head, Objective(), update="adam"), config, 2)
 
 
 def test_shards_cover_every_label_once():

@@ -99,5 +99,6 @@ def test_what_cannot_be_is_refused():
 def test_gradients_reach_drawn_rows_alone():
     decoder, head, encoded, _ = parts(30, 2, 0, False, dtype=torch.float32)
     shortlist = Shortlist(decoder, head, Objective(), negatives=4)
+    assert shortlist.start() == [] and shortlist.describe().startswith("shortlist (approximate: 4 drawn negatives")
     shortlist.loss(Encoded(encoded.features), labels_of([[1], [2, 9]])).backward()
     assert int(decoder.weight.grad.ne(0).any(dim=1).sum()) == 7

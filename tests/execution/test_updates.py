@@ -10,7 +10,7 @@ from tests.execution.cases import labels_of, parts
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.chunked import CHECK, Chunked
-from xmtc.execution.updates import SGD, Norms, corrected_eps, stochastic_bfloat16
+from xmtc.execution.updates import SGD, Adam, Norms, corrected_eps, stochastic_bfloat16
 from xmtc.training.clipping import Clipping
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW, parameter_groups
@@ -21,9 +21,12 @@ L, B, STEPS = 13, 4, 50
 class Model(torch.nn.Module):
     """A linear encoder, a decoder and a head under one optimiser with a falling rate."""
 
-    def __init__(self, attention=False, clip=None, eps_before_correction=False, head_lr_factor=1.0, **execution):
+    def __init__(
+        self, attention=False, clip=None, eps_before_correction=False, eps=1e-8, decay=0.1, head_lr_factor=1.0, raw=0.3,
+        **execution,
+    ):  # fmt: skip
         super().__init__()
-        decoder, head, _, _ = parts(L, B, 2, attention, seed=1, raw_loss_weight=0.3, dtype=torch.float32)
+        decoder, head, _, _ = parts(L, B, 2, attention, seed=1, raw_loss_weight=raw, dtype=torch.float32)
         self.decoder, self.head = decoder, head
         torch.manual_seed(2)
         self.encoder = torch.nn.Linear(6, 4)
@@ -31,7 +34,7 @@ class Model(torch.nn.Module):
         self.execution.clipping = clip is not None
         self.execution.head_lr_factor = head_lr_factor
         self.execution.start()
-        options = dict(lr=0.02, weight_decay=0.1, eps_before_correction=eps_before_correction)
+        options = dict(lr=0.02, weight_decay=decay, eps=eps, eps_before_correction=eps_before_correction)
         self.optimizer = AdamW(parameter_groups(self), **options)
         self.execution.follow(self.optimizer)
         self.clipping = Clipping(clip) if clip else None
@@ -54,7 +57,8 @@ class Model(torch.nn.Module):
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"clip": 0.5}, {"attention": True}, {"eps_before_correction": True}, {"keep_raw": False, "clip": 0.5},
+    {}, {"clip": 0.5}, {"attention": True}, {"eps_before_correction": True, "eps": 1e-2}, {"decay": 0.0},
+    {"keep_raw": False, "clip": 0.5}, {"keep_raw": True, "raw": 0.0, "clip": 0.5},
 ], ids=str)  # fmt: skip
 def test_fifty_steps_of_adam_in_the_sweep_equal_ordinary_ones(options):
     ordinary = Model(**options).train_steps(0, STEPS)
@@ -122,12 +126,65 @@ def test_stochastic_rounding_is_right_on_average_and_only_takes_neighbours():
     assert (drawn[:, 0] == 1).all() and (drawn[:, 5] == 0).all()
 
 
+def test_the_largest_noise_and_the_smallest_are_drawn():
+    """What lacks one 2^16th to its neighbour stays below it once in 2^16 draws, and the other way round."""
+    values = torch.tensor([1.0 + 0xFFFF * 2.0**-23, 1.0 + 2.0**-23])[:, None].expand(2, 2**20)
+    low, high = (stochastic_bfloat16(row, torch.Generator().manual_seed(0)).float() for row in values)
+    assert 0 < int((low == 1).sum()) < 60 and 0 < int((high > 1).sum()) < 60  # of 16 that are expected
+
+
+def test_every_chunk_parameter_and_step_is_rounded_by_its_own_noise():
+    """After any number of steps."""
+    weights = [torch.nn.Parameter(torch.full((256, 4), 1.0)) for _ in range(2)]
+    rule, seen = SGD(weights, weights="bf16"), []
+    for steps in (0, 1, 10**8):
+        rule.steps = steps
+        for chunk in (slice(0, 126), slice(126, 252)):  # at places that have much in common
+            for weight in weights:
+                weight.data.fill_(1.0)
+            rule.begin({"lr": 1e-3, "weight_decay": 0.0})
+            rule.steps = steps
+            for weight in weights:
+                rule(weight, chunk).tensor.fill_(1.0)
+            rule.finish(chunk)
+            seen += [weight.data[chunk].clone() for weight in weights]
+    assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+
+
+def test_an_optimiser_of_one_group_without_decay():
+    plain, inside = Model(decay=0.0), Model(update="adam", decay=0.0)
+    rows = plain.execution.side(1, "cpu").row_parameters()
+    inside.execution.follow(AdamW(inside.encoder.parameters(), lr=0.02, weight_decay=0.0))
+    labels = labels_of([[0, 3], []])
+    for model in (plain, inside):
+        torch.manual_seed(0)
+        model.execution.loss(Encoded(model.encoder(torch.randn(2, 6))), labels).backward()
+    AdamW(rows, lr=0.02, weight_decay=0.0).step()
+    torch.testing.assert_close(inside.execution.side(1, "cpu").row_parameters(), rows)
+
+
 @pytest.mark.parametrize(("weights", "rounding", "kept"), [
     ("bf16", "kahan", True), ("bf16", "stochastic", False), ("fp32", "kahan", False),
 ])  # fmt: skip
 def test_kahan_alone_keeps_what_rounding_lost(weights, rounding, kept):
     rule = SGD([torch.nn.Parameter(torch.ones(3, 2))], weights=weights, rounding=rounding)
     assert bool(rule.tensors()) is kept
+
+
+def test_rows_in_double_precision_are_updated_in_it():
+    weight = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.float64))
+    rule = Adam([weight])
+    settings = {
+        "lr": 1e-9,
+        "weight_decay": 0.0,
+        "betas": (0.9, 0.999),
+        "eps": 0.0,
+    }  # a step of single precision is 6e-8
+    for _ in range(3):
+        rule.begin(settings)
+        rule(weight, slice(0, 3)).tensor.fill_(1 + 1e-12)
+        rule.finish(slice(0, 3))
+    torch.testing.assert_close(weight.detach(), torch.full_like(weight, 1 - 3e-9), rtol=0, atol=1e-14)
 
 
 def test_norms_and_the_corrected_eps_by_hand():

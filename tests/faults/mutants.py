@@ -191,7 +191,7 @@ class Judge:
                     return {"failed": "not placed", "done": done}
             except Exception as error:
                 return {"failed": f"import: {type(error).__name__}", "done": done}
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip(items, [*items[1:], None], strict=False):  # there may be none
             began = sum(os.times()[:4])
             forked.seen.clear()
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

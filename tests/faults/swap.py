@@ -75,6 +75,8 @@ def _replace_values(module: types.ModuleType, code: types.CodeType) -> bool:
         elif isinstance(old, dict) and isinstance(value, dict) and not name.startswith("__"):
             old.clear()  # in its place: it may be somebody's default
             old.update(value)
+        elif isinstance(old, types.FunctionType) and getattr(value, "__module__", "") == module.__name__:
+            old.__defaults__, old.__kwdefaults__ = value.__defaults__, value.__kwdefaults__
         elif not name.startswith("__") and not isinstance(value, types.FunctionType | types.ModuleType):
             for room in rooms:
                 if name in vars(room) and vars(room)[name] is old:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.faults.changes import count, mutant
+from tests.faults.mutants import Judge
 from tests.faults.swap import living, swap
 
 SOURCE = """
@@ -74,3 +75,20 @@ def test_every_change_is_seen_by_those_who_hold_the_old_parts(tmp_path, monkeypa
         assert seen() != before, change
     except ValueError:
         pass  # another answer, too
+
+
+def test_a_default_that_was_a_constant_is_changed_with_it(tmp_path, monkeypatch):
+    path = tmp_path / "part.py"
+    path.write_text("SIZE = 3\n\n\ndef sized(size=SIZE, *, twice=SIZE):\n    return size + twice\n")
+    spec = importlib.util.spec_from_file_location("tests.part", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "tests.part", module)
+    assert mutant(path.read_text(), 0).change == "line 1: 3  ->  4"
+    assert swap(module, path, mutant(path.read_text(), 0).tree, living(path))
+    assert module.sized() == 8
+
+
+def test_what_no_test_reaches_is_not_noticed():
+    judge = Judge([], lambda *_: None, thorough=False, until=0.0)
+    assert judge.run([], lambda: True, 0.0) == {"failed": "", "done": {}}

@@ -178,6 +178,14 @@ def test_what_needs_a_bottleneck_says_so():
         LCENet(4, bottleneck=False, start="cooccurrence")
 
 
+def test_the_training_labels_leave_a_full_head_as_it_is():
+    head = LCENet(5, bottleneck=False)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    head.prepare(labels_of([[0], [0, 3]]), torch.zeros(5))
+    assert before.keys() == head.state_dict().keys()
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+
+
 def test_a_head_without_our_switches_has_the_state_it_always_had():
     names = {"gather_weight", "gather_bias", "spread_weight", "spread_bias"}
     assert set(CorrelationBlock(4, 2).state_dict()) == names

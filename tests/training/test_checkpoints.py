@@ -87,20 +87,21 @@ def test_a_resumed_run_still_knows_its_best_score(make_module, fit, tmp_path):
     assert later.best_score == pytest.approx(0.9)
 
 
-def test_nothing_temporary_is_left_and_a_failed_write_keeps_the_old_file(make_module, fit, tmp_path):
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), ValueError("no tensor")])
+def test_nothing_temporary_is_left_and_a_failed_write_keeps_the_old_file(make_module, fit, tmp_path, error):
     fit(make_module(), Checkpoints(tmp_path / "kept"))
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"best.ckpt", "last.ckpt", "hashes"}
 
     def fails(path):
         with open(path, "w") as file:
             file.write("half")
-        raise OSError("disk full")
+        raise error
 
-    file = tmp_path / "file"
+    file = tmp_path / "alone" / "file"
     write(file, lambda path: Path(path).write_text("whole") and "its checksum")
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(type(error)):
         write(file, fails)
-    assert file.read_text() == "whole"
+    assert file.read_text() == "whole" and {path.name for path in file.parent.iterdir()} == {"file", "hashes"}
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ import errno
 import fcntl
 import os
 import signal
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,12 +46,12 @@ class System:
         return getattr(os, name)
 
 
-def refused(*_):
-    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
 @pytest.mark.parametrize("where", ["open", "write"])
-def test_where_a_file_system_knows_no_direct_writing_it_is_any_other_file(tmp_path, monkeypatch, where):
+def test_where_a_file_system_knows_no_direct_writing_it_is_any_other_file(tmp_path, monkeypatch, where, number):
+    def refused():
+        raise OSError(number, os.strerror(number))
+
     def opened(path, flags, mode):
         return refused() if flags & os.O_DIRECT else os.open(path, flags, mode)
 
@@ -95,12 +98,42 @@ def test_what_stops_the_writing_is_raised_and_not_what_an_archive_makes_of_it(tm
     assert torch.serialization.get_crc32_options()
 
 
-def test_a_second_ctrl_c_while_writing_is_a_ctrl_c(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_file_is_written(tmp_path, monkeypatch, number):
+    """Raised anywhere, it could leave a lock that the writing thread needs: the process would hang."""
+
     def wrote(file, data):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
+        time.sleep(0.001)  # the main thread goes on meanwhile
         return os.write(file, data)
 
-    monkeypatch.setattr(direct, "PIECE", BLOCK)
-    monkeypatch.setattr(direct, "os", System(write=wrote))
-    with pytest.raises(KeyboardInterrupt):
-        save_tensors({"a": torch.randn(5000)}, tmp_path / "file")
+    def handler(*_):
+        raise KeyboardInterrupt
+
+    content = {"a": torch.randn(50_000)}
+    save_tensors(content, tmp_path / "alone")
+    before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        monkeypatch.setattr(direct, "PIECE", BLOCK)
+        monkeypatch.setattr(direct, "os", System(write=wrote))
+        with pytest.raises(KeyboardInterrupt):
+            save_tensors(content, tmp_path / "file")
+        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        for n, other in before.items():
+            signal.signal(n, other)
+    assert checksum(tmp_path / "file") == checksum(tmp_path / "alone") and torch.serialization.get_crc32_options()
+
+
+def test_nothing_is_left_in_the_process(tmp_path):
+    def held():
+        files, maps = os.listdir("/proc/self/fd"), Path("/proc/self/maps").read_text()
+        return len(files), threading.active_count(), sum("/dev/zero" in line for line in maps.splitlines())
+
+    written(tmp_path / "file", b"x")
+    before = held()
+    for size in (1, PIECE + 1):
+        written(tmp_path / "file", b"x" * size)
+    with pytest.raises(FileNotFoundError):
+        Direct(tmp_path / "nowhere" / "file")
+    assert held() == before

@@ -15,6 +15,7 @@ from xmtc.config.make import make
 from xmtc.estimating.probe import Memory, Probe, Sizes
 from xmtc.execution.base import row_names
 from xmtc.execution.chunked import Chunked, chunk_size
+from xmtc.training.best import LARGE
 from xmtc.training.optimizers import parameter_groups
 from xmtc.training.record import resident_bytes
 
@@ -27,8 +28,9 @@ LISTS = 100 * 12  # bytes of a scored document: labels and scores of its best 10
 
 @dataclass
 class Needs:
-    """Bytes of one process. phases: activations and gradients at the peak of each. base: what the process held before
-    training beside the parameters (libraries, label names)."""
+    """Bytes of one process. averages: that of the recipe and, on a CPU, the best weights, which wait for the disk.
+    phases: activations and gradients at the peak of each. base: what the process held before training beside the
+    parameters (libraries, label names)."""
 
     parameters: int
     optimizer: int
@@ -52,8 +54,8 @@ class Needs:
         where = max(self.phases, key=self.phases.get)
         return (
             f"estimated peak {size(self.peak)} (parameters {size(self.parameters)}, optimiser {size(self.optimizer)}, "
-            f"averages {size(self.averages)}, activations and gradients {size(self.activations)} in {where}, "
-            f"the process itself {size(self.base)})"
+            f"averages and best weights {size(self.averages)}, "
+            f"activations and gradients {size(self.activations)} in {where}, the process itself {size(self.base)})"
         )
 
 
@@ -70,7 +72,10 @@ def needs(built: Built, config: dict, processes: int = 1) -> Needs:
     weights, optimizer, averages = _held(module, config, memory, sizes)
     if processes > 1 and not execution.collective:  # DDP's buckets are a second copy of what it averages
         memory.phases = {k: v + memory.gradients * ("backward" in k) for k, v in memory.phases.items()}
-    memory.phases["best weights"] = weights  # read beside those of the last step before the test
+    if not on_gpu and weights <= LARGE:
+        averages += weights
+    else:
+        memory.phases["best weights"] = weights  # read beside those of the last step before the test
     held = sum(p.nbytes for p in module.parameters())
     scored = LISTS * (len(built.data.validation) + (len(built.data.test) if config["test"] else 0))
     base = 0 if on_gpu else max(resident_bytes() - held, 0) + scored

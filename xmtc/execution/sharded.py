@@ -94,7 +94,6 @@ class Sharded(Chunked):
         mask = encoded.mask
         if mask is not None:
             mask = _gathered(mask.to(torch.uint8), [shape[:2] for shape in shapes]).bool()
-            mask[:, 0] |= ~mask.any(dim=1)
         return Encoded(features, mask), sizes
 
     def _all_shapes(self, tensor: Tensor) -> list[tuple[int, ...]]:

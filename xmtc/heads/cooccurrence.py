@@ -67,8 +67,6 @@ def start_gathers(blocks: Sequence[CorrelationBlock], gold: Labels) -> None:
     Over the training documents' own labels every context then varies as much as those of a random (Xavier) start do on
     average, so that the learning rate means the same.
     """
-    if not blocks:
-        return
     num_labels, rank = blocks[0].gather_weight.shape
     vectors, values, scale = leading(gold, num_labels, rank * len(blocks))
     share = np.bincount(gold.ids.numpy(), minlength=num_labels)[:num_labels] / max(len(gold), 1)

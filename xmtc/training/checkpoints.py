@@ -143,7 +143,7 @@ class Checkpoints(Checkpoint):
         elif isinstance(exception, Exception):  # not a second Ctrl-C, which saves nothing
             try:
                 self.best.flush()
-            except (OSError, RuntimeError, InputError) as error:
+            except (OSError, RuntimeError, MemoryError, InputError) as error:
                 log.warning("%s cannot be written either: %s", self.folder / BEST, error)
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 PIECE = 8 << 20  # bytes that are written at a time, from one of two buffers of that size
 BLOCK = 4096  # bytes; the disk takes whole ones alone
 DIRECT = getattr(os, "O_DIRECT", 0)
+NOT_SO = (errno.EINVAL, errno.EOPNOTSUPP)  # what a file system says that knows no such writing, or wants larger blocks
 
 
 class Direct:
@@ -38,7 +39,7 @@ class Direct:
         try:
             self._file = os.open(path, flags | DIRECT, 0o666)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in NOT_SO:
                 raise
             self._file = os.open(path, flags, 0o666)
 
@@ -105,7 +106,7 @@ class Direct:
             try:
                 data = data[os.write(self._file, data[: whole or len(data)]) :]
             except OSError as error:
-                if error.errno != errno.EINVAL or not self._through_the_cache():
+                if error.errno not in NOT_SO or not self._through_the_cache():
                     raise
 
     def _through_the_cache(self) -> bool:

@@ -25,6 +25,7 @@ from xmtc.data.files import FULL
 from xmtc.errors import InputError
 from xmtc.shortage import BROKEN
 from xmtc.training.direct import Direct
+from xmtc.training.stopping import undisturbed
 
 log = logging.getLogger(__name__)
 LAST, PREVIOUS, BEST, HASHES = "last.ckpt", "previous.ckpt", "best.ckpt", "hashes"
@@ -54,7 +55,7 @@ def write(path: Path, save: Callable[[str], str], writes: bool = True) -> None:
             (path.parents[1] / "calibration.json").unlink(missing_ok=True)
         os.replace(temporary, path)
         _sync(path.parent)
-    except (OSError, RuntimeError, MemoryError) as error:
+    except BaseException as error:  # a second Ctrl-C, too
         if writes:
             temporary.unlink(missing_ok=True)
             temporary_of(path.parent / HASHES).unlink(missing_ok=True)
@@ -93,14 +94,16 @@ def newest(folder: Path) -> Path:
 
 
 def save_tensors(content: Any, path: str | Path) -> str:
-    """torch.save without the checksums that it would compute and never look at. Returns the file's own."""
+    """torch.save without the checksums that it would compute and never look at. Returns the file's own. Signals wait
+    until it is written."""
     own = torch.serialization.get_crc32_options()
-    torch.serialization.set_crc32_options(False)
-    try:
-        with Direct(path) as file:
-            torch.save(content, file)
-    finally:
-        torch.serialization.set_crc32_options(own)
+    with undisturbed():
+        torch.serialization.set_crc32_options(False)
+        try:
+            with Direct(path) as file:
+                torch.save(content, file)
+        finally:
+            torch.serialization.set_crc32_options(own)
     return file.checksum
 
 

@@ -39,6 +39,7 @@ from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 from xmtc.training.start_from import start_from
 from xmtc.training.stopping import error as stop_error
+from xmtc.training.stopping import restored
 from xmtc.training.tracking import finish, make_logger, summarise
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     started = _step_of(resumed) if resumed else None
     try:
         with ranks:
-            with checkpoints.stopping.listening(), memory_kept(trainer.strategy.root_device):
+            with restored(), memory_kept(trainer.strategy.root_device):
                 trainer.fit(built.module, datamodule=built.data, ckpt_path=resumed and str(resumed), weights_only=True)
             if trainer.world_size == 1 and checkpoints.stopping.signal:  # it came within the last step
                 raise stop_error(checkpoints.stopping.signal)
