@@ -7,10 +7,8 @@ of the output has gone, as for any command of a pipe.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 
 from xmtc.config import checked_command_line, command_dir, register_resolvers
@@ -48,7 +46,6 @@ def start(
         name = program.rpartition(".")[2]
         with in_one_line("starting"), checked_command_line([*argv, *always], config_name, check, name) as line:
             sys.argv = [sys.argv[0], *line.arguments]
-            quiet_lightning()
             if line.shows:
                 folder = str(command_dir(config_name))
                 hydra.main(config_path=folder, config_name=config_name, version_base="1.3")(task)()
@@ -108,20 +105,3 @@ def stopped(program: str, error: Preempted | KeyboardInterrupt, hint: str) -> Sy
     by_signal = isinstance(error, Preempted)
     print(f"{program}: {'stopped by SIGTERM' if by_signal else 'interrupted'}; {hint}", file=sys.stderr)
     return SystemExit(PREEMPTED if by_signal else 130)
-
-
-def quiet_lightning() -> None:
-    """Lightning announces devices, products and defaults; what a user needs of that is in our own lines."""
-    names = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector", "callbacks.model_checkpoint")
-    for name in (f"pytorch_lightning.{name}" for name in names):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        r".*isinstance\(treespec, LeafSpec\).*is deprecated",
-        r"The '\w+_dataloader' does not have many workers",
-        r".*You have overridden `.*` .* dataloader",
-        r"Checkpoint directory .* exists and is not empty",
-        r"It is recommended to use `self.log\('(val|test)/.*sync_dist=True",  # our sums are already those of all
-        r"You're resuming from a checkpoint that ended before the epoch ended",  # the sampler goes on where it was
-        r"The number of training batches .* is smaller than the logging interval",
-    ):
-        warnings.filterwarnings("ignore", message=message)

@@ -83,12 +83,14 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
     if not plain["dry_run"]:
         from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+        from xmtc.training.quiet import quiet_lightning
         from xmtc.training.session import session
 
         first = rank_zero_only.rank == 0
         with ExitStack() as around:
             around.enter_context(writing_to(folder, "training", "runs"))
             around.enter_context(in_one_line("training"))
+            around.enter_context(quiet_lightning())
             folder.mkdir(parents=True, exist_ok=True)
             if first:
                 around.enter_context(alone(folder))
