@@ -174,7 +174,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize("encoder", ["br", "cc", "tree"])
-def test_the_whole_way(encoder, tmp_path):
+def test_the_whole_way(encoder, tmp_path, caplog):
     if encoder == "tree":
         pytest.importorskip("napkinxc")
     own = {"br": ["encoder.jobs=1"], "cc": [], "tree": ["encoder.threads=1"]}[encoder]
@@ -205,6 +205,9 @@ def test_the_whole_way(encoder, tmp_path):
         for wrong, line in [("head=lcenet", "takes head=none"), (f"init_from={folder}", "init_from")]:
             with pytest.raises(InputError, match=line):
                 xmtc.run([*overrides, wrong, f"hydra.run.dir={tmp_path}/other"])
+        assert "trainer.devices" not in caplog.text
+        xmtc.run([*overrides, "trainer=ddp", "test=false", f"hydra.run.dir={tmp_path}/two"])
+        assert "encoder=br is fitted in one process: trainer.devices is not used" in caplog.text
 
 
 def check_it_is_used_as_a_run(folder, model, texts, place):

@@ -6,7 +6,7 @@ Every refusal is a `Refused` with its HTTP status; `api.py` turns it into `{"err
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from xmtc.serving.settings import Settings
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+TOLD, WIDTH = 3, 80  # errors of a body that are named, and characters of where each one is
 
 
 class Refused(Exception):
@@ -87,17 +88,21 @@ def parse(kind: type[M], body: bytes) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise Refused(400, f"the body is no JSON: {first['ctx']['error']}") from None
-        where = ".".join(str(part) for part in first["loc"])
-        more = len(error.errors()) - 1
-        rest = f" (and {more} more)" if more else ""
-        raise Refused(422, f"{where + ': ' if where else ''}{first['msg']}{rest}") from None
+        errors = error.errors(include_url=False, include_input=False)
+        if errors[0]["type"] == "json_invalid":
+            raise Refused(400, f"the body is no JSON: {errors[0]['ctx']['error']}") from None
+        told = "; ".join(_told(each) for each in errors[:TOLD])
+        rest = f" (and {len(errors) - TOLD} more)" if len(errors) > TOLD else ""
+        raise Refused(422, told + rest) from None
     except BaseException as error:
         if type(error).__name__ == "PanicException":  # of Rust, whose code finds no memory; the class has no other name
             raise MemoryError(str(error)) from None
         raise
+
+
+def _told(error: Mapping) -> str:
+    where = ".".join(str(part) for part in error["loc"])[:WIDTH]
+    return f"{where + ': ' if where else ''}{error['msg']}"
 
 
 async def unless_gone(request: Request, answer: Awaitable[T], seconds: float) -> T:

@@ -93,6 +93,8 @@ def _refuse(config: dict, names: dict) -> None:
             f"head={names.get('head')}: encoder={names.get('encoder')} is fitted without gradients and takes head=none;"
             " python -m xmtc.enhance puts a head on its scores"
         )
+    if config["trainer"].get("devices", 1) not in (1, "auto"):
+        log.warning("encoder=%s is fitted in one process: trainer.devices is not used", names.get("encoder"))
     for key in ("resume", "init_from"):
         if config[key]:
             raise InputError(f"{key}: encoder={names.get('encoder')} is fitted at once and goes on from no other run")
