@@ -2,7 +2,7 @@
 
 import pytest
 
-from xmtc.config import compose
+from xmtc.config import check, compose
 
 FILES = {
     "run.yaml": """
@@ -63,6 +63,7 @@ def tree(tmp_path, monkeypatch):
     folder = tmp_path / "conf"
     _write_tree(folder, FILES)
     monkeypatch.setattr(compose, "command_dir", lambda _: folder)
+    monkeypatch.setattr(check, "BASES", {})  # its components are none
     return folder
 
 

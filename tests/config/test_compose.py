@@ -173,7 +173,8 @@ def test_hydra_main_agrees_with_what_was_checked(tree, tmp_path):
     script = tmp_path / "app.py"
     script.write_text(f"""
 import hydra
-from xmtc.config import compose, check_command_line
+from xmtc.config import check, compose, check_command_line
+check.BASES = {{}}
 compose.command_dir = lambda _: __import__("pathlib").Path({str(tree)!r})
 import sys
 check_command_line(sys.argv[1:])

@@ -146,7 +146,7 @@ def test_without_a_group_of_processes_all_labels_are_its_own(started):
     torch.testing.assert_close(loss_and_gradients(execution, encoded, labels), expected)
     torch.testing.assert_close(execution.topk(encoded, 4), dense.topk(encoded, 4))
     torch.testing.assert_close(execution.logits(encoded), tuple(x.detach() for x in dense.logits(encoded)))
-    assert execution.describe() == "sharded (78% of the raw logits kept) over 1 processes"
+    assert execution.describe() == "sharded (78% of the raw logits kept)"
     state = {"decoder.weight": decoder.weight, "of the encoder": encoded.features}
     for there in (execution.whole_state(state), execution.own_state(state)):
         torch.testing.assert_close(there, state)
