@@ -8,7 +8,7 @@ Decisions:
 * Packing needs the lengths on the CPU: one small copy a batch.
 * On a CPU PyTorch's backward pass of a packed LSTM fills a gradient of the whole batch with zeros for each time step.
   There, while training, each direction reads the padded batch, the second one with every text turned round (the same
-  states and gradients; a step of 64 texts of up to 256 words takes a tenth of the time: `bench recurrent`).
+  states and gradients; a step of 64 texts of up to 256 words takes an eighth of the time: `bench recurrent`).
 * An empty batch (a rank without documents at the end of an evaluation) gives features (0, 1, D).
 * bf16: under autocast the LSTM runs in the autocast type, but for evaluation on a CPU, where PyTorch has no packed bf16
   LSTM: it is kept in float32.

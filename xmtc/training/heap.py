@@ -14,8 +14,9 @@ from contextlib import contextmanager
 
 import torch
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of malloc.h, and what glibc starts with
-USUAL = {TRIM_THRESHOLD: 128 * 1024, MMAP_MAX: 65536}
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of malloc.h
+# where glibc's own adaptation ends that large tensors set off; it does not go on once somebody has set one of these
+USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20, MMAP_MAX: 65536}
 
 
 @contextmanager
