@@ -18,6 +18,7 @@ from xmtc.bounds import Count, Natural
 BENCHES = {
     "classifier": "classifier",
     "convolution": "convolution",
+    "dropout": "dropout",
     "estimate": "estimate.estimate_bench",
     "evaluation": "evaluation",
     "labelcorank": "labelcorank",

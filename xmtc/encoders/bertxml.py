@@ -34,6 +34,7 @@ from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
+from xmtc.encoders.dropout import cheap_dropout
 from xmtc.errors import InputError
 
 
@@ -119,9 +120,10 @@ class BertXML(Encoder):
         hidden_BTD = self._embed(batch.tokens[:, :longest]) + self.positions(positions)
         hidden_BTD = self.dropout(self.norm(hidden_BTD))
         *layers, last = self.layers
-        for layer in layers:
-            hidden_BTD = layer(hidden_BTD, mask_BT)
-        flat = F.elu(last(hidden_BTD, mask_BT, queries=self.num_cls).flatten(1))
+        with cheap_dropout(hidden_BTD.device):
+            for layer in layers:
+                hidden_BTD = layer(hidden_BTD, mask_BT)
+            flat = F.elu(last(hidden_BTD, mask_BT, queries=self.num_cls).flatten(1))
         return Encoded(F.elu(self.pooler(flat)))
 
     def _embed(self, tokens: Tensor) -> Tensor:

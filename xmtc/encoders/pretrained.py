@@ -6,6 +6,7 @@ both come from `name`. Everything is float32.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from xmtc.data.pretrained import from_pretrained
 from xmtc.data.vocabulary import Vocabulary
+from xmtc.encoders.dropout import cheap_dropout
 from xmtc.encoders.windows import special_tokens
 from xmtc.errors import InputError
 from xmtc.parsing import read_json
@@ -76,16 +78,23 @@ class Backbone(nn.Module):
             # its name from transformers 5.2x on, and before
             start = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
             start({"use_reentrant": False})
+        self.checkpointing = checkpointing
         self.train()  # weights that were loaded come in evaluation mode
 
     def forward(self, ids_NW: Tensor, mask_NW: Tensor) -> tuple[Tensor, Tensor | None]:
-        answer = self.model(input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True)
+        with self._dropout(ids_NW.device):
+            answer = self.model(input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True)
         return answer.last_hidden_state, getattr(answer, "pooler_output", None)
 
     def embedded(self, vectors_NWD: Tensor, mask_NW: Tensor, **more: Tensor) -> tuple[Tensor, Tensor | None]:
         """As `forward`, from word vectors in place of ids."""
-        answer = self.model(inputs_embeds=vectors_NWD, attention_mask=mask_NW.long(), return_dict=True, **more)
+        with self._dropout(vectors_NWD.device):
+            answer = self.model(inputs_embeds=vectors_NWD, attention_mask=mask_NW.long(), return_dict=True, **more)
         return answer.last_hidden_state, getattr(answer, "pooler_output", None)
+
+    def _dropout(self, device: torch.device) -> contextlib.AbstractContextManager:
+        """Cheaper where there is something to drop, and no layer is run a second time for its gradient."""
+        return cheap_dropout(device) if self.training and not self.checkpointing else contextlib.nullcontext()
 
     def train(self, mode: bool = True) -> Backbone:
         super().train(mode)
