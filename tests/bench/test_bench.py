@@ -7,6 +7,7 @@ import pytest
 from xmtc.bench import __main__ as command
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
+from xmtc.bench.dropout import dropout
 from xmtc.bench.recurrent import recurrent
 from xmtc.bench.svm import svm
 
@@ -18,6 +19,7 @@ def small():
 def test_both_ways_give_the_same_gradients():
     assert small().facts["gradient_error"] < 1e-5
     assert recurrent(documents=3, tokens=7, size=4, hidden=3).facts["gradient_error"] < 1e-5
+    assert dropout(documents=1, tokens=3, size=8, layers=1, heads=2).facts["gradient_error"] < 1e-5
 
 
 @pytest.mark.parametrize("only", [None, "baseline", "ours"])

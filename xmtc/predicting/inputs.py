@@ -31,23 +31,26 @@ PARQUET_ROWS = 256
 
 @dataclass
 class Row:
-    """where: "FILE, line 3". text: the document. id: its id, where a column for it is named. error: why it has none."""
+    """where: "FILE, line 3". text: the document. id, labels: what is in their columns, where such are named. error: why
+    it has none."""
 
     where: str
     text: str = ""
     id: Any = None
     error: str | None = None
+    labels: Any = None
 
 
 @dataclass
 class Columns:
-    """text: one column, or several joined by a space, as in training. id: handed on to the answer."""
+    """text: one column, or several joined by a space, as in training. id: for the answer. labels: true ones."""
 
     text: Sequence[str]
     id: str | None = None
+    labels: str | None = None
 
     def all(self) -> list[str]:
-        return [*self.text, *([self.id] if self.id is not None else [])]
+        return [*self.text, *(column for column in (self.id, self.labels) if column is not None)]
 
     def check(self, where: str, present: Sequence[str]) -> None:
         for column in self.all():
@@ -55,7 +58,7 @@ class Columns:
                 raise InputError(self.missing(where, column, present))
 
     def missing(self, where: str, column: str, present: Sequence[str]) -> str:
-        key = "id_column" if column == self.id else "text_column"
+        key = {self.id: "id_column", self.labels: "label_column"}.get(column, "text_column")
         found = ", ".join(map(str, present)) or "none"
         return f"{where}: no column {column!r}, found {found[:200]}; set {key}"
 
@@ -68,7 +71,7 @@ class Columns:
                 kind = type(cells[column]).__name__
                 return Row(where, error=f"{where}: column {column!r} expected a text, found {kind}")
         text = " ".join(cells[column] or "" for column in self.text)
-        return Row(where, text, cells[self.id] if self.id is not None else None)
+        return Row(where, text, cells.get(self.id), labels=cells.get(self.labels))
 
 
 def format_of(name: str, given: str) -> str:

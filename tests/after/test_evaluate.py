@@ -1,0 +1,164 @@
+"""`xmtc.evaluate`: a run's own test documents give its own scores; labels that differ; what cannot be used."""
+
+import csv
+import json
+import lzma
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+import xmtc
+from xmtc.data.lists import read_lists
+from xmtc.errors import InputError
+from xmtc.evaluate import main
+from xmtc.predicting.evaluation import evaluate_file
+from xmtc.reporting.runs import find_runs
+
+
+@pytest.fixture
+def files(tmp_path, test_texts):
+    """The run's test documents as texts.txt and labels.txt."""
+    texts, labels = tmp_path / "texts.txt", tmp_path / "labels.txt"
+    texts.write_text("".join(f"{text}\n" for text, _ in test_texts))
+    labels.write_text("".join(f"{' '.join(own)}\n" for _, own in test_texts))
+    return {"input": str(texts), "labels": str(labels)}
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("which", ["run", "other_run"])
+def test_its_own_test_documents_give_its_own_scores(request, which, files, tmp_path):
+    run = request.getfixturevalue(which)
+    target = tmp_path / "scored"
+    found = evaluate_file(str(run), **files, output=str(target))
+    own = metrics(run)
+    assert found["test"] == own["test"] and found["threshold"] == own["threshold"]
+    assert found["documents"] == 41 and metrics(target)["test"] == own["test"]
+    ours, theirs = (read_lists(folder / "predictions.npz") for folder in (target, run))
+    assert np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.gold.ids, theirs.gold.ids)
+    np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-6)
+    (read,) = find_runs([target])
+    assert read.complete and read.dataset == "texts" and read.dataset_sha256 and read.encoder and read.seed in (5, 6)
+
+
+def test_a_fitted_system_too(make_run, files):
+    run = make_run("encoder=br", "head=none")
+    assert evaluate_file(str(run), **files)["test"] == metrics(run)["test"]
+
+
+def test_tables_and_compressed_lines_say_the_same(run, files, tmp_path, test_texts):
+    wanted = evaluate_file(str(run), **files)
+    jsonl, table = tmp_path / "a.jsonl", tmp_path / "a.csv"
+    jsonl.write_text("".join(json.dumps({"body": t, "labels": own}) + "\n" for t, own in test_texts))
+    with open(table, "w", newline="") as file:
+        csv.writer(file).writerows([["body", "tags"], *([t, "| ".join(own)] for t, own in test_texts)])
+    packed = tmp_path / "labels.txt.xz"
+    packed.write_bytes(lzma.compress((tmp_path / "labels.txt").read_bytes()))
+    for given in (
+        {"input": str(jsonl), "text_column": "body"},
+        {"input": str(table), "text_column": "body", "label_column": "tags", "label_separator": "|"},
+        {"input": files["input"], "labels": str(packed), "batch_size": 3},
+    ):
+        assert evaluate_file(str(run), **given) == wanted
+
+
+@pytest.fixture
+def three(run, tmp_path):
+    """Three documents with a label of the model in capitals, an unknown one, and no label of the model at all."""
+    ids = xmtc.load(run).labels.ids
+    texts, labels = tmp_path / "t.txt", tmp_path / "l.txt"
+    texts.write_text("g0c1w1 n3\ng0c1w2\nn3 n4\n")
+    labels.write_text(f"{ids[3].upper()} {ids[0]} strange\n{ids[5]}\nstrange other\n")
+    return ids, {"input": str(texts), "labels": str(labels)}
+
+
+def by_hand(run, gold, allowed, k):
+    """P@k and micro-F1 of the three documents, from all probabilities."""
+    model = xmtc.load(run)
+    hit, answered, true = 0, [], []
+    for text, own in zip(["g0c1w1 n3", "g0c1w2", "n3 n4"], gold, strict=True):
+        (answer,) = model.predict([text], k=model.num_labels)
+        ranked = [(i, s) for i, s in zip(answer.indices, answer.scores, strict=True) if i in allowed]
+        hit += sum(i in own for i, _ in ranked[:k])
+        answered.append([dict(ranked)[i] >= metrics(run)["threshold"] for i in sorted(allowed)])
+        true.append([i in own for i in sorted(allowed)])
+    return hit / (3 * k), f1_score(true, answered, average="micro", zero_division=0)
+
+
+@pytest.mark.parametrize("match", ["exact", "caseless"])
+def test_labels_that_are_shared(run, three, match):
+    ids, given = three
+    gold = [{0, 3} if match == "caseless" else {0}, {5}, set()]
+    shared = set().union(*gold)
+    found = evaluate_file(str(run), **given, match=match, candidates="shared", ks=[2])
+    precision, f1 = by_hand(run, gold, shared, 2)
+    assert found["candidates"] == len(shared) and found["missed"] == (3 if match == "caseless" else 4)
+    assert found["test"]["P@2"] == pytest.approx(precision, abs=1e-12)
+    assert found["test"]["micro-F1"] == pytest.approx(f1, abs=1e-12)
+    whole = evaluate_file(str(run), **given, match=match, ks=[2])
+    assert whole["test"]["P@2"] == pytest.approx(by_hand(run, gold, set(range(len(ids))), 2)[0], abs=1e-12)
+    # a label that the model does not have is missed: every document has one more, or two more
+    assert whole["test"]["R@2"] <= found["test"]["R@2"]
+
+
+def test_the_raw_ranking_and_another_threshold(run, files):
+    assert evaluate_file(str(run), **files, raw=True)["test"] != evaluate_file(str(run), **files)["test"]
+    none = evaluate_file(str(run), **files, threshold=1.0)["test"]
+    assert none["micro-R"] == 0 and none["P@1"] == metrics(run)["test"]["P@1"]
+
+
+def test_the_command(run, files, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [f"checkpoint={run}", *(f"{key}={value}" for key, value in files.items())]
+    with pytest.raises(SystemExit, match="2"):
+        main([*given, "match=loose"])
+    assert "match" in capsys.readouterr().err
+    main(given)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("nDCG@5"))
+    assert float(line.split()[1]) == pytest.approx(100 * metrics(run)["test"]["nDCG@5"], abs=6e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.txt", "texts.txt"]
+
+
+def test_what_cannot_be_used_is_one_line(run, files, tmp_path):
+    short, odd, empty = tmp_path / "short.txt", tmp_path / "odd.jsonl", tmp_path / "empty.jsonl"
+    short.write_text("a\n")
+    odd.write_text('{"text": "n3", "labels": 7}\n')
+    empty.write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    for given, message in (
+        ({"input": str(tmp_path / "no.txt")}, "input: there is no file"),
+        ({"input": "-"}, "standard input"),
+        ({"input": files["input"]}, "labels: .*line; name the file"),
+        ({"input": str(odd), "labels": files["labels"]}, "set label_column"),
+        ({"input": files["input"], "labels": str(short)}, "short.txt ended after line 1"),
+        ({"input": str(short), "labels": files["labels"]}, "short.txt ended after line 1"),
+        ({"input": str(odd)}, "line 1: column 'labels': expected labels in a text or a list, found '7'"),
+        ({"input": str(odd), "label_column": "tags"}, "no column 'tags', found text, labels; set label_column"),
+        ({"input": str(empty)}, "holds no documents"),
+        ({"input": files["input"], "labels": files["input"]}, "has no label of the model"),
+        (files | {"output": str(tmp_path / "full")}, "is there and not empty"),
+        (files | {"ks": []}, "at least one cut-off"),
+        (files | {"threshold": 2.0}, "threshold: expected a probability"),
+        (files | {"delimiter": ","}, "set format to csv"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate_file(str(run), **given)
+
+
+def test_a_label_that_could_be_several(make_run, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for part in ("train", "dev", "test"):
+        (corpus / f"{part}_texts.txt").write_text("one word\nanother word\n" * 4)
+        (corpus / f"{part}_labels.txt").write_text("a A\nb\n" * 4)
+    small = ["dataset=folder", f"dataset.path={corpus}", "encoder=br", "head=none"]
+    folder = tmp_path / "run"
+    xmtc.run([*small, "logger=csv", f"paths.cache_dir={tmp_path / 'cache'}", f"hydra.run.dir={folder}"])
+    given = {"input": str(corpus / "test_texts.txt"), "labels": str(corpus / "test_labels.txt")}
+    with pytest.raises(InputError, match="match=caseless: 'a' is several labels"):
+        evaluate_file(str(folder), **given, match="caseless")
+    assert evaluate_file(str(folder), **given)["missed"] == 0

@@ -1,0 +1,240 @@
+"""One command of `xmtc.evaluate`: its parameters are the keys of `conf/command/evaluate.yaml`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import yaml
+
+from xmtc.bounds import Count
+from xmtc.data.lists import Lists
+from xmtc.errors import InputError
+from xmtc.metrics.label_sets import LabelSetMetrics
+from xmtc.metrics.ranking import RankingMetrics
+from xmtc.parsing import read_json
+from xmtc.predicting.gold import Labelled, read_gold, restricted
+from xmtc.predicting.inputs import FORMATS, Columns, format_of
+from xmtc.reporting.runs import read_run
+from xmtc.tagger import MOST, Tagger
+from xmtc.training.provenance import provenance
+from xmtc.training.results import write_json
+
+log = logging.getLogger("xmtc.evaluate")
+BLOCK, NUMBERS = 1024, 1 << 25  # documents, and ranked labels, that are held at a time
+TELL = 10  # seconds between lines of progress
+
+
+def evaluate_file(
+    checkpoint: str,
+    input: str,
+    labels: str | None = None,
+    label_column: str = "labels",
+    label_separator: str = ";",
+    match: Literal["exact", "caseless"] = "exact",
+    candidates: Literal["all", "shared"] = "all",
+    ks: Sequence[Count] = (1, 3, 5),
+    threshold: float | None = None,
+    output: str | None = None,
+    name: str | None = None,
+    format: Literal["auto", "text", "jsonl", "csv", "parquet"] = "auto",
+    text_column: str | Sequence[str] | None = None,
+    delimiter: str | None = None,
+    batch_size: Count | None = None,
+    raw: bool = False,
+    device: str = "cpu",
+    execution: str | None = None,
+) -> dict:
+    """Scores a model on the documents and labels of a file; returns what metrics.json holds.
+
+    Frequencies, and with them propensities and frequency bins, are those of the model's training. A label of the file
+    that the model does not have can only be missed, as a test label that no training document has. With
+    `candidates=shared` both sides are cut to the labels that the model and the file have in common, as where a model
+    meets a corpus of another set of labels; it ranks all L labels of a block of documents to do so.
+    Memory: the file's labels and 100 answers a document. InputError: one line for anything that cannot be used.
+    """
+    target = _free(output)
+    labelled, kind = _labelled(input, labels, label_column, label_separator, format, delimiter)
+    if not list(ks):
+        raise InputError("ks: expected at least one cut-off")
+    import xmtc
+
+    model = xmtc.load(checkpoint, device, execution)
+    model.calibration = None  # as in the run's own scores, and as its threshold was chosen
+    wanted = text_column or model.config["dataset"].get("text_column") or "text"
+    labelled.columns.text = [wanted] if isinstance(wanted, str) else list(wanted)
+    known = _facts(model.folder)
+    least = model.threshold(known.get("threshold") if threshold is None else threshold)
+    if least is None:
+        raise InputError(f"threshold: {model.folder} has chosen none; give one")
+    gold, unseen = read_gold(labelled, model.labels, match)
+    kept = np.unique(gold.ids.numpy())
+    kept = kept[kept < model.num_labels]
+    if not len(kept):
+        example = next(iter(unseen), "none at all")
+        raise InputError(
+            f"{labels or input}: has no label of the model; it has {example}, the model {model.labels[0].id}"
+        )
+    missed = int((gold.ids >= model.num_labels).sum())
+    log.info(
+        "%d documents, %d labels of the model's %d; %d true labels (%d different ones) are not the model's",
+        len(gold), len(kept), model.num_labels, missed, len(unseen),
+    )  # fmt: skip
+    if candidates == "shared":
+        gold, unseen = restricted(gold, kept, model.num_labels, len(unseen)), []
+    else:
+        kept = np.arange(model.num_labels)
+    lists = Lists(*_ranked(model, labelled, kept, max(MOST, *ks), raw, batch_size), gold, unseen)
+    frequency = torch.tensor([model.labels[int(i)].frequency for i in kept])
+    result = {"test": scores(lists, frequency, _train_documents(model), ks, least, model.config)}
+    result |= {"threshold": least, "documents": len(gold), "missed": missed, "candidates": len(kept)}
+    if target is not None:
+        shown = name or Path(input).name.split(".")[0]
+        _write(target, result, lists, model, kept, shown, _digest(input, labels, kind, candidates, match), known)
+        log.info("wrote %s", target)
+    return result
+
+
+def scores(
+    lists: Lists, frequency: torch.Tensor, train_documents: int, ks: Sequence[int], least: float, config: dict
+) -> dict:
+    """Ranking and label-set metrics of stored lists."""
+    propensity = config["dataset"].get("propensity") or {"a": 0.55, "b": 1.5}
+    ranking = RankingMetrics(
+        len(frequency), frequency, train_documents, list(ks), propensity_a=propensity["a"], propensity_b=propensity["b"]
+    )
+    sets = LabelSetMetrics(len(frequency), least)
+    ranking.update(torch.from_numpy(lists.labels), lists.gold)
+    sets.update(torch.from_numpy(lists.labels), torch.from_numpy(lists.scores), lists.gold)
+    return ranking.compute() | sets.compute()
+
+
+def _labelled(
+    input: str, labels: str | None, label_column: str, separator: str, format: str, delimiter: str | None
+) -> tuple[Labelled, str]:
+    kind = format_of(input, format)
+    if input == "-":
+        raise InputError("input: expected a file, which is read twice; standard input can be read once")
+    for key, path in (("input", input), ("labels", labels)):
+        if path is not None and not Path(path).exists():
+            raise InputError(f"{key}: there is no file {path}")
+    if kind == "text" and labels is None:
+        raise InputError(f"labels: {input} is read as text, a document a line; name the file of their labels")
+    if kind != "text" and labels is not None:
+        raise InputError(f"labels: {input} is read as {kind}, whose labels are in a column; set label_column")
+    if delimiter is not None and kind != "csv":
+        raise InputError(f"delimiter: {input} is read as {kind}, which has none; set format to csv")
+    if not separator:
+        raise InputError("label_separator: expected at least one character")
+    column = label_column if kind in FORMATS[2:] else None
+    return Labelled(input, kind, labels, Columns([], labels=column), separator, delimiter), kind
+
+
+def _ranked(
+    model: Tagger, labelled: Labelled, kept: np.ndarray, most: int, raw: bool, batch_size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K) labels as places in `kept`, best first, and their probabilities."""
+    whole = len(kept) == model.num_labels
+    depth = min(most, len(kept))
+    new = np.full(model.num_labels, -1, np.int64)
+    new[kept] = np.arange(len(kept))
+    size = BLOCK if whole else max(1, min(BLOCK, NUMBERS // model.num_labels))
+    parts, done, begun, told = [], 0, time.monotonic(), time.monotonic()
+    for texts in _blocks(labelled, size):
+        logits, indices = model.predict_batch(texts, depth if whole else model.num_labels, raw, batch_size)
+        places = new[indices]
+        if not whole:  # those that are kept come first, in their order
+            order = np.argsort(places < 0, axis=1, kind="stable")[:, :depth]
+            logits, indices, places = (np.take_along_axis(x, order, 1) for x in (logits, indices, places))
+        parts.append((places, model.probabilities(logits, indices, raw)))
+        done += len(texts)
+        if (now := time.monotonic()) - told > TELL:
+            told = now
+            log.info("%d documents, %.0f documents/s", done, done / (now - begun))
+    return np.concatenate([p for p, _ in parts]), np.concatenate([s for _, s in parts]).astype(np.float32)
+
+
+def _blocks(labelled: Labelled, size: int) -> Iterator[list[str]]:
+    block: list[str] = []
+    for text, _ in labelled.documents():
+        block.append(text)
+        if len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _facts(folder: Path) -> dict:
+    path = folder / "metrics.json"
+    return read_json(path, dict) if path.is_file() else {}
+
+
+def _train_documents(model: Tagger) -> int:
+    """N of the propensities; an ensemble's members have recorded it."""
+    members = getattr(model, "members", [model])
+    for member in members:
+        path = member.folder / "text" / "meta.json"
+        count = read_json(path, dict).get("num_documents") if path.is_file() else None
+        if isinstance(count, int) and count > 0:
+            return count
+    raise InputError(f"{model.folder}: does not say how many training documents there were")
+
+
+def _digest(input: str, labels: str | None, *settings: str) -> str:
+    """Of what the scores depend on beside the model."""
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for path in (input, labels):
+        if path is not None:
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _free(output: str | None) -> Path | None:
+    if output is None:
+        return None
+    target = Path(output)
+    if target.is_file() or target.is_dir() and any(target.iterdir()):
+        raise InputError(f"output: {target} is there and not empty; choose another folder")
+    return target
+
+
+def _write(
+    target: Path, result: dict, lists: Lists, model: Tagger, kept: np.ndarray, name: str, digest: str, known: dict
+) -> None:
+    """A folder that `xmtc.report` and `xmtc.analyse` read as they read a run's."""
+    run = read_run(model.folder)
+    born = known.get("provenance") or {}
+    birth = provenance({"encoder": run.encoder, "head": run.head, "recipe": run.recipe})
+    birth |= {
+        "command": shlex.join(["python", "-m", "xmtc.evaluate", *sys.argv[1:]]),
+        "dataset": name,
+        "dataset_sha256": digest,
+        "seed": run.seed,
+        "world_size": 1,
+        "trained_on": born.get("dataset"),
+        "trained_by": {key: born.get(key) for key in ("commit", "command", "dataset_sha256")},
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    lists.save(target / "predictions.npz")
+    rows = [model.labels[int(place)] for place in kept]
+    table = "".join(f"{i}\t{row.id}\t{row.name}\t{row.frequency}\n" for i, row in enumerate(rows))
+    (target / "labels.tsv").write_text(table, encoding="utf-8")
+    dataset = {"name": name, "propensity": model.config["dataset"].get("propensity")}
+    config = {**model.config, "dataset": dataset}
+    (target / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    own = model.folder / "overrides.yaml"
+    (target / "overrides.yaml").write_text(
+        own.read_text(encoding="utf-8") if own.is_file() else "[]\n", encoding="utf-8"
+    )
+    write_json(target / "metrics.json", result | {"provenance": birth})
