@@ -14,11 +14,11 @@ from xmtc.encoders.pretrained import Backbone
 from xmtc.testing.pretrained import tiny_bert, tiny_vocabulary
 
 CPU = torch.device("cpu")
-NEXT_TO_NOTHING = 1e-9  # rounds to no value of 65536
+NEXT_TO_NOTHING = 1e-12  # rounds to no value of 2^31
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_the_share_that_is_dropped(p, dtype):
     torch.manual_seed(0)
     count = 1_000_003  # no multiple of four
@@ -28,7 +28,7 @@ def test_the_share_that_is_dropped(p, dtype):
     assert abs(zero - p * count) < 5 * math.sqrt(p * (1 - p) * count)
     kept = y[y != 0].double()
     torch.testing.assert_close(
-        kept, torch.full_like(kept, 1 / (1 - p)), rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=0
+        kept, torch.full_like(kept, 1 / (1 - p)), rtol=1e-2 if dtype == torch.bfloat16 else 1e-3, atol=0
     )
 
 

@@ -1,9 +1,10 @@
-"""Dropout in transformer layers on a CPU: the same distribution from a quarter of the random numbers.
+"""Dropout in transformer layers on a CPU: the same distribution from fewer random numbers, a mask of bits.
 
-PyTorch draws one number for each element and makes a mask as wide as the values; a step of MiniLM spends a fifth of its
-time there. Here one number of 64 bits serves four elements, 16 bits each, and the mask has a byte an element. So the
-probability is a multiple of 1/65536 (0.1 becomes 0.1000061), and what is kept is divided by the share that this leaves:
-the expectation is exact. The numbers come from PyTorch's default generator, as they would otherwise.
+PyTorch draws one number for each element, compares and multiplies; a step of MiniLM spends a fifth of its time there.
+Here one number of 64 bits serves as many elements as have room in it (bf16: four), its bits become a mask where they
+lie, a piece at a time in the processor's cache, and what is dropped is cleared by a bitwise and. The probability is thus
+a multiple of 2^-15 in bf16 (0.1 becomes 0.1000061), of 2^-31 in float32, and what is kept is divided by the share that
+this leaves: the expectation is exact. The numbers come from PyTorch's default generator, as they would otherwise.
 
 Attention with dropout, for which PyTorch has no fused kernel on a CPU, is written out in three products, in the type
 of autocast; without dropout PyTorch's own kernel stays, which never holds the (T, T) scores.
@@ -21,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-STEPS = 1 << 16  # values of 16 random bits
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # as wide as a number of so many bytes
+PIECE = 1 << 15  # numbers of 64 bits: a quarter of a MiB stays in the cache
 
 
 class _Kept(torch.autograd.Function):
@@ -29,22 +31,39 @@ class _Kept(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # -32768 to 32767, evenly
-        keep = bits >= dropped - STEPS // 2
+        width = x.element_size()
+        keep = _mask(x.numel(), width, dropped).view(x.shape)
         ctx.save_for_backward(keep)
-        return torch.where(keep, x, 0)
+        return (x.contiguous().view(INTEGERS[width]) & keep).view(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (keep,) = ctx.saved_tensors
-        return torch.where(keep, gradient, 0), None
+        return (gradient.contiguous().view(keep.dtype) & keep).view(gradient.dtype), None
+
+
+def _mask(count: int, width: int, dropped: int) -> Tensor:
+    """(count,) integers of `width` bytes, all bits set where an element is kept. dropped: of 2^(8 width - 1) values."""
+    sign = 8 * width - 1
+    words = torch.empty(-(-count * width // 8), dtype=torch.int64)
+    for piece in words.split(PIECE):
+        bits = piece.random_(-(2**63), None).view(INTEGERS[width])
+        # without its sign a draw is 0 to 2^sign - 1; less `dropped` it is negative where it drops; the sign everywhere
+        bits.bitwise_and_(2**sign - 1).sub_(dropped).bitwise_right_shift_(sign).bitwise_not_()
+    return words.view(INTEGERS[width])[:count]
+
+
+def _dropped(x: Tensor, p: float) -> tuple[int, float]:
+    """Of how many values of a draw one drops, and what the kept are multiplied by."""
+    values = 2 ** (8 * x.element_size() - 1)
+    dropped = min(round(p * values), values - 1)
+    return dropped, values / (values - dropped)
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """As `torch.nn.functional.dropout` in training, for 0 < p < 1."""
-    dropped = min(round(p * STEPS), STEPS - 1)
-    return _Kept.apply(x, dropped).mul_(STEPS / (STEPS - dropped))
+    dropped, factor = _dropped(x, p)
+    return _Kept.apply(x, dropped).mul_(factor)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float | None) -> Tensor:
@@ -60,9 +79,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p:
             scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
         elif mask is not None:
             scores = scores.add_(mask.to(scores.dtype))
-        dropped = min(round(p * STEPS), STEPS - 1)
+        weights = scores.softmax(-1)
+        dropped, factor = _dropped(weights, p)
         # the values are divided in place of the weights: they are fewer
-        return _Kept.apply(scores.softmax(-1), dropped) @ (value * (STEPS / (STEPS - dropped)))
+        return _Kept.apply(weights, dropped) @ (value * factor)
 
 
 class _Cheaper(TorchFunctionMode):
