@@ -2,7 +2,7 @@
 
 PyTorch draws one number for each element, compares and multiplies; a step of MiniLM spends a fifth of its time there.
 Here one number of 64 bits serves as many elements as have room in it (bf16: four), its bits become a mask where they
-lie, a piece at a time in the processor's cache, and what is dropped is cleared by a bitwise and. The probability is thus
+lie, a piece at a time in the processor's cache, and a bitwise and clears what is dropped. The probability is therefore
 a multiple of 2^-15 in bf16 (0.1 becomes 0.1000061), of 2^-31 in float32, and what is kept is divided by the share that
 this leaves: the expectation is exact. The numbers come from PyTorch's default generator, as they would otherwise.
 
