@@ -32,6 +32,27 @@ step()
 print(usual, kept, faults() - seen, held, resident())
 """
 
+TRIMMED = """
+import torch
+from xmtc.training.heap import Trimming, memory_kept
+from xmtc.training.record import resident_bytes as resident
+trimming, begun = Trimming(), resident()
+def step():
+    live = [torch.ones(16 << 20) for _ in range(3)]  # 192 MiB
+    trimming.on_before_backward(None, None, torch.zeros(()))
+    live[0] + live[1]  # more than was seen before the backward pass, less than twice
+    del live
+    trimming.on_train_batch_end(None, None, None, None, 0)
+    print(trimming.trims, resident() - begun >> 20, flush=True)
+with memory_kept(torch.device("cpu")):
+    step()
+    step()
+    torch.ones(160 << 20)  # an evaluation, or steps of many shapes
+    print(resident() - begun >> 20)
+    step()
+    step()
+"""
+
 
 def measured(device):
     done = subprocess.run([sys.executable, "-c", STEPS, device], capture_output=True, text=True, check=True)
@@ -44,6 +65,18 @@ def test_pages_are_asked_for_once_and_given_back():
     assert usual > 5 * 3 * 16 * 1024 / 2  # pages of 4 KiB; some systems map larger ones
     assert kept < usual / 20 and after > usual / 2
     assert left < held - (96 << 20)
+
+
+@pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "mallinfo2"), reason="another C library")
+def test_what_a_step_never_needed_is_given_back():
+    done = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True)
+    first, second, (filled,), third, fourth = (
+        [int(word) for word in line.split()] for line in done.stdout.splitlines()
+    )
+    assert first[0] == second[0] == 0 and 192 <= second[1] < 2 * 192 + 64  # kept
+    assert filled > 640
+    assert third[0] == 1 and third[1] < 100  # given back
+    assert fourth[0] == 1 and 192 <= fourth[1] < 2 * 192 + 64  # and kept again
 
 
 def test_a_gpu_keeps_its_own_memory():

@@ -28,7 +28,7 @@ from xmtc.training.build import Built, build, dense_tables, make, ranking_metric
 from xmtc.training.checkpoints import Checkpoints, DirectIO
 from xmtc.training.choices import keep_choices, with_choices
 from xmtc.training.fitted import fitted_session
-from xmtc.training.heap import memory_kept
+from xmtc.training.heap import Trimming, memory_kept
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
@@ -142,7 +142,7 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
 def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints, ranks: Ranks) -> pl.Trainer:
     recipe = config["recipe"]
     patience = recipe["validation"]["patience"]
-    callbacks = [record, checkpoints, RandomState(), ranks]
+    callbacks = [record, checkpoints, RandomState(), ranks, Trimming()]
     for part in ("clipping", "averaging"):
         if recipe[part]:
             callbacks.append(make(recipe[part]))
