@@ -62,6 +62,17 @@ class Labels(_Movable):
         made._host_offsets = host[start : stop + 1] - host[start]
         return made
 
+    def repeated(self, times: int) -> Labels:
+        """Every document `times` times, one right behind the other."""
+        if times == 1:
+            return self
+        counts = self.offsets.diff().repeat_interleave(times, output_size=times * len(self))
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        shifts = self.offsets[:-1].repeat_interleave(times, output_size=len(counts)) - offsets[:-1]
+        total = times * len(self.ids)
+        places = torch.arange(total, device=self.ids.device) + shifts.repeat_interleave(counts, output_size=total)
+        return Labels(self.ids[places], offsets)
+
     def inside(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Positives with start <= label < stop: their documents (p,) and their columns in the slice (p,)."""
         rows = self.rows()

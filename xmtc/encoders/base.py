@@ -24,6 +24,8 @@ class Encoded:
 
     auxiliary: named scalar losses, each already weighted, added to the main loss in training.
     main_weight: factor of the main loss. attention: (B, T) if the encoder has one to show.
+    readings: feature rows of each document, one right behind the other, each trained with the document's labels; above
+    1 only in training.
     """
 
     features: Tensor
@@ -31,6 +33,7 @@ class Encoded:
     attention: Tensor | None = None
     auxiliary: dict[str, Tensor] = field(default_factory=dict)
     main_weight: float = 1.0
+    readings: int = 1
 
 
 class Encoder(nn.Module):

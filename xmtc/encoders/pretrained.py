@@ -1,4 +1,4 @@
-"""The pretrained layers behind `transformer`, `labelcorank`, `laco` and `seqtag`: loaded, frozen, adapted, kept.
+"""The pretrained layers behind `transformer`, `labelcorank`, `laco`, `seqtag` and `gudn`: loaded, frozen, adapted, kept.
 
 Loading: in a run directory the architecture lies in `text/encoder.json`, and the weights come from the checkpoint; else
 both come from `name`. Everything is float32.
@@ -60,7 +60,9 @@ class Backbone(nn.Module):
         if not pooler and hasattr(self.model, "pooler"):
             self.model.pooler = None
         elif pooler and getattr(self.model, "pooler", None) is None:
-            raise InputError(f"encoder.pooling=pooler: {name} has no pooler; use cls or mean")
+            raise InputError(
+                f"encoder.name={name}: has no pooler; take another model or, of encoder=transformer, encoder.pooling=cls"
+            )
         layers = _layers(self.model, config.num_hidden_layers)
         depths = _depths(self.model, layers)
         self.frozen = _freeze(self.model, depths, layers, freeze)
@@ -85,6 +87,15 @@ class Backbone(nn.Module):
         with self._dropout(ids_NW.device):
             answer = self.model(input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True)
         return answer.last_hidden_state, getattr(answer, "pooler_output", None)
+
+    def firsts(self, ids_NW: Tensor, mask_NW: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
+        """(N, count D): the first position behind each of the last `count` layers, the last one first; and pooled."""
+        with self._dropout(ids_NW.device):
+            answer = self.model(
+                input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True, output_hidden_states=True
+            )
+        layers = answer.hidden_states[: -count - 1 : -1]
+        return torch.cat([hidden_NWD[:, 0] for hidden_NWD in layers], -1), getattr(answer, "pooler_output", None)
 
     def embedded(self, vectors_NWD: Tensor, mask_NW: Tensor, **more: Tensor) -> tuple[Tensor, Tensor | None]:
         """As `forward`, from word vectors in place of ids."""

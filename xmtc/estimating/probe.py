@@ -10,7 +10,7 @@ that would go stale when the code changes. Costs one step and one evaluation of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -145,7 +145,8 @@ class Probe:
             features = given.features.detach().requires_grad_(given.features.requires_grad)
             with tracker, self.autocast():
                 tracker.phase("labels forward")
-                together, true = _repeated(Encoded(features, given.mask), self.labels, sizes.processes)
+                labels_of_rows = self.labels.repeated(given.readings)
+                together, true = _repeated(Encoded(features, given.mask), labels_of_rows, sizes.processes)
                 loss = given.main_weight * execution.loss(together, true)
                 tracker.phase("labels backward")
                 loss.backward()
@@ -185,7 +186,7 @@ class Probe:
                     tracker.phase("encoder backward")
                     torch.autograd.backward(answers, given)
             features = encoded.features.detach().requires_grad_(encoded.features.requires_grad)
-            encoded = Encoded(features, encoded.mask, main_weight=encoded.main_weight)
+            encoded = replace(encoded, features=features, attention=None, auxiliary={})
             del answers
             gradients = tracker.live
             self.encoder.zero_grad()
@@ -203,7 +204,7 @@ class Probe:
     def loss(self, execution: Execution) -> Tensor:
         """As in a training step. What the encoder made is let go at its end, before the backward pass."""
         encoded = encode(self.encoder, self.batch, self.micro_batch)
-        loss = encoded.main_weight * execution.loss(encoded, self.labels)
+        loss = encoded.main_weight * execution.loss(encoded, self.labels.repeated(encoded.readings))
         return loss + sum(encoded.auxiliary.values())
 
     @torch.no_grad()

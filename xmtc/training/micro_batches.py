@@ -33,7 +33,8 @@ def encode(encoder: Encoder, batch: Batch, size: int | None) -> Encoded:
     auxiliary = {n: sum(share * part.auxiliary[n] for share, part in zip(shares, parts, strict=True)) for n in names}
     main_weight = sum(share * part.main_weight for share, part in zip(shares, parts, strict=True))
     mask = None if parts[0].mask is None else _together([part.mask for part in parts])
-    return Encoded(_together([part.features for part in parts]), mask, None, auxiliary, main_weight)
+    features = _together([part.features for part in parts])
+    return Encoded(features, mask, None, auxiliary, main_weight, parts[0].readings)
 
 
 def _checkpointed(encoder: Encoder, part: Batch) -> Encoded:
@@ -42,12 +43,13 @@ def _checkpointed(encoder: Encoder, part: Batch) -> Encoded:
 
     def forward() -> tuple[Tensor, ...]:
         encoded = encoder(part)
-        held.setdefault("first", (encoded.mask, list(encoded.auxiliary), encoded.main_weight))
+        told = encoded.mask, list(encoded.auxiliary), encoded.main_weight, encoded.readings
+        held.setdefault("first", told)
         return encoded.features, *encoded.auxiliary.values()
 
     features, *losses = checkpoint(forward, use_reentrant=False)
-    mask, names, main_weight = held["first"]
-    return Encoded(features, mask, None, dict(zip(names, losses, strict=True)), main_weight)
+    mask, names, main_weight, readings = held["first"]
+    return Encoded(features, mask, None, dict(zip(names, losses, strict=True)), main_weight, readings)
 
 
 def _together(parts: list[Tensor]) -> Tensor:

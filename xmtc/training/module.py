@@ -51,7 +51,7 @@ class XMTCModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         encoded = encode(self.encoder, batch, self.micro_batch)
-        loss = encoded.main_weight * self.execution.loss(encoded, batch.labels)
+        loss = encoded.main_weight * self.execution.loss(encoded, batch.labels.repeated(encoded.readings))
         for name, auxiliary in (encoded.auxiliary | self.decoder.auxiliary(encoded)).items():
             loss = loss + auxiliary
             self.log(f"train/{name}", auxiliary.detach(), batch_size=len(batch))
