@@ -16,6 +16,7 @@ from xmtc.encoders.attentionxml import AttentionXML
 from xmtc.encoders.base import Encoder
 from xmtc.encoders.bertxml import BertXML
 from xmtc.encoders.bow import BagOfWords
+from xmtc.encoders.gudn import GUDN
 from xmtc.encoders.kimcnn import KimCNN
 from xmtc.encoders.labelcorank import LabelCoRank
 from xmtc.encoders.laco import LACO
@@ -24,6 +25,7 @@ from xmtc.encoders.lsan import LSAN
 from xmtc.encoders.match import MATCH
 from xmtc.encoders.meshprobenet import MeSHProbeNet
 from xmtc.encoders.seqtag import SeqTag
+from xmtc.encoders.sgm import SGM
 from xmtc.encoders.star_transformer import StarTransformer
 from xmtc.encoders.transformer import Transformer
 from xmtc.encoders.xmlcnn import XMLCNN
@@ -42,10 +44,12 @@ WORDS = {
     LSAN: {"num_labels": L, "hidden": 8, "attention": 3},
     MATCH: {"feedforward": 6, "cls": 2},
     MeSHProbeNet: {"hidden": 3, "layers": 2, "probes": 2},
+    SGM: {"num_labels": L, "hidden": 3, "label_size": 4, "logit_loss": 1.0},
     StarTransformer: {"heads": 2},
     XMLCNN: {"filters": 3, "bottleneck": 5},
 }
 PRETRAINED = {
+    GUDN: {"num_labels": L},
     LabelCoRank: {"num_labels": L, "gamma": 2, "heads": 4, "inner": 5},
     LACO: {"num_labels": L, "length": 20, "plcp": 1.0, "clcp": 1.0},
     SeqTag: {"num_labels": L, "length": 20, "hidden": 3, "logit_loss": 1.0},
@@ -97,7 +101,7 @@ def test_losses_gradients_and_scores_are_finite(build, padded_batch, bag_batch, 
             batch = padded_batch(texts, rows)
         model.zero_grad()
         encoded = model.train()(batch)
-        loss = execution.loss(encoded, batch.labels) + sum(encoded.auxiliary.values())
+        loss = execution.loss(encoded, batch.labels.repeated(encoded.readings)) + sum(encoded.auxiliary.values())
         loss.backward()
         found = [p.grad.to_dense() for p in [*model.parameters(), *decoder.parameters()] if p.grad is not None]
         assert loss.isfinite() and found and all(grad.isfinite().all() for grad in found)

@@ -9,6 +9,7 @@ from torch import nn
 from tests.execution.cases import labels_of
 from xmtc.bench.memory import peak_beyond
 from xmtc.data.batch import Batch
+from xmtc.decoders.given import GivenDecoder
 from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
@@ -26,19 +27,21 @@ DOCUMENTS = 16
 class Words(Encoder):
     """A word table and a layer; a feature a token for label attention."""
 
-    def __init__(self, attention=False):
+    def __init__(self, attention=False, readings=1):
         super().__init__()
-        self.attention = attention
+        self.attention, self.readings = attention, readings
         self.table, self.layer = nn.Embedding(50, 24, sparse=True), nn.Linear(24, 24)
 
     def forward(self, batch):
         states = torch.relu(self.layer(self.table(batch.tokens)))
         if self.attention:
             return Encoded(states, torch.ones(states.shape[:2], dtype=torch.bool))
+        if self.training and self.readings > 1:
+            return Encoded(states.mean(1).repeat_interleave(self.readings, 0), readings=self.readings)
         return Encoded(states.mean(1))
 
 
-def probe(like, attention=False, head=None, autocast=nullcontext):
+def probe(like, attention=False, head=None, autocast=nullcontext, readings=1):
     torch.manual_seed(0)
     tokens = torch.randint(0, 50, (DOCUMENTS, 30))
     labels = labels_of([[i, 100 + i, 5000] for i in range(DOCUMENTS)])
@@ -49,7 +52,7 @@ def probe(like, attention=False, head=None, autocast=nullcontext):
         return decoder, head(count)
 
     decoder, made = make_side(64)
-    return Probe(Words(attention), batch, make_side, like(decoder, made, Objective()), autocast)
+    return Probe(Words(attention, readings), batch, make_side, like(decoder, made, Objective()), autocast)
 
 
 def two_blocks(count):
@@ -80,6 +83,8 @@ CASES = {
     "chunked attention": dict(like=Chunked, head=two_blocks, attention=True),
     "recomputed": dict(like=recomputed, head=two_blocks),
     "update": dict(like=adam, head=two_blocks),
+    "dense, two readings": dict(like=Dense, head=two_blocks, readings=2),
+    "chunked, two readings": dict(like=Chunked, head=two_blocks, readings=2),
 }
 
 
@@ -93,7 +98,7 @@ def whole_step(tried, labels, chunk):
         encoded = tried.encoder.train()(tried.batch)
         encoded.features.register_hook(lambda _: tracker.phase("encoder backward"))
         tracker.phase("labels forward")
-        loss = execution.loss(encoded, tried.labels)
+        loss = execution.loss(encoded, tried.labels.repeated(encoded.readings))
         del encoded
         tracker.phase("labels backward")
         loss.backward()
@@ -137,6 +142,22 @@ def test_chunks_do_not_grow_with_the_labels_where_dense_does():
         first, second = (max(tried.memory(size).phases.values()) for size in sizes)
         grown[name] = second / first
     assert grown["dense"] > 8 and grown["update"] < 1.05
+
+
+def test_an_encoder_that_only_its_own_losses_train_is_foretold():
+    """Its features are logits that nobody trains, so the label side has no way back."""
+
+    class Alone(Words):
+        def forward(self, batch):
+            logits = super().forward(batch).features
+            return Encoded(logits.detach(), auxiliary={"own": logits.square().mean()}, main_weight=0.0)
+
+    for like in (Dense, Chunked):
+        tried = probe(like, head=NoHead)
+        tried.encoder, tried.make_side = Alone(), lambda count: (GivenDecoder(count), NoHead(count))
+        found = tried.memory(Sizes(24, DOCUMENTS, DOCUMENTS, chunk=8, evaluation_chunk=8))
+        dense = sum(p.nbytes for p in tried.encoder.layer.parameters())
+        assert found.phases["labels backward"] > 0 and found.gradients > dense
 
 
 def test_several_processes_score_the_documents_of_all():

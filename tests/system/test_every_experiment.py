@@ -33,7 +33,7 @@ ONE_OF = {
 # what makes a model large, by its name in any component
 SMALL = {
     "hidden": 4, "bottleneck": 8, "filters": 4, "mlp": [4], "feedforward": 8, "inner": 8, "heads": 2, "gamma": 3,
-    "partners": 5, "rank": 4, "jobs": 1, "layers": 1, "cls": 2, "chunk": 5,
+    "partners": 5, "rank": 4, "jobs": 1, "layers": 1, "cls": 2, "chunk": 5, "label_size": 8,
 }  # fmt: skip
 LABELS, POSITIONS = 12, 40
 

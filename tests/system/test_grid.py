@@ -13,6 +13,7 @@ SMALLER = {
     "kimcnn": ["encoder.filters=4"],
     "lsan": ["embedding.size=8", "encoder.attention=4"],
     "star_transformer": ["encoder.heads=2"],
+    "sgm": ["encoder.hidden=8", "encoder.label_size=8", "encoder.logit_loss=0.1"],
     "leam": ["encoder.hidden=8", "encoder.ngram=3"],
 }
 HEADS = {"none": [], "cornet": ["head.rank=8"], "lcenet": ["head.rank=8"]}

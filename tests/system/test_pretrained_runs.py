@@ -18,6 +18,7 @@ OWN = {
     "transformer": ["encoder.lora=2"],
     "labelcorank": ["encoder.heads=4", "encoder.gamma=3", "encoder.inner=8"],
     "laco": ["encoder.length=160", "encoder.plcp=1", "encoder.clcp=5"],
+    "gudn": ["encoder.last_layers=2"],
     "seqtag": ["encoder.length=160", "encoder.hidden=8", "encoder.logit_loss=0.1"],
 }
 

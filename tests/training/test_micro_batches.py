@@ -87,14 +87,15 @@ class Noted(Encoder):
     def forward(self, batch):
         self.calls.append(len(batch))
         hidden = torch.nn.functional.dropout(torch.tanh(self.layer(batch.tokens.float())), 0.5, self.training)
-        return Encoded(hidden, auxiliary={"size": hidden.square().mean()}, main_weight=float(batch.documents[0]))
+        auxiliary = {"size": hidden.square().mean()}
+        return Encoded(hidden, auxiliary=auxiliary, main_weight=float(batch.documents[0]), readings=2)
 
 
 def test_auxiliary_losses_weights_and_random_numbers():
     encoder = Noted()
     encoded = encode(encoder, batch(), 3)
     torch.testing.assert_close(encoded.auxiliary["size"], encoded.features.square().mean())
-    assert encoded.main_weight == pytest.approx((3 * 0 + 3 * 3 + 1 * 6) / 7)
+    assert encoded.main_weight == pytest.approx((3 * 0 + 3 * 3 + 1 * 6) / 7) and encoded.readings == 2
     kept = encoded.features.detach() != 0
     (encoded.features.sum() + encoded.auxiliary["size"]).backward()
     assert encoder.calls == [3, 3, 1, 1, 3, 3]

@@ -27,6 +27,18 @@ def test_the_loss_weighs_the_main_part_and_adds_the_auxiliary_ones(make_module, 
     assert logged == {"train/first": 2.0, "train/second": 0.5}
 
 
+def test_every_reading_of_a_document_is_trained_with_its_labels(make_module, batches):
+    module, batch = make_module(), batches[0]
+    features = torch.randn(3 * len(batch), *module.encoder(batch).features.shape[1:])
+    module.encoder.forward = lambda _: Encoded(features, readings=3)
+    expected = 0.0
+    for document in range(len(batch)):
+        for row in range(3 * document, 3 * document + 3):
+            own = batch.labels.part(document, document + 1)
+            expected = expected + module.execution.loss(Encoded(features[row : row + 1]), own)
+    torch.testing.assert_close(module.training_step(batch, 0), expected / len(features))
+
+
 @torch.no_grad()
 def test_an_evaluation_scores_every_document_once_and_keeps_its_list(make_module, batches):
     module = make_module().eval()

@@ -11,6 +11,7 @@ from xmtc.data.embedding import Random
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.bow import BagOfWords
 from xmtc.encoders.leam import LEAM
+from xmtc.encoders.sgm import SGM
 from xmtc.encoders.xmlcnn import XMLCNN
 from xmtc.errors import InputError
 from xmtc.heads.cornet import CorNet
@@ -136,15 +137,27 @@ def test_nothing_to_start_from_is_an_error(tmp_path):
         start(tmp_path, their_labels=["x", "y"], **CNN)
 
 
-def test_an_encoders_own_label_rows_go_by_name(tmp_path):
-    make = functools.partial(LEAM, label_names=False, hidden=4, ngram=3)
+@pytest.mark.parametrize(
+    "make, names",
+    [
+        (
+            functools.partial(LEAM, label_names=False, hidden=4, ngram=3),
+            ("labels", "bias", "classifier.3.weight", "classifier.3.bias"),
+        ),
+        (
+            functools.partial(SGM, hidden=4, label_size=3, layers=1),
+            ("decoder.labels.weight", "decoder.output.weight", "decoder.output.bias"),
+        ),
+    ],
+)
+def test_an_encoders_own_label_rows_go_by_name(tmp_path, make, names):
     theirs = build(tmp_path / "theirs", THEIR_LABELS, THEIR_WORDS, encoder=make, num_labels=4)
     save(tmp_path / "theirs", theirs)
     ours = build(tmp_path / "ours", OUR_LABELS, OUR_WORDS, encoder=make, num_labels=5)
     before = state(ours)
     start_from(tmp_path / "theirs", ours)
     after, other = state(ours), state(theirs)
-    for name in ("labels", "bias", "classifier.3.weight", "classifier.3.bias"):
+    for name in names:
         mine, old, given = (held[f"encoder.{name}"] for held in (after, before, other))
         for i, label in enumerate(OUR_LABELS):
             assert torch.equal(mine[i], given[THEIR_LABELS.index(label)] if label in THEIR_LABELS else old[i])

@@ -149,7 +149,8 @@ class Probe:
                 together, true = _repeated(Encoded(features, given.mask), labels_of_rows, sizes.processes)
                 loss = given.main_weight * execution.loss(together, true)
                 tracker.phase("labels backward")
-                loss.backward()
+                if loss.requires_grad:  # else nothing of the label side is trained, only the encoder's own losses
+                    loss.backward()
                 del loss, together
                 held, features.grad = tracker.live, None
                 update = tracker.live + alone.gradients
