@@ -1,10 +1,13 @@
 """GUDN against the library, text by text, and its three losses against the paper's formula."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
+from transformers import DistilBertConfig, DistilBertModel
 
 from xmtc.data.batch import Batch, Labels
 from xmtc.encoders.gudn import GUDN
@@ -199,7 +202,14 @@ def test_five_sixths_of_the_layers_are_classified(build, tmp_path, layers, n):
     assert model.last_layers == n and model.make_decoder(L).weight.shape == (L, n * SIZE)
 
 
-def test_what_cannot_be_used(build):
+def test_what_cannot_be_used(build, folder, tmp_path):
     for number in (0, 4):
         with pytest.raises(InputError, match=f"encoder.last_layers: .* has 3 layers, got {number}"):
             build(last_layers=number)
+    for file in folder.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    config = DistilBertConfig(vocab_size=44, dim=SIZE, n_layers=2, n_heads=2, hidden_dim=SIZE)
+    DistilBertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="has no pooler.*encoder.guide=0"):
+        build(name=str(tmp_path))
+    assert build(name=str(tmp_path), guide=0.0).last_layers == 1

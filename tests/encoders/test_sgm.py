@@ -166,6 +166,23 @@ def test_gradients_equal_differences_of_the_loop(build, padded_batch, settings, 
     assert model.reader.bilstm.lstm.weight_hh_l0.grad.abs().sum() > 0
 
 
+def test_what_comes_behind_the_end_is_nobodys(build, padded_batch):
+    """Two texts, of which the first ends at once, and would go on with label 3 if it were asked again."""
+    model = build().eval()
+    told = iter(
+        [
+            [[0.1, 0.1, 0.1, 0.1, 0.1, 0.5], [0.1, 0.6, 0.1, 0.1, 0.05, 0.05]],
+            [[0.0, 0.1, 0.0, 0.7, 0.1, 0.1], [0.2, 0.0, 0.4, 0.2, 0.1, 0.1]],
+            [[0.9, 0.0, 0.0, 0.0, 0.0, 0.1], [0.3, 0.0, 0.0, 0.1, 0.1, 0.5]],
+        ]
+    )
+    model.decoder._step = lambda source, walk: (torch.tensor(next(told)).double().log(), walk)
+    with torch.no_grad():
+        found = model(padded_batch(TEXTS[:2])).features.numpy()
+    np.testing.assert_allclose(found[0], np.log([0.1] * L), rtol=1e-6)
+    np.testing.assert_allclose(found[1], [np.log(0.3), 1.6, 0.4, np.log(0.2), np.log(0.1)], rtol=1e-6)
+
+
 def test_sequences_are_by_frequency_and_cut(build, labels_of):
     model = build()
     labels = labels_of(ROWS)

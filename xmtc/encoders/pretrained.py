@@ -1,4 +1,4 @@
-"""The pretrained layers behind `transformer`, `labelcorank`, `laco`, `seqtag` and `gudn`: loaded, frozen, adapted, kept.
+"""The pretrained layers of `transformer`, `labelcorank`, `laco`, `seqtag` and `gudn`: loaded, frozen, adapted, kept.
 
 Loading: in a run directory the architecture lies in `text/encoder.json`, and the weights come from the checkpoint; else
 both come from `name`. Everything is float32.
@@ -61,7 +61,8 @@ class Backbone(nn.Module):
             self.model.pooler = None
         elif pooler and getattr(self.model, "pooler", None) is None:
             raise InputError(
-                f"encoder.name={name}: has no pooler; take another model or, of encoder=transformer, encoder.pooling=cls"
+                f"encoder.name={name}: has no pooler; take a model that has one, or do without it: "
+                "encoder.pooling=cls (encoder=transformer), encoder.guide=0 (encoder=gudn)"
             )
         layers = _layers(self.model, config.num_hidden_layers)
         depths = _depths(self.model, layers)
