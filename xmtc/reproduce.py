@@ -99,8 +99,12 @@ def describe(found: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    description = "Makes a finished run again from what it wrote down, and says what differs."
-    parser = Arguments(prog="python -m xmtc.reproduce", description=description)
+    parser = Arguments(
+        prog="python -m xmtc.reproduce",
+        description="Makes a finished run again from what it wrote down, and says what differs.\n\n"
+        + __doc__.split("\n\n")[1],
+        examples=("RUN", "RUN --output /scratch/again --config-dir mine"),
+    )
     parser.add_argument("run", metavar="RUN", help="a finished run's directory")
     parser.add_argument("--output", metavar="DIR", help="where the second run goes (default: RUN-again)")
     parser.add_argument("--config-dir", metavar="DIR", help="of components of your own, as the run had it")
