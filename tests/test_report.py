@@ -101,6 +101,7 @@ def test_results_csv(tmp_path):
         "train_seconds",
         "peak_memory_bytes",
         "device",
+        "precision",
         "commit",
         "dataset_sha256",
         "command",
@@ -117,6 +118,7 @@ def test_results_csv(tmp_path):
             "1234.6",
             "7",
             "cpu",
+            "",  # of before it was recorded
             "c0ffee",
             "a" * 64,
             "python -m xmtc.run head=none, x",

@@ -18,7 +18,8 @@ from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 
 CIRCUMSTANCES = (
-    "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "resumed_from_step",
+    "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "precision",
+    "resumed_from_step",
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def compare(run: Path, again: Path) -> dict:
     born = {
         name: [first["provenance"].get(name), second["provenance"].get(name)]
         for name in CIRCUMSTANCES
-        if first["provenance"].get(name) != second["provenance"].get(name)
+        if name in first["provenance"] and first["provenance"][name] != second["provenance"].get(name)
     }
     file = "predictions.npz" if first["test"] else "predictions_validation.npz"
     ours, theirs = (read_lists(folder / file) for folder in (run, again))
