@@ -251,13 +251,6 @@ def test_a_card_with_a_mistake(change, line):
         read_card(node)
 
 
-def test_cards_of_a_folder_of_ones_own(tmp_path):
-    (tmp_path / "dataset").mkdir()
-    text = (config_dir() / "dataset" / "eurlex.yaml").read_text().replace("eurlex", "mine")
-    (tmp_path / "dataset" / "mine.yaml").write_text(text)
-    assert registered([tmp_path])["mine"].labels == 3956
-
-
 def test_every_layout_is_some_datasets():
     used = {layout for name in CARDS for layout in opened(name, Path("."))[0].layouts}
     assert used == set(LAYOUTS)
