@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xmtc.report import main
+from xmtc.errors import InputError
+from xmtc.report import main, report
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@1", "nDCG@3", "nDCG@5", "PSP@1")
 
@@ -82,6 +83,13 @@ def test_a_sweep(tmp_path, capsys):
     assert "curves_toy_aaaaaaaa.png" in (tmp_path / "report.md").read_text()
     assert main([str(tmp_path)]) == 0  # its own files are no obstacle
     assert capsys.readouterr().out == out
+
+
+def test_one_folder_is_no_list_of_folders(tmp_path):
+    make_run(tmp_path / "a")
+    for alone in (tmp_path / "a", str(tmp_path / "a")):
+        with pytest.raises(InputError, match=r"expected a list of folders, got one: write \['.*a'\]"):
+            report(alone)
 
 
 def test_results_csv(tmp_path):

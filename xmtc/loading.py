@@ -7,6 +7,7 @@ built on PyTorch's meta device, where it costs nothing, and then filled from the
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     checkpoint that is damaged or does not fit, and files that are missing. Cost: the vocabulary's dictionary, the pages
     of the weights that are touched, about a second of imports.
     """
+    if not isinstance(run, str | os.PathLike):
+        raise InputError(f"load: expected a run directory, got {run!r:.60}")
     usable(device)
     folder, checkpoint = _places(Path(run).expanduser())
     text = [path.relative_to(folder).as_posix() for path in (folder / "text").glob("**/*")]
@@ -79,7 +82,7 @@ def usable(device: str | torch.device) -> None:
     """InputError: no device of that name, or none here."""
     try:
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # as torch says it, by device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:  # as torch says it, by device
         if is_shortage(error):
             raise
         raise InputError(f"device={device}: cannot be used here ({said(error)}); device=cpu can") from None

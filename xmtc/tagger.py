@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +114,8 @@ class Tagger:
             if given not in known:
                 raise InputError(f"threshold: {given!r} is not known; choose from {', '.join(known)}")
             return known[given]
-        if isinstance(given, bool) or not 0 <= given <= 1:
-            raise InputError(f"threshold: expected a probability from 0 to 1, got {given}")
+        if isinstance(given, bool) or not isinstance(given, Real) or not 0 <= given <= 1:
+            raise InputError(f"threshold: expected a probability from 0 to 1, got {given!r}")
         return float(given)
 
 
@@ -127,9 +128,3 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         if not isinstance(text, str):
             raise InputError(f"texts[{i}]: expected a text, got {type(text).__name__}")
     return texts
-
-
-def check_k(k: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k: expected a whole number of at least 1, got {k!r}")
-    return k

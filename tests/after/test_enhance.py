@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+import yaml
 
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
@@ -128,6 +129,16 @@ def test_without_training_nothing_changes(tmp_path):
     assert result["test"]["before"] == result["test"]["after"] and len(result["curve"]) == 1
 
 
+def test_numbers_of_numpy_and_paths_are_taken_as_they_are(tmp_path):
+    logits, targets = corpus(30, 6)
+    path = write(tmp_path, "a", logits, targets, "lists")
+    options = {"rank": np.int64(4), "epochs": np.int32(1), "lr": np.float64(1e-3), "num_labels": np.int64(L)}
+    enhance_scores(path, tmp_path / "out", test_scores=path, **options)
+    settings = yaml.safe_load((tmp_path / "out" / "enhance.yaml").read_text())
+    assert (settings["rank"], settings["scores"], settings["output"]) == (4, str(path), str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["settings"]["num_labels"] == L
+
+
 def test_a_harmful_head_is_not_kept(tmp_path):
     logits, targets = corpus(100, 6)
     path = write(tmp_path, "a", logits, targets, "lists")
@@ -180,6 +191,8 @@ def test_what_cannot_be_enhanced(tmp_path):
         "not a readable": {"scores": str(tmp_path / "broken.npz")},
         "expected a CSR matrix": {"scores": str(tmp_path / "csc.npz")},
         "test_scores: 5 labels, expected the 20": {"scores": dense, "labels": gold, "test_scores": wrong},
+        "^rank: expected a whole number": {"scores": dense, "labels": gold, "rank": 2.5},
+        "^scores: expected text, got the number 3": {"scores": 3},
         "validation_size": {"scores": dense, "labels": gold, "validation_size": 1.5},
     }.items():
         with pytest.raises(InputError, match=message) as error:

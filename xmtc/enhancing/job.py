@@ -14,6 +14,7 @@ import yaml
 
 from xmtc.attach import HEADS, start_as_identity
 from xmtc.bounds import Count, Natural, NotNegative
+from xmtc.config.check import check_node
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
@@ -54,7 +55,8 @@ def enhance_scores(
     predictions.npz (test), predictions_validation.npz, metrics.json ({"before": …, "after": …} of validation and test),
     labels.tsv, head.pt and enhance.yaml. The folder can be calibrated and be a member of an ensemble.
     """
-    given = dict(locals())
+    given = {name: _plain(value) for name, value in locals().items()}
+    check_node({"_target_": f"{__name__}.enhance_scores", **given}, "")
     folder = _place(Path(output))
     beside = Path(scores).parent / "labels.tsv"
     if label_table is None and num_labels is None and beside.exists():
@@ -114,6 +116,13 @@ def enhance_scores(
     torch.save(made.state_dict(), folder / ".head.tmp")
     os.replace(folder / ".head.tmp", folder / "head.pt")
     return result
+
+
+def _plain(value):
+    """What a file of settings can hold: of numpy's numbers and of paths, Python's and their text."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _place(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from xmtc.bounds import whole
 from xmtc.errors import InputError
 from xmtc.explaining.attribution import attribute, context_evidence
 from xmtc.explaining.words import attention, integrated_gradients
@@ -35,8 +36,7 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
         raise InputError(
             "only a run with an encoder of layers has parts to explain; of an ensemble, explain the members"
         )
-    if k < 1:
-        raise InputError(f"k: expected at least 1, got {k}")
+    k = whole(k, "k")
     with torch.no_grad():
         states = [_blockwise(model, given) for given in (text, "")]
         (document, reference) = states

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from xmtc.bounds import whole
 from xmtc.errors import InputError
 from xmtc.model import LOGITS, Model
 
@@ -39,6 +40,7 @@ def strongest(model: Model, count: int = 50, sources: int = SOURCES) -> list[Inf
     """
     if not isinstance(model, Model) or len(model.head.blocks) == 0:
         raise InputError("influence: this model has no correlation head")
+    count, sources = whole(count, "count"), whole(sources, "sources")
     frequency = torch.from_numpy(model.labels.frequency)
     tried = frequency.argsort(descending=True, stable=True)[:sources].to(model.device)
     size = max(1, min(256, LOGITS // model.num_labels))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import yaml
 
+from xmtc.bounds import whole
 from xmtc.calibration.fit import hits_of
 from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
@@ -37,6 +38,8 @@ def make_ensemble(
     runs: Sequence[str | Path], output: str | Path, method: str, train_documents: int | None, copy: bool
 ) -> dict:
     """See `xmtc.ensemble.ensemble`."""
+    if isinstance(runs, str | os.PathLike):
+        raise InputError(f"runs: expected a list of folders, got {runs} alone")
     folders, target = [Path(run) for run in runs], Path(output)
     _check(folders, target, method)
     tables = [LabelTable(folder / "labels.tsv") for folder in folders]
@@ -141,7 +144,7 @@ def _name(folders: list[Path]) -> str:
 
 def _train_documents(folders: list[Path], given: int | None) -> int:
     if given is not None:
-        return given
+        return whole(given, "train_documents")
     for folder in folders:
         path = folder / "text" / "meta.json"
         count = read_json(path, dict).get("num_documents") if path.exists() else None

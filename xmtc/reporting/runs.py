@@ -66,6 +66,8 @@ class Run:
 
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Every run directory in or below `folders`, once. InputError: no such folder, no runs in it, unreadable files."""
+    if isinstance(folders, str | os.PathLike):
+        raise InputError(f"folders: expected a list of folders, got one: write [{str(folders)!r}]")
     found: dict[Path, Run] = {}
     for given in folders:
         folder = Path(given)
