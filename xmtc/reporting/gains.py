@@ -1,10 +1,10 @@
 """What a head adds to the same model without one, cell by cell of a sweep: where it helps and where it hurts.
 
 A cell is everything but the head and its own settings: corpus, encoder, recipe, share of the training documents, output
-bias, whatever was set for some runs and not for others. Within a cell a run with the head and one without are paired when they have the same seed, and their scores on the
-same test documents are subtracted. The interval resamples seeds and documents at once (Owen, "The pigeonhole
-bootstrap", Annals of Applied Statistics 2007; somewhat wide by design): what other seeds and other documents would have
-said. With one seed it is of the documents alone.
+bias, and whatever was set for some runs alone. Within a cell a run with the head and one without are paired when they
+have the same seed, and their scores on the same test documents are subtracted. The interval resamples seeds and
+documents at once (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007; somewhat wide by design): what
+other seeds and other documents would have said. With one seed it is of the documents alone.
 
 By frequency of the labels (metrics/frequency_bins.py): nDCG@5/BIN, of the documents that have a true label in the bin.
 """
