@@ -1,6 +1,7 @@
 """A head alone, trained on stored scores."""
 
 import json
+import shutil
 import subprocess
 
 import numpy as np
@@ -137,6 +138,29 @@ def test_numbers_of_numpy_and_paths_are_taken_as_they_are(tmp_path):
     settings = yaml.safe_load((tmp_path / "out" / "enhance.yaml").read_text())
     assert (settings["rank"], settings["scores"], settings["output"]) == (4, str(path), str(tmp_path / "out"))
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["settings"]["num_labels"] == L
+
+
+def test_scores_of_a_run_before_the_head_are_the_runs_own(other_run, tmp_path):
+    """Also PSP@k, for which more than the lists counts: how many documents were trained on, the corpus' constants."""
+    run = shutil.copytree(other_run, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    files = [str(run / f"predictions{part}.npz") for part in ("_validation", "")]
+
+    def before(name):
+        result = enhance_scores(files[0], str(tmp_path / name), test_scores=files[1], epochs=0, rank=4)
+        return result["test"]["before"]
+
+    own = json.loads((run / "metrics.json").read_text())["test"]
+    found = before("out")
+    assert {name: found[name] for name in ("P@5", "PSP@1", "PSP@3", "PSP@5")} == pytest.approx(
+        {name: own[name] for name in ("P@5", "PSP@1", "PSP@3", "PSP@5")}
+    )
+    config["dataset"]["propensity"] = {"a": 0.6, "b": 2.6}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert before("constants")["PSP@5"] != found["PSP@5"] and before("again")["P@5"] == found["P@5"]
+    (run / "config.yaml").unlink()
+    shutil.rmtree(run / "text")
+    assert 0 <= before("without")["PSP@5"] != found["PSP@5"]
 
 
 def test_a_harmful_head_is_not_kept(tmp_path):

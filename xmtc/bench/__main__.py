@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 from xmtc.arguments import Arguments, bounded
 from xmtc.bench.compare import Bench, compare
@@ -86,11 +87,13 @@ def shapes(function: Callable, arguments: list[str]) -> dict[str, int]:
         usage="python -m xmtc.bench NAME [--SHAPE N ...]",
         description=inspect.getdoc(function),
     )
+    hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         if isinstance(parameter.default, int):
+            kind = Natural if hints[name] == Natural or not parameter.default else Count
             parser.add_argument(
                 f"--{name.replace('_', '-')}",
-                type=bounded(Count if parameter.default else Natural),
+                type=bounded(kind),
                 default=parameter.default,
                 metavar="N",
                 help="of the measured problem",
