@@ -98,7 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _analyse(given) -> str:
     try:
-        texts = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else []
+        texts = []
+        if given.texts:
+            with given.texts.open(encoding="utf-8-sig") as file:  # its own line ends alone, no others of Unicode
+                texts = [line.removesuffix("\n") for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--texts {given.texts}: cannot be read ({error})") from None
     options = {"threshold": given.threshold, "shares": given.groups, "epsilon": given.epsilon, "cases": given.cases}

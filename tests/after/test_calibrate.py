@@ -114,6 +114,14 @@ def test_thresholds_against_a_sweep():
     assert real.all() and "precision-1.1" not in choose(p, lists, L, [1.1], [])
 
 
+def test_a_precision_that_is_just_reached():
+    """55 of 100 are 0.55, whatever 0.55 * 100 is in floating point."""
+    hits = [True] * 55 + [False] * 45
+    labels, scores = np.zeros((100, 1), np.int64), np.linspace(0.9, 0.1, 100, dtype=np.float32)[:, None]
+    lists = Lists(labels, scores, Labels(torch.zeros(55, dtype=torch.int64), torch.tensor([0, *np.cumsum(hits)])))
+    assert 0.55 * 100 > 55 and choose(scores, lists, 1, [0.55], [])["precision-0.55"] == scores[-1, 0]
+
+
 def test_taking_documents():
     lists = planted(20, 6)
     part = lists.take(np.array([7, 3]))
