@@ -88,7 +88,7 @@ def test_a_sweep(tmp_path, capsys):
 def test_one_folder_is_no_list_of_folders(tmp_path):
     make_run(tmp_path / "a")
     for alone in (tmp_path / "a", str(tmp_path / "a")):
-        with pytest.raises(InputError, match=r"expected a list of folders, got one: write \['.*a'\]"):
+        with pytest.raises(InputError, match=r"^folders: expected a list of folders, got .*: write \[folder\]$"):
             report(alone)
 
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmtc.bounds import whole
 from xmtc.errors import InputError
+from xmtc.given import whole
 from xmtc.heads.block import CorrelationBlock, CorrelationHead, FullBlock
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet

@@ -2,18 +2,14 @@
 
     def __init__(self, hidden: Count = 300, dropout: Share = 0.5)
 
-A configuration is checked against them before anything starts (config/check.py); nothing is checked at a call, but for
-counts that people pass to functions of the Python API, which `whole` reads.
+A configuration is checked against them before anything starts (config/check.py); nothing is checked at a call.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Annotated, Any
-
-from xmtc.errors import InputError
+from typing import Annotated
 
 
 @dataclass(frozen=True)
@@ -39,10 +35,3 @@ Share = Annotated[float, Bounds(least=0, below=1)]  # left out, as dropout does:
 Probability = Annotated[float, Bounds(least=0, most=1)]
 Positive = Annotated[float, Bounds(above=0)]
 NotNegative = Annotated[float, Bounds(least=0)]
-
-
-def whole(value: Any, name: str, least: int = 1) -> int:
-    """`value`, a Python or numpy integer, as an int. InputError: it is none, or below `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    return int(value)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmtc.arguments import Arguments
 from xmtc.entry import ended
 from xmtc.errors import InputError
+from xmtc.given import listed, path_of
 
 if TYPE_CHECKING:
     from xmtc.calibration.file import Calibration
@@ -42,18 +44,19 @@ def calibrate(
     from xmtc.data.lists import read_lists
     from xmtc.labels import LabelTable
 
-    folder = Path(run)
+    folder = path_of(run, "run")
     if not folder.is_dir():
         raise InputError(f"{run}: there is no such run directory")
     labels, lists = LabelTable(folder / "labels.tsv"), read_lists(folder / "predictions_validation.npz")
     names, bins = bins_of_labels(labels)
     methods, scopes = _choices(method, METHODS, "method"), _choices(by, SCOPES, "by")
+    precisions, counts = listed(precisions, "precision", "numbers"), listed(counts, "labels", "numbers")
     for precision in precisions:
-        if not 0 < precision <= 1:
-            raise InputError(f"precision: expected a share from 0 to 1, got {precision}")
+        if not isinstance(precision, Real) or not 0 < precision <= 1:
+            raise InputError(f"precision: expected a share from 0 to 1, got {precision!r}")
     for count in counts:
-        if not 0 < count < math.inf:
-            raise InputError(f"labels: expected a mean number of labels above 0, got {count}")
+        if not isinstance(count, Real) or not 0 < count < math.inf:
+            raise InputError(f"labels: expected a mean number of labels above 0, got {count!r}")
     after = {}
     for one in methods:
         for scope in scopes:

@@ -7,7 +7,6 @@ built on PyTorch's meta device, where it costs nothing, and then filled from the
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.fitted.base import is_fitted
 from xmtc.fitted.tagger import FittedTagger
+from xmtc.given import path_of
 from xmtc.labels import LabelTable
 from xmtc.model import Model
 from xmtc.parsing import read_yaml
@@ -49,10 +49,9 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     checkpoint that is damaged or does not fit, and files that are missing. Cost: the vocabulary's dictionary, the pages
     of the weights that are touched, about a second of imports.
     """
-    if not isinstance(run, str | os.PathLike):
-        raise InputError(f"load: expected a run directory, got {run!r:.60}")
+    given = path_of(run, "run").expanduser()
     usable(device)
-    folder, checkpoint = _places(Path(run).expanduser())
+    folder, checkpoint = _places(given)
     text = [path.relative_to(folder).as_posix() for path in (folder / "text").glob("**/*")]
     require_whole(folder, ["config.yaml", "labels.tsv", "ensemble.json", WEIGHTS, *text])
     if (folder / "ensemble.json").exists():

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from xmtc.bounds import whole
 from xmtc.data.batch import Batch
 from xmtc.data.collate import Documents
 from xmtc.data.reading import TextReader
 from xmtc.encoders.base import Encoded
 from xmtc.execution.base import Execution
 from xmtc.execution.topk import best
+from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.tagger import Prediction, Ranking, Tagger, check_texts
 

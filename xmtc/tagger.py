@@ -12,6 +12,7 @@ import torch
 
 from xmtc.calibration.file import Calibration, read_calibration
 from xmtc.errors import InputError
+from xmtc.given import listed
 from xmtc.labels import LabelTable
 
 MOST = 100  # labels of a document that a threshold chooses from, as many as predictions.npz keeps
@@ -121,10 +122,8 @@ class Tagger:
 
 def check_texts(texts: Sequence[str]) -> list[str]:
     """The texts as a list. InputError: one text instead of several, or what is no text."""
-    if isinstance(texts, (str, bytes)):
-        raise InputError("texts: expected a list of texts, got one text: write [text]")
-    texts = list(texts)
-    for i, text in enumerate(texts):
+    found = listed(texts, "texts", "texts")
+    for i, text in enumerate(found):
         if not isinstance(text, str):
             raise InputError(f"texts[{i}]: expected a text, got {type(text).__name__}")
-    return texts
+    return found

@@ -175,6 +175,16 @@ def test_what_cannot_be_calibrated(copy, tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     assert main([str(copy), "--method", "magic"]) == 2
     assert main([str(copy), "--precision", "2"]) == 2
+    for message, options in {
+        "precision: expected a share from 0 to 1, got '0.5'": {"precisions": ["0.5"]},
+        "precision: expected a list of numbers, got 0.5": {"precisions": 0.5},
+        "labels: expected a mean number of labels above 0, got None": {"counts": [None]},
+        "run: expected a path, got 3": {"run": 3},
+    }.items():
+        with pytest.raises(InputError, match=f"^{message}$"):
+            calibrate(**{"run": copy} | options)
+    once = calibrate(copy, precisions=iter([0.01]), counts=iter([np.int64(3)]))
+    assert {"precision-0.01", "labels-3"} <= set(once.thresholds)
     (copy / "calibration.json").write_text('{"format": 1, "meth')
     with pytest.raises(InputError, match="calibration.json: not readable"):
         xmtc.load(copy)

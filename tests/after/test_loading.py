@@ -90,6 +90,9 @@ def test_k_and_threshold(run, test_texts):
         model.predict("one text")
     with pytest.raises(InputError, match=r"texts\[1\].*NoneType"):
         model.predict(["one", None])
+    for given in (None, 3, b"one"):
+        with pytest.raises(InputError, match="^texts: expected a list of texts, got"):
+            model.predict(given)
 
 
 def test_raw_and_enhanced_rankings(run, test_texts):
@@ -136,8 +139,8 @@ def refused(folder, message):
 def test_what_is_no_run(tmp_path, copy):
     refused(tmp_path / "nowhere", "no such run directory")
     refused(tmp_path, "no config.yaml")
-    refused(3, "expected a run directory, got 3")
-    refused(None, "expected a run directory, got None")
+    refused(3, "run: expected a path, got 3")
+    refused(None, "run: expected a path, got None")
     with pytest.raises(InputError, match="^device="):
         xmtc.load(copy, device=["cpu"])
     refused(copy / "labels.tsv", "expected a run directory or a .ckpt")

@@ -122,6 +122,10 @@ def test_defaults_and_paragraphs_of_a_help(monkeypatch):
     assert lines[-5:] == ["examples:", "  python -m xmtc.x a", "  python -m xmtc.x --zero 1", "", "More."]
 
 
-def test_one_text_is_no_list_of_overrides():
-    with pytest.raises(InputError, match=r"overrides: expected a list of key=value, got one text"):
-        xmtc.run("dataset=toy")
+def test_what_is_no_list_of_overrides():
+    for given in ("dataset=toy", 5, None):
+        with pytest.raises(InputError, match=f"^overrides: expected a list of settings, got {given!r}"):
+            xmtc.run(given)
+    for given in ([5], iter(["seed=1", None])):
+        with pytest.raises(InputError, match="^overrides: expected key=value, got"):
+            xmtc.run(given)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from xmtc.bounds import whole
 from xmtc.errors import InputError
 from xmtc.explaining.attribution import attribute, context_evidence
 from xmtc.explaining.words import attention, integrated_gradients
+from xmtc.given import whole
 from xmtc.heads.block import CorrelationBlock, FullBlock
 from xmtc.model import Model
 

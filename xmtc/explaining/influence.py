@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from xmtc.bounds import whole
 from xmtc.errors import InputError
+from xmtc.given import whole
 from xmtc.model import LOGITS, Model
 
 CERTAIN = 10.0

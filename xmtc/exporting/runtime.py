@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from xmtc.bounds import whole
 from xmtc.config.make import make
 from xmtc.data.checksums import require_whole
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.errors import InputError
 from xmtc.exporting.folder import FACTS
 from xmtc.exporting.inputs import graph_inputs
+from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.parsing import read_json, read_yaml
 from xmtc.tagger import Tagger, check_texts

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xmtc.bounds import whole
 from xmtc.data.reading import TextReader
 from xmtc.fitted.base import FittedModel
+from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.tagger import Ranking, Tagger, check_texts
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import yaml
 
-from xmtc.bounds import whole
 from xmtc.calibration.fit import hits_of
 from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
@@ -21,6 +20,7 @@ from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
 from xmtc.fusion.members import FORMAT, common_labels, stored
+from xmtc.given import listed, path_of, whole
 from xmtc.labels import LabelTable
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
@@ -38,9 +38,8 @@ def make_ensemble(
     runs: Sequence[str | Path], output: str | Path, method: str, train_documents: int | None, copy: bool
 ) -> dict:
     """See `xmtc.ensemble.ensemble`."""
-    if isinstance(runs, str | os.PathLike):
-        raise InputError(f"runs: expected a list of folders, got {runs} alone")
-    folders, target = [Path(run) for run in runs], Path(output)
+    folders = [path_of(run, "runs") for run in listed(runs, "runs", "folders")]
+    target = path_of(output, "output")
     _check(folders, target, method)
     tables = [LabelTable(folder / "labels.tsv") for folder in folders]
     rows = common_labels(tables)

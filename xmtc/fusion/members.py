@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmtc.bounds import whole
 from xmtc.calibration.fit import logits_of
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import fuse
+from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.parsing import read_json
 from xmtc.tagger import MOST, Ranking, Tagger, check_texts
