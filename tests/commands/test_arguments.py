@@ -59,7 +59,7 @@ def test_a_folder_that_is_none(name, capsys, tmp_path):
 
 
 def commands_with_options():
-    return sorted(set(NAMES) - {"run", "prepare", "predict", "enhance", "estimate"})  # key=value alone
+    return sorted(set(NAMES) - {"run", "prepare", "predict", "evaluate", "enhance", "estimate"})  # key=value alone
 
 
 def said(name, words, capsys):

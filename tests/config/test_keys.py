@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from xmtc.config import command_dir, compose_checked, keys
 from xmtc.config.keys import describe_keys, keys_of
 
-COMMANDS = ("run", "predict", "enhance")
+COMMANDS = ("run", "predict", "enhance", "evaluate")
 
 
 def help_of(python, name):
@@ -44,7 +44,7 @@ def test_every_key_has_its_default_and_meaning(name, python):
         if value == "???":
             assert "(must be given)" in told[key]
         elif "${" not in str(value):
-            shown = told[key].partition("[")[2].partition("]")[0]
+            shown = told[key].partition("[")[2].rpartition("]  ")[0]
             assert yaml.safe_load(shown) == value, told[key]
 
 
