@@ -8,10 +8,11 @@ import pytest
 
 from xmtc.errors import InputError
 from xmtc.reporting.keep import keep
+from xmtc.reporting.printed import measured_rows
 from xmtc.reporting.runs import find_runs
 
 
-def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5, told=""):
+def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5, told="", **more):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("dataset: {name: d}\nseed: 0\n")
     (folder / "overrides.yaml").write_text("[]\n")
@@ -19,7 +20,7 @@ def make_run(folder, head="none", score=0.5, dirty=False, seconds=1.5, told=""):
     np.savez(folder / "predictions.npz", labels=np.array([[1, 0], [0, 1]]), scores=np.ones((2, 2), np.float32))
     command = f"python -m xmtc.run head={head} {told}/some/member hydra.run.dir=/somewhere/else paths.runs=/x"
     birth = {"dataset": "d", "encoder": "e", "head": head, "recipe": "r", "seed": 0, "dirty": dirty, "commit": "c"}
-    birth |= {"dataset_sha256": "s", "command": command, "device": "cpu"}
+    birth |= {"dataset_sha256": "s", "command": command, "device": "cpu", **more}
     facts = {"train_seconds": seconds, "steps": 7, "peak_memory_bytes": 1}
     metrics = {"test": {"P@1": score}, **facts, "provenance": birth}
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -39,6 +40,24 @@ def test_rows_are_added_once_and_stand(tmp_path):
     assert keep(find_runs([tmp_path / "runs"]), kept) == 0
     assert [(row["head"], row["P@1"]) for row in rows(kept)] == [("none", "0.5"), ("lcenet", "0.75")]
     assert rows(kept)[0]["command"] == "python -m xmtc.run head=none member"  # no folders of one machine
+
+
+def test_rows_of_before_the_precision_was_recorded_stay_as_they_are(tmp_path):
+    kept = tmp_path / "kept"
+    make_run(tmp_path / "old" / "one")
+    keep(find_runs([tmp_path / "old"]), kept)
+    with open(kept / "results.csv", newline="") as file:
+        table = list(csv.reader(file))
+    place = table[0].index("precision")
+    without = [[cell for at, cell in enumerate(row) if at != place] for row in table]
+    with open(kept / "results.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(without)
+    assert keep(find_runs([tmp_path / "old"]), kept) == 0
+    make_run(tmp_path / "new" / "two", head="lcenet", precision="bf16-mixed")
+    assert keep(find_runs([tmp_path / "new"]), kept) == 1
+    assert [(row["head"], row["precision"]) for row in rows(kept)] == [("none", ""), ("lcenet", "bf16-mixed")]
+    assert [run.facts["precision"] for run in measured_rows(kept)] == ["", "bf16-mixed"]
+    assert [set(run.test) for run in measured_rows(kept)] == [{"P@1"}] * 2
 
 
 def test_top_labels_can_be_scored_again(tmp_path):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xmtc.report import main
+from xmtc.errors import InputError
+from xmtc.report import main, report
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@1", "nDCG@3", "nDCG@5", "PSP@1")
 
@@ -84,6 +85,13 @@ def test_a_sweep(tmp_path, capsys):
     assert capsys.readouterr().out == out
 
 
+def test_one_folder_is_no_list_of_folders(tmp_path):
+    make_run(tmp_path / "a")
+    for alone in (tmp_path / "a", str(tmp_path / "a")):
+        with pytest.raises(InputError, match=r"^folders: expected a list of folders, got .*: write \[folder\]$"):
+            report(alone)
+
+
 def test_results_csv(tmp_path):
     make_run(tmp_path / "a" / "0", score=0.123456789, seed=4)
     make_run(tmp_path / "a" / "1", complete=False)
@@ -101,6 +109,7 @@ def test_results_csv(tmp_path):
         "train_seconds",
         "peak_memory_bytes",
         "device",
+        "precision",
         "commit",
         "dataset_sha256",
         "command",
@@ -117,6 +126,7 @@ def test_results_csv(tmp_path):
             "1234.6",
             "7",
             "cpu",
+            "",  # of before it was recorded
             "c0ffee",
             "a" * 64,
             "python -m xmtc.run head=none, x",

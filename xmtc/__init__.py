@@ -24,7 +24,7 @@ def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     from xmtc.job import run as run_
 
-    return run_(overrides if isinstance(overrides, str) else list(overrides))
+    return run_(overrides)
 
 
 def load(run: str | Path, device: str | torch.device = "cpu", execution: str | None = None) -> Tagger:

@@ -65,14 +65,21 @@ def _shares(text: str) -> list[float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 with one line if a folder or file cannot be used."""
-    parser = Arguments(prog="python -m xmtc.analyse", description=__doc__.split("\n\n")[0])
-    parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR")
-    parser.add_argument("--output", metavar="DIR", help="where the files go (default: the folder if one is given)")
+    parser = Arguments(
+        prog="python -m xmtc.analyse",
+        description=f"Finished runs: {__doc__.partition(': ')[2]}",
+        examples=("runs/a", "runs/a runs/b --output analysis --threshold 0.5", "runs/a --texts texts.txt"),
+    )
+    parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
     parser.add_argument(
-        "--threshold", type=bounded(Probability), help="of the sets (default: each run's own, chosen on validation)"
+        "--output", metavar="DIR", help="where the files go (default: the folder if one is given, else the current one)"
     )
     parser.add_argument(
-        "--epsilon", type=bounded(Positive), default=1e-6, help="least predicted conditional probability"
+        "--threshold", type=bounded(Probability), metavar="P",
+        help="labels of at least this probability are predicted (default: each run's own, chosen on validation)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epsilon", type=bounded(Positive), default=1e-6, metavar="P", help="least predicted conditional probability"
     )
     parser.add_argument(
         "--groups",
@@ -81,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="A,B,C",
         help="shares of the label list, most frequent first, after which a group ends (default: quartiles)",
     )
-    parser.add_argument("--cases", type=bounded(Natural), default=3, help="documents shown with their answers")
+    parser.add_argument(
+        "--cases", type=bounded(Natural), default=3, metavar="N", help="documents shown with their answers"
+    )
     parser.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, to show every stage's answer to")
     given = parser.parse_args(argv)
     return ended("xmtc.analyse", lambda: print(_analyse(given), end=""))
@@ -89,7 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _analyse(given) -> str:
     try:
-        texts = given.texts.read_text(encoding="utf-8").splitlines() if given.texts else []
+        texts = []
+        if given.texts:
+            with given.texts.open(encoding="utf-8-sig") as file:  # its own line ends alone, no others of Unicode
+                texts = [line.removesuffix("\n") for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--texts {given.texts}: cannot be read ({error})") from None
     options = {"threshold": given.threshold, "shares": given.groups, "epsilon": given.epsilon, "cases": given.cases}

@@ -16,10 +16,12 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xmtc.errors import InputError
+from xmtc.given import whole
 from xmtc.heads.block import CorrelationBlock, CorrelationHead, FullBlock
 from xmtc.heads.cornet import CorNet
 from xmtc.heads.lcenet import LCENet
@@ -47,6 +49,12 @@ def attach_head(
 
     Raises InputError: a head is attached already, there is no such head, the weights do not fit.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"attach_head: model: expected a torch.nn.Module, got {model!r:.60}")
+    if not isinstance(head, str | CorrelationHead):
+        raise InputError(f"attach_head: head: expected {', '.join(HEADS)} or a CorrelationHead, got {head!r:.60}")
+    if weights is not None and not isinstance(weights, str | Path | Mapping):
+        raise InputError(f"attach_head: weights: expected a folder, a file or a state dict, got {weights!r:.60}")
     if hasattr(model, NAME):
         raise InputError("attach_head: the model has a head already")
     saved = getattr(getattr(model, "config", None), NAME, None)
@@ -54,8 +62,8 @@ def attach_head(
         head, num_labels, options = saved["head"], saved["num_labels"], {**saved["options"], **options}
     if num_labels is None:
         num_labels = getattr(getattr(model, "config", None), "num_labels", None)
-    if not isinstance(num_labels, int) or num_labels < 1:
-        raise InputError(f"attach_head: num_labels: expected a whole number of at least 1, got {num_labels!r}")
+    num_labels = whole(num_labels, "attach_head: num_labels")
+    options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
     made = head if isinstance(head, CorrelationHead) else _make(head, num_labels, options)
     if not isinstance(head, CorrelationHead):
         start_as_identity(made)

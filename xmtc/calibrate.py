@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmtc.arguments import Arguments
 from xmtc.entry import ended
 from xmtc.errors import InputError
+from xmtc.given import listed, path_of
 
 if TYPE_CHECKING:
     from xmtc.calibration.file import Calibration
+
+PRECISIONS = (0.5, 0.7, 0.8, 0.9, 0.95)
 
 
 def calibrate(
     run: str | Path,
     method: str = "auto",
     by: str = "auto",
-    precisions: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95),
+    precisions: Sequence[float] = PRECISIONS,
     counts: Sequence[float] = (),
 ) -> Calibration:
     """Writes calibration.json and returns what it holds. `report` has ECE@1, @5 and @K before and after.
@@ -40,18 +44,19 @@ def calibrate(
     from xmtc.data.lists import read_lists
     from xmtc.labels import LabelTable
 
-    folder = Path(run)
+    folder = path_of(run, "run")
     if not folder.is_dir():
         raise InputError(f"{run}: there is no such run directory")
     labels, lists = LabelTable(folder / "labels.tsv"), read_lists(folder / "predictions_validation.npz")
     names, bins = bins_of_labels(labels)
     methods, scopes = _choices(method, METHODS, "method"), _choices(by, SCOPES, "by")
+    precisions, counts = listed(precisions, "precision", "numbers"), listed(counts, "labels", "numbers")
     for precision in precisions:
-        if not 0 < precision <= 1:
-            raise InputError(f"precision: expected a share from 0 to 1, got {precision}")
+        if not isinstance(precision, Real) or not 0 < precision <= 1:
+            raise InputError(f"precision: expected a share from 0 to 1, got {precision!r}")
     for count in counts:
-        if not 0 < count < math.inf:
-            raise InputError(f"labels: expected a mean number of labels above 0, got {count}")
+        if not isinstance(count, Real) or not 0 < count < math.inf:
+            raise InputError(f"labels: expected a mean number of labels above 0, got {count!r}")
     after = {}
     for one in methods:
         for scope in scopes:
@@ -106,13 +111,21 @@ def table(calibration: Calibration) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
-    parser = Arguments(prog="python -m xmtc.calibrate", description=__doc__.split("\n\n")[1])
+    parser = Arguments(
+        prog="python -m xmtc.calibrate",
+        description=__doc__.split("\n\n")[1],
+        examples=("RUN", "RUN --method isotonic --by bins", "RUN --precision 0.8 0.9 --labels 3 5"),
+    )
     parser.add_argument("run", metavar="RUN", help="a run directory; calibration.json is written into it")
-    parser.add_argument("--method", default="auto", help="auto, temperature or isotonic")
-    parser.add_argument("--by", default="auto", help="auto, global or bins (head, torso and tail labels apart)")
-    parser.add_argument("--precision", type=float, nargs="*", default=[0.5, 0.7, 0.8, 0.9, 0.95],
+    parser.add_argument("--method", default="auto", metavar="NAME", help="auto, temperature or isotonic")
+    parser.add_argument(
+        "--by", default="auto", metavar="NAME", help="auto, global or bins (head, torso and tail labels apart)"
+    )
+    parser.add_argument("--precision", type=float, nargs="*", default=list(PRECISIONS), metavar="P",
                         help="choose a threshold for each of these precisions")  # fmt: skip
-    parser.add_argument("--labels", type=float, nargs="*", default=[], help="and for these mean labels a document")
+    parser.add_argument("--labels", type=float, nargs="*", default=[], metavar="N",
+                        help="and for each of these mean numbers of labels a document, besides that of the validation "
+                        "documents, for which one is always chosen")  # fmt: skip
     given = parser.parse_args(argv)
     wanted = given.run, given.method, given.by, given.precision, given.labels
     return ended("xmtc.calibrate", lambda: print(table(calibrate(*wanted))))

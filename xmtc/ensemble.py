@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmtc.arguments import Arguments
+from xmtc.arguments import Arguments, bounded
+from xmtc.bounds import Count
 from xmtc.entry import ended
 from xmtc.parsing import read_json
 
@@ -35,12 +36,19 @@ def ensemble(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
-    parser = Arguments(prog="python -m xmtc.ensemble", description=__doc__.split("\n\n")[1])
+    parser = Arguments(
+        prog="python -m xmtc.ensemble",
+        description="Fuses the stored predictions of runs into one.\n\n" + __doc__.split("\n\n")[1],
+        examples=("runs/a runs/b runs/c --output runs/abc", "runs/a runs/b --output runs/ab --method mean --copy"),
+    )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories whose predictions are fused")
     parser.add_argument("--output", required=True, metavar="DIR", help="the ensemble's folder")
-    parser.add_argument("--method", default="auto", help="auto (by validation), mean, rank, weighted")
-    parser.add_argument("--train-documents", type=int, metavar="N", help="where no member has recorded it")
-    parser.add_argument("--copy", action="store_true", help="keep the members inside the folder")
+    parser.add_argument("--method", default="auto", metavar="NAME", help="auto (by validation), mean, rank or weighted")
+    parser.add_argument(
+        "--train-documents", type=bounded(Count), metavar="N",
+        help="of the propensities (PSP@k), where no member has recorded it",
+    )  # fmt: skip
+    parser.add_argument("--copy", action="store_true", help="keep the members inside the folder, to move it alone")
     given = parser.parse_args(argv)
     return ended("xmtc.ensemble", lambda: _make(given))
 

@@ -17,6 +17,23 @@ from xmtc.errors import InputError
 
 NOWHERE = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]  # no directory, no log file
 
+USAGE = f"""\
+usage: python -m xmtc.estimate [GROUP=CHOICE ...] [key=value ...] [run=true|false]
+
+What a run will need, before it is started.
+
+{__doc__.split(chr(10) * 2)[1].strip()}
+
+examples:
+  python -m xmtc.estimate encoder=bertxml head=lcenet dataset=eurlex57k
+  python -m xmtc.estimate dataset=synthetic dataset.like=wiki500k run=false
+
+keys [default]:
+  run  [true]  false: no real step is taken
+
+python -m xmtc.run --help names groups, choices, and the other keys and their defaults.
+"""
+
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Leaves through SystemExit with the exit code."""
@@ -27,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         raise bad_input("xmtc.estimate", error) from None
     rest = [word for word in words if not word.startswith("run=")]
     hint = "nothing was changed"
-    start("xmtc.estimate", lambda config: estimate(config, timed), rest, NOWHERE, hint=hint, usage=__doc__)
+    start("xmtc.estimate", lambda config: estimate(config, timed), rest, NOWHERE, hint=hint, usage=USAGE)
 
 
 def _timed(given: list[str]) -> bool:

@@ -12,26 +12,41 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmtc.arguments import Arguments
+from xmtc.arguments import Arguments, bounded
+from xmtc.bounds import Count
 from xmtc.entry import ended
 from xmtc.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
-    parser = Arguments(prog="python -m xmtc.explain", description=__doc__.split("\n\n")[1])
+    parser = Arguments(
+        prog="python -m xmtc.explain",
+        description=__doc__.split("\n\n")[1],
+        examples=(
+            'RUN --text "import duties on olive oil"',
+            "RUN --input texts.txt -k 3 --json",
+            "RUN --model --count 20",
+        ),
+    )
     parser.add_argument("run", metavar="RUN", help="a run directory")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", help="one document")
+    what.add_argument("--text", metavar="TEXT", help="one document")
     what.add_argument("--input", metavar="FILE", help="documents, as xmtc.predict reads them; - for standard input")
     what.add_argument("--model", action="store_true", help="what the head has learnt of the labels")
-    parser.add_argument("--format", default="auto", help="of the input: auto (by name), text, jsonl, csv, parquet")
+    parser.add_argument(
+        "--format", default="auto", metavar="NAME", help="of the input: auto (by name), text, jsonl, csv or parquet"
+    )
     parser.add_argument("--text-column", metavar="NAME", help="of the input (default: as in training)")
-    parser.add_argument("-k", type=int, default=5, help="labels of each ranking")
+    parser.add_argument("-k", type=bounded(Count), default=5, metavar="N", help="labels of each ranking")
     parser.add_argument("--no-words", action="store_true", help="leave the words out, which cost most of the time")
     parser.add_argument("--json", action="store_true", help="one JSON object a document instead of Markdown")
-    parser.add_argument("--count", type=int, default=50, help="influences of the model")
-    parser.add_argument("--output", metavar="DIR", help="where influences.csv and influences.png go (default: RUN)")
+    parser.add_argument(
+        "--count", type=bounded(Count), default=50, metavar="N", help="with --model: how many influences"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="with --model: where influences.csv and influences.png go (default: RUN)"
+    )
     given = parser.parse_args(argv)
     return ended("xmtc.explain", lambda: _explain(given))
 
@@ -69,8 +84,6 @@ def _documents(model, given) -> None:
 def _model(model, count: int, folder: Path) -> None:
     from xmtc.explaining.influence import draw, strongest, table, write_csv
 
-    if count < 1:
-        raise InputError(f"--count: expected at least 1, got {count}")
     found = strongest(model, count)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(model, found, folder / "influences.csv")

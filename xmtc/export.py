@@ -5,7 +5,6 @@ Exit code 0 when the folder is complete; 2 for a run or a setting that cannot be
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -27,7 +26,9 @@ def _key(about: str, **default):
 
 @dataclass(frozen=True)
 class ExportSettings:
-    format: Literal["safetensors", "onnx", "annif"] = _key("")
+    format: Literal["safetensors", "onnx", "annif"] = _key(
+        "weights to load; a graph to run elsewhere; a project of Annif"
+    )
     output: str | None = _key("folder to make; null is RUN/exports/FORMAT", default=None)
     k: int = _key("onnx: labels of a document", default=100)
     int8: bool = _key("onnx: also a graph in 8 bits, with its loss in P@k", default=False)
@@ -76,12 +77,16 @@ def export(run: str | Path, settings: ExportSettings) -> tuple[Path, dict]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Arguments(
         prog="python -m xmtc.export",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Writes a trained run in another format and prints what was made as JSON.",
-        epilog=f"settings, as key=value [default]:\n{describe_settings(ExportSettings)}",
+        examples=(
+            "runs/a format=safetensors",
+            "runs/a format=onnx int8=true output=onnx",
+            "runs/a format=annif language=de",
+        ),
+        notes=f"settings, as key=value [default]:\n{describe_settings(ExportSettings)}",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument("settings", nargs="*", default=[], metavar="key=value")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help="see below")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:

@@ -15,6 +15,7 @@ from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
+from xmtc.given import listed
 from xmtc.parsing import read_yaml
 from xmtc.shortage import in_one_line
 
@@ -139,8 +140,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 def run(overrides: list[str] = ()) -> dict:
     """From Python: one run; returns what its metrics.json holds. Raises InputError, never exits."""
-    if isinstance(overrides, str):
-        raise InputError("overrides: expected a list of key=value, got one text: write [text]")
+    overrides = listed(overrides, "overrides", "settings")
+    for word in overrides:
+        if not isinstance(word, str):
+            raise InputError(f"overrides: expected key=value, got {word!r:.60}")
     result = execute(*composed(overrides))
     if result is not None and (result["parameters"] or 0) > LARGE:  # a label tree counts none
         # the parts of a run refer to each other, so only a collection frees them, and Python's next one may be far off

@@ -29,6 +29,7 @@ from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.fitted.base import is_fitted
 from xmtc.fitted.tagger import FittedTagger
+from xmtc.given import path_of
 from xmtc.labels import LabelTable
 from xmtc.model import Model
 from xmtc.parsing import read_yaml
@@ -48,8 +49,9 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     checkpoint that is damaged or does not fit, and files that are missing. Cost: the vocabulary's dictionary, the pages
     of the weights that are touched, about a second of imports.
     """
+    given = path_of(run, "run").expanduser()
     usable(device)
-    folder, checkpoint = _places(Path(run).expanduser())
+    folder, checkpoint = _places(given)
     text = [path.relative_to(folder).as_posix() for path in (folder / "text").glob("**/*")]
     require_whole(folder, ["config.yaml", "labels.tsv", "ensemble.json", WEIGHTS, *text])
     if (folder / "ensemble.json").exists():
@@ -79,7 +81,7 @@ def usable(device: str | torch.device) -> None:
     """InputError: no device of that name, or none here."""
     try:
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # as torch says it, by device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:  # as torch says it, by device
         if is_shortage(error):
             raise
         raise InputError(f"device={device}: cannot be used here ({said(error)}); device=cpu can") from None

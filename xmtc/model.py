@@ -14,11 +14,11 @@ from xmtc.data.batch import Batch
 from xmtc.data.collate import Documents
 from xmtc.data.reading import TextReader
 from xmtc.encoders.base import Encoded
-from xmtc.errors import InputError
 from xmtc.execution.base import Execution
 from xmtc.execution.topk import best
+from xmtc.given import whole
 from xmtc.labels import LabelTable
-from xmtc.tagger import Prediction, Ranking, Tagger, check_k, check_texts
+from xmtc.tagger import Prediction, Ranking, Tagger, check_texts
 
 __all__ = ["Model", "Prediction"]
 LOGITS = 1 << 26  # numbers in one (B, L) tensor: 256 MiB
@@ -76,14 +76,13 @@ class Model(Tagger):
         self, texts: Sequence[str], k: int, batch_size: int | None, rank: Callable, count: int
     ) -> list[Ranking]:
         """Runs `rank(encoded, k)`, which gives `count` rankings of a batch, over all texts."""
-        k = min(check_k(k), self.num_labels)
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+        k = min(whole(k, "k"), self.num_labels)
+        size = self.batch_size if batch_size is None else whole(batch_size, "batch_size")
         documents = self.reader.documents(check_texts(texts))
         shape = (len(documents), k)
         lists: list[Ranking] = [(np.zeros(shape, np.float32), np.zeros(shape, np.int64)) for _ in range(count)]
         with torch.inference_mode():
-            for rows in self._batches(documents, batch_size or self.batch_size):
+            for rows in self._batches(documents, size):
                 rankings = rank(self.encoder(documents[rows].to(self.device)), k)
                 for (scores, labels), (new_scores, new_labels) in zip(lists, rankings, strict=True):
                     scores[rows], labels[rows] = new_scores.float().cpu().numpy(), new_labels.cpu().numpy()

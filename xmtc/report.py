@@ -116,7 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "with means over seeds, comparisons on the same documents and printed numbers, and write them as report.md, "
         "report.html (one file, with curves), results.csv (a line a finished run), summary.csv, comparisons.csv, "
         "results.tex and PNG curves.",
-    )
+        examples=(
+            "runs/eurlex57k", "runs/a runs/b --output report --printed experiments/lcenet", "runs/heads --gains",
+            "--leaderboard experiments",
+        ),
+    )  # fmt: skip
     parser.add_argument(
         "folders",
         nargs="*",
@@ -126,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="where the files go (default: the folder if one is given, else the current folder)",
+        help="where the files go (default: the folder if one is given, else the current one)",
     )
     parser.add_argument(
         "--printed",
@@ -154,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=bounded(Count),
         default=RESAMPLES,
         metavar="N",
-        help="of the bootstrap and the permutation test",
+        help=f"of the bootstrap and the permutation test; at most {GAIN_RESAMPLES} of them with --gains",
     )
     parser.add_argument(
         "--into",

@@ -18,7 +18,8 @@ from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 
 CIRCUMSTANCES = (
-    "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "resumed_from_step",
+    "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "precision",
+    "resumed_from_step",
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def compare(run: Path, again: Path) -> dict:
     born = {
         name: [first["provenance"].get(name), second["provenance"].get(name)]
         for name in CIRCUMSTANCES
-        if first["provenance"].get(name) != second["provenance"].get(name)
+        if name in first["provenance"] and first["provenance"][name] != second["provenance"].get(name)
     }
     file = "predictions.npz" if first["test"] else "predictions_validation.npz"
     ours, theirs = (read_lists(folder / file) for folder in (run, again))
@@ -99,8 +100,12 @@ def describe(found: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    description = "Makes a finished run again from what it wrote down, and says what differs."
-    parser = Arguments(prog="python -m xmtc.reproduce", description=description)
+    parser = Arguments(
+        prog="python -m xmtc.reproduce",
+        description="Makes a finished run again from what it wrote down, and says what differs.\n\n"
+        + __doc__.split("\n\n")[1],
+        examples=("RUN", "RUN --output /scratch/again --config-dir mine"),
+    )
     parser.add_argument("run", metavar="RUN", help="a finished run's directory")
     parser.add_argument("--output", metavar="DIR", help="where the second run goes (default: RUN-again)")
     parser.add_argument("--config-dir", metavar="DIR", help="of components of your own, as the run had it")

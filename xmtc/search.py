@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from xmtc.arguments import Arguments
+from xmtc.arguments import Arguments, bounded
+from xmtc.bounds import Count, Natural
 from xmtc.errors import InputError
 
 
@@ -18,19 +19,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 1 if no trial finished; 130 after Ctrl-C."""
     parser = Arguments(
         prog="python -m xmtc.search",
-        description="Search settings by validation nDCG@5. The same command again goes on where it stopped.",
-        epilog="example: python -m xmtc.search --into runs/search/lr --trials 30 encoder=bow dataset=eurlex57k "
-        "'recipe.optimizer.lr=tag(log,interval(1e-4,1e-2))' 'head=choice(none,lcenet)'",
+        description="Searches settings by validation nDCG@5; the test set is never read. The same command again goes "
+        "on where it stopped.",
+        examples=(
+            "--into runs/search/lr --trials 30 encoder=bow dataset=eurlex57k \\\n"
+            "    'recipe.optimizer.lr=tag(log,interval(1e-4,1e-2))' 'head=choice(none,lcenet)'",
+        ),
     )
     parser.add_argument("overrides", nargs="+", metavar="OVERRIDE", help="as of xmtc.run; at least one as a choice")
     parser.add_argument("--into", required=True, metavar="DIR", help="folder of the search: study, trials, finalists")
-    parser.add_argument("--trials", type=int, default=20, metavar="N", help="in all, earlier starts included (20)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at once, on the CPU or per GPU (1)")
-    parser.add_argument("--finalists", type=int, default=3, metavar="N", help="best trials to repeat (3)")
-    parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="seeds of each finalist, its own included (3)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the trials and of the search (0)")
+    for name, default, about in (
+        ("trials", 20, "in all, earlier starts included"), ("jobs", 1, "trials at once, on the CPU or per GPU"),
+        ("finalists", 3, "best trials to repeat"), ("seeds", 3, "seeds of each finalist, its own included"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=bounded(Count), default=default, metavar="N", help=about)
+    parser.add_argument("--seed", type=bounded(Natural), default=0, metavar="N", help="of the trials and of the search")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", stream=sys.stderr)
     try:
@@ -53,9 +56,6 @@ def search(arguments: argparse.Namespace) -> int:
 
     from xmtc.config import compose_checked
 
-    for name in ("trials", "jobs", "seeds"):
-        if getattr(arguments, name) < 1:
-            raise InputError(f"--{name}: expected at least 1, got {getattr(arguments, name)}")
     fixed, space = read_space(arguments.overrides)
     first = {key: values[0] for key, values in ends(space).items()}
     config = compose_checked([*fixed, *words_of(first), "test=false"])  # what cannot be used is named before all trials
@@ -66,7 +66,7 @@ def search(arguments: argparse.Namespace) -> int:
     into = Path(arguments.into)
     found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed)
     found.run(arguments.trials)
-    best = found.best(max(arguments.finalists, 1))
+    best = found.best(arguments.finalists)
     if not best:
         print(f"xmtc.search: no trial finished; see {into}/trials/*/job.log", file=sys.stderr)
         return 1

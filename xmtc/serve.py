@@ -5,7 +5,6 @@ Exit code 0 after SIGTERM, 130 after Ctrl-C, both when everything that was sent 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -80,12 +79,12 @@ def _on_term(*_) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Arguments(
         prog="python -m xmtc.serve",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Answers HTTP requests with a trained run, and shows a page at / to try it.",
-        epilog=f"settings, as key=value [default]:\n{describe_settings(Settings)}",
+        examples=("runs/a", "runs/a host=0.0.0.0 port=8080 token_file=token.txt"),
+        notes=f"settings, as key=value [default]:\n{describe_settings(Settings)}",
     )
     parser.add_argument("run", metavar="RUN", help="a run directory, an exported folder or an ensemble")
-    parser.add_argument("settings", nargs="*", default=[], metavar="key=value")
+    parser.add_argument("settings", nargs="*", default=[], metavar="key=value", help="see below")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from xmtc.calibration.file import Calibration, read_calibration
 from xmtc.errors import InputError
+from xmtc.given import listed
 from xmtc.labels import LabelTable
 
 MOST = 100  # labels of a document that a threshold chooses from, as many as predictions.npz keeps
@@ -113,23 +115,15 @@ class Tagger:
             if given not in known:
                 raise InputError(f"threshold: {given!r} is not known; choose from {', '.join(known)}")
             return known[given]
-        if isinstance(given, bool) or not 0 <= given <= 1:
-            raise InputError(f"threshold: expected a probability from 0 to 1, got {given}")
+        if isinstance(given, bool) or not isinstance(given, Real) or not 0 <= given <= 1:
+            raise InputError(f"threshold: expected a probability from 0 to 1, got {given!r}")
         return float(given)
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
     """The texts as a list. InputError: one text instead of several, or what is no text."""
-    if isinstance(texts, (str, bytes)):
-        raise InputError("texts: expected a list of texts, got one text: write [text]")
-    texts = list(texts)
-    for i, text in enumerate(texts):
+    found = listed(texts, "texts", "texts")
+    for i, text in enumerate(found):
         if not isinstance(text, str):
             raise InputError(f"texts[{i}]: expected a text, got {type(text).__name__}")
-    return texts
-
-
-def check_k(k: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k: expected a whole number of at least 1, got {k!r}")
-    return k
+    return found

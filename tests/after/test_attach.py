@@ -1,10 +1,13 @@
 """A head on other people's models: the identity at first, trained, saved and loaded with them."""
 
 import copy
+import json
 import sys
+import types
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -87,7 +90,19 @@ def test_dtype_device_and_a_head_of_ones_own():
     assert torch.equal(whole(x), whole.linear(x))
 
 
+def test_numbers_of_numpy_are_numbers():
+    class Saved(Shaped):
+        config = types.SimpleNamespace()
+
+    model = xmtc.attach_head(Saved("tensor"), np.int64(L), rank=np.int32(2), dropout=np.float32(0.5))
+    assert model.correlation_head.blocks[0].gather_weight.shape == (L, 2)
+    said = json.loads(json.dumps(model.config.correlation_head))  # as save_pretrained does
+    assert said == {"head": "lcenet", "num_labels": L, "options": {"rank": 2, "dropout": 0.5}}
+
+
 def test_what_cannot_be_attached():
+    with pytest.raises(InputError, match="^attach_head: model: expected a torch.nn.Module, got 3$"):
+        xmtc.attach_head(3, 5)
     with pytest.raises(InputError, match="head already"):
         xmtc.attach_head(xmtc.attach_head(Shaped("tensor"), L), L)
     for arguments, message in (
@@ -99,6 +114,11 @@ def test_what_cannot_be_attached():
         ({"num_labels": L, "entry": "sigmoidd"}, "attach_head.entry: expected one of sigmoid, relu"),
         ({"num_labels": L, "head": "cornet", "blocks": 0}, "attach_head.blocks: expected"),
         ({"num_labels": L, "residual": False}, "identity"),
+        ({"num_labels": True}, "num_labels: expected a whole number"),
+        ({"num_labels": 3.0}, "num_labels: expected a whole number of at least 1, got 3.0"),
+        ({"num_labels": L, "head": 5}, "head: expected lcenet, cornet or a CorrelationHead, got 5"),
+        ({"num_labels": L, "head": ["lcenet"]}, "head: expected lcenet, cornet or"),
+        ({"num_labels": L, "weights": 5}, "weights: expected a folder, a file or a state dict, got 5"),
         ({"num_labels": L, "weights": {"a": 1}}, "no correlation_head in the state dict"),
         ({"num_labels": L, "weights": "/nowhere"}, "has none of model.safetensors"),
     ):

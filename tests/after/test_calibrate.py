@@ -114,6 +114,14 @@ def test_thresholds_against_a_sweep():
     assert real.all() and "precision-1.1" not in choose(p, lists, L, [1.1], [])
 
 
+def test_a_precision_that_is_just_reached():
+    """55 of 100 are 0.55, whatever 0.55 * 100 is in floating point."""
+    hits = [True] * 55 + [False] * 45
+    labels, scores = np.zeros((100, 1), np.int64), np.linspace(0.9, 0.1, 100, dtype=np.float32)[:, None]
+    lists = Lists(labels, scores, Labels(torch.zeros(55, dtype=torch.int64), torch.tensor([0, *np.cumsum(hits)])))
+    assert 0.55 * 100 > 55 and choose(scores, lists, 1, [0.55], [])["precision-0.55"] == scores[-1, 0]
+
+
 def test_taking_documents():
     lists = planted(20, 6)
     part = lists.take(np.array([7, 3]))
@@ -167,6 +175,16 @@ def test_what_cannot_be_calibrated(copy, tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     assert main([str(copy), "--method", "magic"]) == 2
     assert main([str(copy), "--precision", "2"]) == 2
+    for message, options in {
+        "precision: expected a share from 0 to 1, got '0.5'": {"precisions": ["0.5"]},
+        "precision: expected a list of numbers, got 0.5": {"precisions": 0.5},
+        "labels: expected a mean number of labels above 0, got None": {"counts": [None]},
+        "run: expected a path, got 3": {"run": 3},
+    }.items():
+        with pytest.raises(InputError, match=f"^{message}$"):
+            calibrate(**{"run": copy} | options)
+    once = calibrate(copy, precisions=iter([0.01]), counts=iter([np.int64(3)]))
+    assert {"precision-0.01", "labels-3"} <= set(once.thresholds)
     (copy / "calibration.json").write_text('{"format": 1, "meth')
     with pytest.raises(InputError, match="calibration.json: not readable"):
         xmtc.load(copy)

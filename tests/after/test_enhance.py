@@ -1,12 +1,14 @@
 """A head alone, trained on stored scores."""
 
 import json
+import shutil
 import subprocess
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+import yaml
 
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
@@ -128,6 +130,39 @@ def test_without_training_nothing_changes(tmp_path):
     assert result["test"]["before"] == result["test"]["after"] and len(result["curve"]) == 1
 
 
+def test_numbers_of_numpy_and_paths_are_taken_as_they_are(tmp_path):
+    logits, targets = corpus(30, 6)
+    path = write(tmp_path, "a", logits, targets, "lists")
+    options = {"rank": np.int64(4), "epochs": np.int32(1), "lr": np.float64(1e-3), "num_labels": np.int64(L)}
+    enhance_scores(path, tmp_path / "out", test_scores=path, **options)
+    settings = yaml.safe_load((tmp_path / "out" / "enhance.yaml").read_text())
+    assert (settings["rank"], settings["scores"], settings["output"]) == (4, str(path), str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["settings"]["num_labels"] == L
+
+
+def test_scores_of_a_run_before_the_head_are_the_runs_own(other_run, tmp_path):
+    """Also PSP@k, for which more than the lists counts: how many documents were trained on, the corpus' constants."""
+    run = shutil.copytree(other_run, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    files = [str(run / f"predictions{part}.npz") for part in ("_validation", "")]
+
+    def before(name):
+        result = enhance_scores(files[0], str(tmp_path / name), test_scores=files[1], epochs=0, rank=4)
+        return result["test"]["before"]
+
+    own = json.loads((run / "metrics.json").read_text())["test"]
+    found = before("out")
+    assert {name: found[name] for name in ("P@5", "PSP@1", "PSP@3", "PSP@5")} == pytest.approx(
+        {name: own[name] for name in ("P@5", "PSP@1", "PSP@3", "PSP@5")}
+    )
+    config["dataset"]["propensity"] = {"a": 0.6, "b": 2.6}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert before("constants")["PSP@5"] != found["PSP@5"] and before("again")["P@5"] == found["P@5"]
+    (run / "config.yaml").unlink()
+    shutil.rmtree(run / "text")
+    assert 0 <= before("without")["PSP@5"] != found["PSP@5"]
+
+
 def test_a_harmful_head_is_not_kept(tmp_path):
     logits, targets = corpus(100, 6)
     path = write(tmp_path, "a", logits, targets, "lists")
@@ -180,6 +215,8 @@ def test_what_cannot_be_enhanced(tmp_path):
         "not a readable": {"scores": str(tmp_path / "broken.npz")},
         "expected a CSR matrix": {"scores": str(tmp_path / "csc.npz")},
         "test_scores: 5 labels, expected the 20": {"scores": dense, "labels": gold, "test_scores": wrong},
+        "^rank: expected a whole number": {"scores": dense, "labels": gold, "rank": 2.5},
+        "^scores: expected text, got the number 3": {"scores": 3},
         "validation_size": {"scores": dense, "labels": gold, "validation_size": 1.5},
     }.items():
         with pytest.raises(InputError, match=message) as error:

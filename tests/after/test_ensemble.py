@@ -206,6 +206,16 @@ def test_what_cannot_be_fused(run, other_run, make_run, encoders, tmp_path, caps
         assert main([str(word) for word in [*words, *output]]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+    for count in (0, 2.5, "160"):
+        with pytest.raises(InputError, match="train_documents: expected a whole number of at least 1, got"):
+            ensemble(alone, tmp_path / "out", train_documents=count)
+    for runs in (str(run), run, None):
+        with pytest.raises(InputError, match="^runs: expected a list of folders"):
+            ensemble(runs, tmp_path / "out")
+    for name, arguments in {"runs": ([run, 3], tmp_path / "out"), "output": ([run, other_run], 3)}.items():
+        with pytest.raises(InputError, match=f"^{name}: expected a path, got 3"):
+            ensemble(*arguments)
+    assert ensemble(alone, tmp_path / "numbers", train_documents=np.int64(160))["test"]["P@1"] >= 0
     assert main([*map(str, alone), "--output", str(tmp_path / "out"), "--train-documents", "160"]) == 0
     (tmp_path / "out" / "ensemble.json").write_text("{}")
     with pytest.raises(InputError, match="ensemble.json: changed or damaged"):

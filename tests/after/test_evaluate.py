@@ -104,6 +104,21 @@ def test_labels_that_are_shared(run, three, match):
     assert whole["test"]["R@2"] <= found["test"]["R@2"]
 
 
+@pytest.mark.parametrize("match, missed", [("exact", 3), ("caseless", 2)])
+def test_a_label_that_the_model_has_not_is_missed_once_a_document(run, tmp_path, match, missed):
+    known = xmtc.load(run).labels.ids[0]
+    (tmp_path / "texts.txt").write_text("g0c1w1\ng0c1w2\n")
+    (tmp_path / "labels.txt").write_text(f"{known} Strange strange\nSTRANGE\n")
+    given = {
+        "input": str(tmp_path / "texts.txt"),
+        "labels": str(tmp_path / "labels.txt"),
+        "output": str(tmp_path / "out"),
+    }
+    assert evaluate_file(str(run), **given, match=match)["missed"] == missed
+    unseen = read_lists(tmp_path / "out" / "predictions.npz").unseen
+    assert unseen == (["Strange"] if match == "caseless" else ["Strange", "strange", "STRANGE"])
+
+
 def test_the_raw_ranking_and_another_threshold(run, files):
     assert evaluate_file(str(run), **files, raw=True)["test"] != evaluate_file(str(run), **files)["test"]
     none = evaluate_file(str(run), **files, threshold=1.0)["test"]

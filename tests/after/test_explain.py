@@ -116,7 +116,9 @@ def test_attention_where_the_encoder_shows_it(make_run, encoders, run):
     found = attention(xmtc.load(make_run(*options)), "g0c1w1 g0c2w0 n3")
     assert [word for word, _ in found] == ["g0c1w1", "g0c2w0", "n3"]
     assert sum(weight for _, weight in found) == pytest.approx(1, abs=1e-5)
-    shown = markdown({"raw": [], "enhanced": [], "labels": [], "completeness_error": 0.0, "attention": found})
+    shown = markdown(
+        {"head": False, "raw": [], "enhanced": [], "labels": [], "completeness_error": 0.0, "attention": found}
+    )
     most = max(found, key=lambda pair: pair[1])
     assert f"Read most: {most[0]} {100 * most[1]:.0f} %" in shown
     assert attention(xmtc.load(run), "g0c1w1") is None
@@ -160,6 +162,32 @@ def test_a_head_of_ones_own_is_shown_as_far_as_it_is_known(planted, test_texts):
     assert "is not known" in markdown(found)
 
 
+def test_without_a_head_nothing_is_said_of_one(other_run, test_texts):
+    model = xmtc.load(other_run)
+    text = test_texts[0][0]
+    found = explain(model, text, k=3, words=False)
+    (answer,) = model.predict([text], k=3)
+    assert found["head"] is False and found["raw"] == found["enhanced"] == answer.labels
+    first, rest = markdown(found).split("\n\n", 1)
+    assert first.splitlines()[:2] == ["| | label |", "|---:|---|"] and len(first.splitlines()) == 2 + 3
+    assert "(rank 1): logit " in rest and "no correlation head" in rest
+    for words in ("with the head", "same", " to ", "Sums of parts", "promoted"):
+        assert words not in markdown(found)
+    found["labels"][0]["name"] = "a | b"
+    assert "| 1 | a \\| b [" in markdown(found)
+
+
+def test_counts_of_the_python_api(run, planted):
+    model = xmtc.load(run)
+    assert explain(model, "g0c1w1", k=np.int64(2), words=False) == explain(model, "g0c1w1", k=2, words=False)
+    assert strongest(planted, np.int64(2)) == strongest(planted, 2)
+    for bad in (0, True, 2.0, "2"):
+        with pytest.raises(InputError, match="^k: expected a whole number of at least 1"):
+            explain(model, "a", k=bad)
+        with pytest.raises(InputError, match="^count: expected a whole number of at least 1"):
+            strongest(planted, bad)
+
+
 def test_the_command(run, other_run, tmp_path, capsys):
     assert main([str(run), "--text", "g0c1w1 g0c2w0", "-k", "2"]) == 0
     assert "with the head" in capsys.readouterr().out
@@ -199,9 +227,7 @@ def test_what_cannot_be_explained(run, other_run, tmp_path, capsys):
     for words in (
         [other_run, "--model"],
         [run, "--input", tmp_path / "bad.jsonl"],
-        [run, "--text", "a", "-k", "0"],
         [fused, "--text", "a"],
-        [run, "--model", "--count", "0"],
         [run, "--input", "/nowhere.txt"],
     ):
         assert main([str(word) for word in words]) == 2

@@ -76,13 +76,23 @@ def test_k_and_threshold(run, test_texts):
         for answer, whole in zip(model.predict(texts, k=k, threshold=least), every, strict=True):
             wanted = [label for label, score in zip(whole.labels, whole.scores, strict=True) if score >= least]
             assert answer.labels == wanted[: k or 100]
-    for bad in ({"k": 0}, {"k": True}, {"k": None}, {"threshold": 2.0}, {"threshold": "micro-F1"}, {"batch_size": 0}):
-        with pytest.raises(InputError):
+    numbers = {"k": np.int64(2), "batch_size": np.uint8(4), "threshold": np.float32(least)}
+    assert model.predict(texts, **numbers) == model.predict(texts, k=2, threshold=float(np.float32(least)))
+    assert model.both(texts, np.int32(2)) == model.both(texts, 2)
+    for bad in (
+        {"k": 0}, {"k": True}, {"k": None}, {"k": np.int64(0)}, {"k": 2.0}, {"k": "2"}, {"batch_size": 0},
+        {"batch_size": 2.5}, {"batch_size": True}, {"threshold": 2.0}, {"threshold": "micro-F1"}, {"threshold": [0.5]},
+        {"threshold": np.float64("nan")},
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"^{next(iter(bad))}: "):
             model.predict(texts, **bad)
     with pytest.raises(InputError, match=r"write \[text\]"):
         model.predict("one text")
     with pytest.raises(InputError, match=r"texts\[1\].*NoneType"):
         model.predict(["one", None])
+    for given in (None, 3, b"one"):
+        with pytest.raises(InputError, match="^texts: expected a list of texts, got"):
+            model.predict(given)
 
 
 def test_raw_and_enhanced_rankings(run, test_texts):
@@ -129,6 +139,10 @@ def refused(folder, message):
 def test_what_is_no_run(tmp_path, copy):
     refused(tmp_path / "nowhere", "no such run directory")
     refused(tmp_path, "no config.yaml")
+    refused(3, "run: expected a path, got 3")
+    refused(None, "run: expected a path, got None")
+    with pytest.raises(InputError, match="^device="):
+        xmtc.load(copy, device=["cpu"])
     refused(copy / "labels.tsv", "expected a run directory or a .ckpt")
     (copy / "checkpoints" / "best.ckpt").unlink()
     refused(copy, "no checkpoints/best.ckpt")

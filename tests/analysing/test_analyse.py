@@ -149,6 +149,25 @@ def test_the_command_writes_tables_and_a_picture(run, tmp_path, capsys, lists):
     assert json.loads((tmp_path / "there" / "analysis.json").read_text())[0]["threshold"] == 0.9
 
 
+def test_padding_is_no_answer(run, lists):
+    lists.labels[0, 2:] = -1
+    lists.save(run / "predictions.npz")
+    xmtc.analyse.main([str(run), "--cases", "1"])
+    (result,) = json.loads((run / "analysis.json").read_text())
+    answered = [name for name, _ in result["cases"][0]["answers"]]
+    assert answered == [f"name|{label}" for label in lists.labels[0, :2]]
+
+
+def test_a_text_ends_where_its_line_does(run, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("xmtc.analysing.proposals.proposals", lambda folder, texts: asked.extend(texts) or [])
+    (tmp_path / "texts").write_bytes("\ufeffone\u2028still one\x0bstill\r\n\ntwo".encode())
+    assert xmtc.analyse.main([str(run), "--texts", str(tmp_path / "texts")]) == 0
+    assert asked == ["one\u2028still one\x0bstill", "", "two"]
+    (tmp_path / "texts").write_bytes(b"\xff\xfe")
+    assert xmtc.analyse.main([str(run), "--texts", str(tmp_path / "texts")]) == 2
+
+
 def test_what_cannot_be_analysed(run, tmp_path, capsys):
     assert xmtc.analyse.main([str(tmp_path / "nothing")]) == 2
     (run / "metrics.json").write_text("{}")

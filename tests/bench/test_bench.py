@@ -38,6 +38,15 @@ def test_every_name_is_a_bench():
     }
 
 
+def test_shapes_on_the_command_line_are_what_the_bench_takes(capsys):
+    assert all(command.shapes(command.named(name), []) is not None for name in command.BENCHES)
+    assert command.shapes(command.named("classifier"), ["--others", "0", "--labels", "9"])["others"] == 0
+    for words in (["--others", "-1"], ["--labels", "0"]):
+        with pytest.raises(SystemExit):
+            command.shapes(command.named("classifier"), words)
+    assert "--others: expected a whole number of at least 0, got -1" in capsys.readouterr().err
+
+
 def test_ratio_is_baseline_over_ours():
     result = compare("x", small(), 3, None)
     assert result["ratio"] == pytest.approx(result["baseline"] / result["ours"])

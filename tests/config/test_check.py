@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 
 from xmtc.bounds import Bounds
@@ -80,6 +81,7 @@ def head(**keys):
         {"folder": "a/b"},
         {"loose": object},
         {"num_labels": 7},
+        {"rank": np.int64(5), "limit": np.uint8(2), "above": np.float32(0.5), "dropout": np.int32(1)},
     ],
 )
 def test_accepts(keys):
@@ -95,6 +97,9 @@ def test_accepts(keys):
         ({"rank": True}, "head.rank: expected a whole number, got true"),
         ({"rank": 2.5}, "head.rank: expected a whole number, got the number 2.5"),
         ({"rank": None}, "head.rank: expected a whole number, got null"),
+        ({"rank": np.float64(2)}, "head.rank: expected a whole number, got"),
+        ({"rank": np.bool_(True)}, "head.rank: expected a whole number, got"),
+        ({"few": np.int64(4)}, "head.few: expected a whole number of at least 1 and up to 3 or null, got"),
         ({"few": 0}, "head.few: expected a whole number of at least 1 and up to 3 or null, got the number 0"),
         ({"few": 4}, "got the number 4"),
         ({"few": "a"}, "got the text a"),

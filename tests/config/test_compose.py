@@ -9,7 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from xmtc.config import check_command_line, checked_command_line, compose_checked, compose_jobs
+from xmtc.config import checked_command_line, compose_checked, compose_jobs
 from xmtc.errors import InputError
 
 
@@ -152,20 +152,25 @@ def test_groups_of_ones_own(tree, tmp_path, write_tree):
         compose_checked([], config_dirs=[tmp_path / "absent"])
 
 
+def arguments_of(argv, **options):
+    with checked_command_line(argv, **options) as line:
+        return line.arguments
+
+
 def test_command_line(tree, tmp_path, write_tree):
-    assert check_command_line(["seed=3"]) == ["seed=3"]
-    assert check_command_line(["seed=1,2", "-m", "head=none,wide"]) == ["-m", "seed=1,2", "head=none,wide"]
+    assert arguments_of(["seed=3"]) == ["seed=3"]
+    assert arguments_of(["seed=1,2", "-m", "head=none,wide"]) == ["-m", "seed=1,2", "head=none,wide"]
     seen = []
-    check_command_line(["-m", "seed=1,2"], check=lambda config: seen.append(config.seed))
+    arguments_of(["-m", "seed=1,2"], check=lambda config: seen.append(config.seed))
     assert seen == [1, 2]
     for argv in (["--cfg", "job", "encoder=foo"], ["--help"], ["--info"], ["--hydra-help"]):
-        assert check_command_line(argv) == argv
+        assert arguments_of(argv) == argv
     with pytest.raises(InputError, match="--trainer: unknown switch"):
-        check_command_line(["--trainer"])
+        arguments_of(["--trainer"])
     with pytest.raises(InputError, match="encoder=foo"):
-        check_command_line(["-m", "encoder=cnn,foo"])
+        arguments_of(["-m", "encoder=cnn,foo"])
     write_tree(tmp_path / "mine", {"encoder/mine.yaml": "{_target_: fractions.Fraction, numerator: 2}"})
-    check_command_line(["--config-dir", str(tmp_path / "mine"), "encoder=mine"])
+    arguments_of(["--config-dir", str(tmp_path / "mine"), "encoder=mine"])
 
 
 def test_hydra_main_agrees_with_what_was_checked(tree, tmp_path):
@@ -173,11 +178,12 @@ def test_hydra_main_agrees_with_what_was_checked(tree, tmp_path):
     script = tmp_path / "app.py"
     script.write_text(f"""
 import hydra
-from xmtc.config import check, compose, check_command_line
+from xmtc.config import check, compose, checked_command_line
 check.BASES = {{}}
 compose.command_dir = lambda _: __import__("pathlib").Path({str(tree)!r})
 import sys
-check_command_line(sys.argv[1:])
+with checked_command_line(sys.argv[1:]):
+    pass
 @hydra.main(config_path={str(tree)!r}, config_name="run", version_base="1.3")
 def main(cfg):
     print("RESULT", cfg.encoder.numerator, cfg.environment)

@@ -5,6 +5,7 @@ import pytest
 
 from xmtc.config.settings import describe_settings, read_settings
 from xmtc.errors import InputError
+from xmtc.serving.settings import Settings
 
 
 @dataclass
@@ -52,3 +53,12 @@ def test_the_help_names_every_key_and_default():
     lines = describe_settings(Example).splitlines()
     assert [line.split()[0] for line in lines] == ["kind", "folder", "size", "count", "quick"]
     assert "[null]" in lines[1] and "[1.5]" in lines[2] and "[false]" in lines[4]
+
+
+@pytest.mark.parametrize(
+    "word", ["timeout=.nan", "linger=.inf", "max_wait_ms=-1", "timeout=0", "threads=0", "port=70000"]
+)
+def test_limits_of_the_server_are_numbers(word):
+    with pytest.raises(InputError, match=f"^{word.partition('=')[0]}: expected at (least|most)"):
+        read_settings(Settings, [word])
+    assert read_settings(Settings, ["port=0", "linger=0", "timeout=0.5"]).timeout == 0.5

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import xmtc
-from xmtc.config import config_dir
+from xmtc.config import config_dir, register_resolvers
 from xmtc.data import __main__ as command
 from xmtc.data.acquire import IN_A_BROWSER, acquire, corpus_of
 from xmtc.data.cards import Card, card_of, read_card, registered
@@ -37,6 +37,7 @@ PROGRAM = [name for name, card in CARDS.items() if any(urlsplit(o.url).hostname 
 
 def dataset(name, tmp_path):
     """The dataset's node, resolved, without the cost of composing a whole configuration."""
+    register_resolvers()
     node = OmegaConf.load(config_dir() / "dataset" / f"{name}.yaml")
     config = OmegaConf.create({"dataset": node, "paths": {"data_dir": str(tmp_path)}})
     return OmegaConf.to_container(config.dataset, resolve=True)
@@ -249,13 +250,6 @@ def test_a_card_with_a_mistake(change, line):
     del node["citation"]
     with pytest.raises(InputError):
         read_card(node)
-
-
-def test_cards_of_a_folder_of_ones_own(tmp_path):
-    (tmp_path / "dataset").mkdir()
-    text = (config_dir() / "dataset" / "eurlex.yaml").read_text().replace("eurlex", "mine")
-    (tmp_path / "dataset" / "mine.yaml").write_text(text)
-    assert registered([tmp_path])["mine"].labels == 3956
 
 
 def test_every_layout_is_some_datasets():

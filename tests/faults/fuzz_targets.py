@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import xmtc
 from tests.faults.fuzz_server import server
 from xmtc.calibration.file import read_calibration
-from xmtc.config import check_command_line
+from xmtc.config import checked_command_line
 from xmtc.config.settings import read_settings
 from xmtc.data.binary_vectors import binary_rows
 from xmtc.data.lists import ARRAYS, Lists, read_lists
@@ -359,6 +359,7 @@ def _command_lines() -> dict[str, Target]:
     words = st.lists(st.tuples(keys, VALUES).map("=".join), max_size=3)
 
     def config(words: list[str]) -> None:
-        check_command_line([word for word in words if not word.startswith("-")] or words)
+        with checked_command_line([word for word in words if not word.startswith("-")] or words):
+            pass
 
     return {"config": Target(WORDS, config, 1.2), "settings": Target(words, lambda w: read_settings(Settings, w), 3)}

@@ -112,8 +112,6 @@ def test_thresholds_that_cannot_be_chosen_are_refused():
         best_threshold(torch.tensor([[float("nan")]]), torch.tensor([[0]]), csr([{0}]))
     with pytest.raises(ValueError, match="differ in shape"):
         best_threshold(torch.zeros(1, 2), torch.tensor([[0]]), csr([{0}]))
-    with pytest.raises(ValueError, match="micro-F1"):
-        best_threshold(torch.tensor([[0.5]]), torch.tensor([[0]]), csr([{0}]), objective="macro-F1")
 
 
 def test_any_order_and_any_batches_give_the_same_bits():

@@ -6,6 +6,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from xmtc.data.batch import Labels
 from xmtc.metrics.ranking import RankingMetrics
@@ -65,6 +66,36 @@ def test_nothing_to_pair_is_no_gain(grid, tmp_path):
     assert found(tmp_path) == []
     (grid("none", 1.0, 0) / "predictions.npz").unlink()
     assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "typed, pairs",
+    [
+        ({}, 3),
+        ({"recipe.optimizer.lr": 0.1}, 0),
+        ({"data": {"fraction": 0.5}}, 0),
+        ({"head.rank": 7}, 3),
+        ({"seed": 0}, 3),
+    ],
+)
+def test_what_only_the_runs_with_a_head_were_told_is_no_gain_of_the_head(grid, tmp_path, typed, pairs):
+    """All of them alike, so that it tells none of them from another; data.fraction counts wherever it was set."""
+    grid("none", 1.0, 0)
+    folder = grid("lcenet", 1.0, 0, 0.9)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["recipe"]["optimizer"] = {"lr": typed.get("recipe.optimizer.lr", 0.3)}  # the recipe's own, for this head
+    config["head"] = {"rank": typed.get("head.rank", 5)}
+    config["data"] |= typed.get("data", {})
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    words = [f"{key}={value}" for key, value in typed.items() if "." in key or key == "seed"]
+    (folder / "overrides.yaml").write_text(
+        yaml.safe_dump([*words, "head=lcenet", "paths.runs=elsewhere", "hydra.sweeper.seed=0"])
+    )
+    plain = tmp_path / "none-1.0-0-1.0"
+    config = yaml.safe_load((plain / "config.yaml").read_text())
+    config["recipe"]["optimizer"] = {"lr": 0.2}
+    (plain / "config.yaml").write_text(yaml.safe_dump(config))
+    assert len(found(tmp_path)) == pairs
 
 
 def test_steps_count_to_the_quality_of_the_plain_model(grid, tmp_path):

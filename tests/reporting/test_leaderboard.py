@@ -56,6 +56,19 @@ def test_keeping_a_row_brings_the_page_up_to_date(make_run, tmp_path):
     assert rows((tmp_path / "experiments" / "README.md").read_text(), "lcenet", "75.00")
 
 
+def test_the_precision_beside_the_device_where_it_is_not_float32(tmp_path):
+    header, row, *_ = ROWS.splitlines()
+    header = header.replace("device,", "device,precision,")
+    (tmp_path / "toy").mkdir()
+    named = {"one": "bf16-mixed", "two": "32-true", "three": "", "four": "16"}
+    table = [row.replace("bow", name).replace("cpu,", f"cpu,{said},") for name, said in named.items()]
+    (tmp_path / "toy" / "results.csv").write_text("\n".join([header, *table]) + "\n")
+    text = leaderboard(tmp_path)
+    devices = {name: rows(text, f" {name} ")[0].split("|")[-3].strip() for name in named}
+    assert devices == {"one": "cpu, bf16-mixed", "two": "cpu", "three": "cpu", "four": "cpu, 16"}
+    assert not [part for part in text.split("|") if "1600" in part]  # a setting, not a score
+
+
 def test_nothing_measured_is_one_line(tmp_path, capsys):
     assert main(["--leaderboard", str(tmp_path)]) == 2
     assert "no results.csv" in capsys.readouterr().err

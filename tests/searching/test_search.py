@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 optuna = pytest.importorskip("optuna")
 
@@ -137,6 +138,19 @@ def test_spaces_in_hydras_words():
     }
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("word", ["range(5,1,-1)", "range(1,8,3)", "range(1,9,3)", "range(4,3,-7)", "range(9,0,-4)"])
+def test_a_range_has_the_numbers_that_hydra_sweeps_over(word):
+    (override,) = OverridesParser.create().parse_overrides([f"a={word}"])
+    drawn = read_space([f"a={word}"])[1]["a"]
+    numbers = range(drawn.low, drawn.high + 1, drawn.step)
+    assert sorted(map(int, override.sweep_string_iterator())) == list(numbers)
+
+
+def test_a_range_on_a_logarithmic_scale():
+    assert read_space(["a=tag(log,range(1,100))"])[1] == {"a": IntDistribution(1, 99, log=True)}
+
+
 @pytest.mark.parametrize(
     "words, line",
     [
@@ -147,6 +161,17 @@ def test_spaces_in_hydras_words():
         (["a=interval(3,1)"], "low < high"),
         (["hydra.run.dir=x", "a=1,2"], "not in a search"),
         (["a=[1,"], "not a setting"),
+        (["a=range(3,3)"], "a: expected range(first,stop,step) that has numbers, got none"),
+        (["a=range(1,3,-1)"], "got none"),
+        (["a=range(1,3,0)"], "got none"),
+        (["a=range(0.5,0.1,0.1)"], "a: expected a choice at least, got none"),
+        (["a=range(0.1,0.5,0.0)"], "a: not a list of choices"),
+        (["a=glob(*)"], "a: glob is not in a search"),
+        (["a=interval(nan,1)"], "low < high"),
+        (["a=interval(0,inf)"], "low < high"),
+        (["a=tag(log,range(0,9))"], "steps of 1 from 1"),
+        (["a=tag(log,range(1,9,2))"], "steps of 1 from 1"),
+        (["a=tag(log,choice(1,2))"], "a: tag(log,...) is for interval(low,high) and range(low,high)"),
     ],
 )
 def test_what_cannot_be_searched(words, line):
@@ -158,7 +183,6 @@ def test_what_cannot_be_searched(words, line):
 def test_a_setting_that_does_not_exist_is_named_before_anything_starts(tmp_path, capsys):
     assert main(["--into", str(tmp_path / "s"), "head.rnk=choice(1,2)"]) == 2
     assert "head.rnk" in capsys.readouterr().err and not (tmp_path / "s").exists()
-    assert main(["--into", str(tmp_path / "s"), "--trials", "0", "head.rank=1,2"]) == 2
 
 
 @pytest.mark.parametrize(

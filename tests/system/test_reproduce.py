@@ -1,6 +1,7 @@
 """A run made again from its own directory, and what is said where something changed."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -33,6 +34,19 @@ def test_another_seed_and_a_changed_circumstance_are_named(finished, train, tmp_
     assert found["first_row"] is not None and 0 <= found["documents"] < 1
     said = describe(found)
     assert "torch: " in said and "0.1 now" in said and "differs first at step" in said and "%" in said
+
+
+def test_a_run_of_before_its_precision_was_recorded(finished, tmp_path):
+    _, folder = finished
+    for name in ("then", "now"):
+        shutil.copytree(folder, tmp_path / name)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["provenance"]["precision"]
+    (tmp_path / "then" / "metrics.json").write_text(json.dumps(metrics))
+    assert compare(tmp_path / "then", tmp_path / "now") == compare(folder, tmp_path / "now")
+    metrics["provenance"]["precision"] = "bf16-mixed"
+    (tmp_path / "then" / "metrics.json").write_text(json.dumps(metrics))
+    assert compare(tmp_path / "then", tmp_path / "now")["circumstances"] == {"precision": ["bf16-mixed", "32-true"]}
 
 
 def test_a_folder_that_is_no_run(tmp_path, capsys):

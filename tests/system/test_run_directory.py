@@ -32,7 +32,7 @@ def test_metrics_hold_scores_and_their_birth_certificate(finished):
     birth = stored["provenance"]
     assert birth["format"] == 1 and birth["dataset"] == "toy" and birth["seed"] == 5 and birth["world_size"] == 1
     assert birth["resumed_from_step"] is None and len(birth["dataset_sha256"]) == 64
-    assert birth["torch"] == torch.__version__
+    assert birth["torch"] == torch.__version__ and birth["precision"] == "32-true"
     assert stored["steps"] == 9  # 160 documents in batches of 64, three epochs
 
 

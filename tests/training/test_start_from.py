@@ -135,6 +135,10 @@ def test_nothing_to_start_from_is_an_error(tmp_path):
         start_from(tmp_path / "nowhere", ours)
     with pytest.raises(InputError, match="no label in common"):
         start(tmp_path, their_labels=["x", "y"], **CNN)
+    with pytest.raises(InputError, match="no word in common"):
+        theirs = build(tmp_path / "words", THEIR_LABELS, ["x", "y"], **CNN)
+        save(tmp_path / "words", theirs)
+        start_from(tmp_path / "words", ours)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def _cases(lists, labels: LabelTable, count: int) -> list[dict]:
         start, stop = lists.gold.offsets[row : row + 2].tolist()
         ids = lists.gold.ids[start:stop].tolist()
         true = [labels[i].name if i < len(labels) else lists.unseen[i - len(labels)] for i in ids]
-        answers = [(labels[int(i)].name, round(float(s), 4)) for i, s in zip(lists.labels[row, :5], lists.scores[row])]
+        best = zip(lists.labels[row, :5].tolist(), lists.scores[row].tolist(), strict=False)
+        answers = [(labels[i].name, round(score, 4)) for i, score in best if i >= 0]  # below: padding
         held.append({"document": row, "true": true, "answers": answers})
     return held

@@ -11,6 +11,7 @@ import torch
 
 from xmtc.bench.compare import Bench
 from xmtc.bench.memory import peak_beyond
+from xmtc.bounds import Natural
 from xmtc.data.batch import Labels
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded
@@ -74,11 +75,17 @@ def _fill(numbers: torch.Tensor) -> None:
 
 
 def classifier(
-    labels: int = 501_008, features: int = 512, rank: int = 100, blocks: int = 2, documents: int = 64, others: int = 1
+    labels: int = 501_008,
+    features: int = 512,
+    rank: int = 100,
+    blocks: int = 2,
+    documents: int = 64,
+    others: Natural = 1,
 ) -> Bench:
     """memory_ratio: bytes beyond parameters and gradients, ours over dense, each in a process of its own. time_ratio:
     seconds of ours over dense. gradient_error: largest relative error of a gradient (norms). others: 1 measures as well
-    what comes of all raw logits kept, and of none; of a large label space, what a third of its labels takes."""
+    what comes of all raw logits kept, and of none; of a large label space, what a third of its labels takes; 0 does
+    not."""
     shape = [labels, features, rank, blocks, documents]
     facts = dict(zip(("labels", "features", "rank", "blocks", "documents"), shape, strict=True))
     further = [way for way in KEPT if way != "ours"] if others and labels < LARGE else []

@@ -34,7 +34,7 @@ def choose(
     given = np.arange(1, len(p) + 1)
     cut = np.append(p[1:] < p[:-1], True)  # a threshold takes all labels of a probability or none
     for wanted in precisions:
-        reached = np.flatnonzero(cut & (true >= wanted * given))
+        reached = np.flatnonzero(cut & (true / given >= wanted))  # 0.55 * 100 is more than 55
         if len(reached):
             chosen[f"precision-{wanted:g}"] = float(p[reached[-1]])
     for wanted in counts:

@@ -4,14 +4,13 @@ Cheap to import (no torch): entry points need it before they know whether anythi
 """
 
 from xmtc.config.check import check_node
-from xmtc.config.command_line import check_command_line, checked_command_line
+from xmtc.config.command_line import checked_command_line
 from xmtc.config.compose import compose_checked, compose_jobs
 from xmtc.config.messages import one_line
 from xmtc.config.paths import command_dir, config_dir
 from xmtc.config.resolvers import register_resolvers
 
 __all__ = [
-    "check_command_line",
     "check_node",
     "checked_command_line",
     "command_dir",

@@ -37,18 +37,6 @@ class CommandLine:
         self.composer.run(task, self.overrides, self.sweep)
 
 
-def check_command_line(
-    argv: Sequence[str], config_name: str = "run", check: Callable[[DictConfig], None] | None = None
-) -> list[str]:
-    """`argv` (without the program's name) as Hydra should get it: the same, with switches moved before the settings.
-
-    Composes and checks the run, or every run of a sweep; `check` is called with each configuration. InputError if one
-    cannot be used. Switches that only show something (--help, --cfg, --info, ...) pass through unchecked.
-    """
-    with checked_command_line(argv, config_name, check) as line:
-        return line.arguments
-
-
 @contextmanager
 def checked_command_line(
     argv: Sequence[str],
@@ -56,9 +44,11 @@ def checked_command_line(
     check: Callable[[DictConfig], None] | None = None,
     task_name: str = "run",
 ) -> Iterator[CommandLine]:
-    """As `check_command_line`; what it yields can be run as long as the context lasts, without composing it again.
+    """`argv` (without the program's name), or every run of a sweep, composed and checked; `check` is called with each
+    configuration. InputError if one cannot be used.
 
-    task_name: what Hydra's log file is called.
+    What it yields can be run as long as the context lasts, without composing it again. Switches that only show
+    something (--help, --cfg, --info, ...) pass through unchecked. task_name: what Hydra's log file is called.
     """
     parser = get_args_parser()
     known, rest = parser.parse_known_args(list(argv))

@@ -15,6 +15,8 @@ head on it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
 
 `${rounds:EPOCHS,FRACTION}`: epochs over a share of the training documents, EPOCHS / sqrt(FRACTION) rounded: a sixteenth
 of the documents is seen four times as often, in a quarter of the steps.
+
+`${keys_of:COMMAND}`, `${choices_of:COMMAND}`: what --help tells of a command's keys and of the choices it makes itself.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from xmtc.config.keys import describe_choices, describe_keys
 from xmtc.errors import InputError
 
 _ABSENT = object()
@@ -82,3 +85,5 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("paper", paper, replace=True)
     OmegaConf.register_new_resolver("modern", modern, replace=True)
     OmegaConf.register_new_resolver("rounds", rounds, replace=True)
+    OmegaConf.register_new_resolver("keys_of", describe_keys, replace=True)
+    OmegaConf.register_new_resolver("choices_of", describe_choices, replace=True)

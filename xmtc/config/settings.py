@@ -52,7 +52,7 @@ def describe_settings(kind: type) -> str:
     """One line a key for --help: name, what it takes, default."""
     hints, lines = typing.get_type_hints(kind), []
     for field in dataclasses.fields(kind):
-        default = "" if field.default is dataclasses.MISSING else f" [{_plain(field.default)}]"
+        default = " (must be given)" if field.default is dataclasses.MISSING else f" [{_plain(field.default)}]"
         about = field.metadata.get("help", "")
         lines.append(f"  {field.name:<14} {expected(hints[field.name])}{default}{'  ' + about if about else ''}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import inspect
 import os
 import types
 import typing
+from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin
 
 from xmtc.bounds import Bounds
@@ -33,9 +34,9 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is bool or hint is str:
         return isinstance(value, hint)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, Integral) and not isinstance(value, bool)
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, Real) and not isinstance(value, bool)
     if (origin or hint) is tuple:
         return _fits_tuple(value, arguments)
     if (origin or hint) in LISTS:

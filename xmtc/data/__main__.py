@@ -26,15 +26,24 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Arguments(prog="python -m xmtc.data", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = Arguments(
+        prog="python -m xmtc.data",
+        description="Datasets by name, or your own.\n\n" + __doc__.split("\n\n")[1],
+        examples=("list", "show eurlex57k", "download eurlex57k", "stats csv dataset.path=my_corpus --output stats"),
+        notes="COMMAND --help tells more of one.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what in COMMANDS.items():
-        command = commands.add_parser(name, help=what, description=what)
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}")
         if name != "list":
-            command.add_argument("name", help="a choice of the dataset group")
-        command.add_argument("overrides", nargs="*", default=[], help="as for xmtc.run, for example paths.data_dir=DIR")
+            command.add_argument("name", metavar="NAME", help="a choice of the dataset group")
+        command.add_argument(
+            "overrides", nargs="*", default=[], metavar="key=value", help="as for xmtc.run, as paths.data_dir=DIR"
+        )
         if name == "stats":
-            command.add_argument("--output", type=Path, help="folder of statistics.json and .png (stats/NAME)")
+            command.add_argument(
+                "--output", type=Path, metavar="DIR", help="of statistics.json and .png (default: stats/NAME)"
+            )
             command.add_argument("--no-duplicates", action="store_true", help="do not look for near duplicates")
         if name == "verify":
             command.add_argument("--json", action="store_true", help="one JSON line instead of a table")

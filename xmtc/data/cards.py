@@ -5,9 +5,7 @@ The same file says how `dataset=NAME` reads it, so a fact stands once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from omegaconf import OmegaConf
@@ -83,12 +81,11 @@ def card_of(dataset: dict) -> Card | None:
     return read_card(dataset["card"]) if dataset.get("card") else None
 
 
-def registered(config_dirs: Iterable[str | Path] = ()) -> dict[str, Card]:
+def registered() -> dict[str, Card]:
     """name -> card of every dataset file that has one, in order of name."""
     cards = {}
-    for folder in (config_dir(), *map(Path, config_dirs)):
-        for path in sorted((folder / "dataset").glob("*.yaml")):
-            node = OmegaConf.load(path)
-            if "card" in node:
-                cards[path.stem] = read_card(OmegaConf.to_container(node.card, resolve=True))
-    return dict(sorted(cards.items()))
+    for path in sorted((config_dir() / "dataset").glob("*.yaml")):
+        node = OmegaConf.load(path)
+        if "card" in node:
+            cards[path.stem] = read_card(OmegaConf.to_container(node.card, resolve=True))
+    return cards

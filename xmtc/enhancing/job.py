@@ -14,6 +14,7 @@ import yaml
 
 from xmtc.attach import HEADS, start_as_identity
 from xmtc.bounds import Count, Natural, NotNegative
+from xmtc.config.check import check_node
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
@@ -21,6 +22,7 @@ from xmtc.enhancing.train import HeadTraining
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.metrics.ranking import RankingMetrics
+from xmtc.parsing import read_json, read_yaml
 
 log = logging.getLogger("xmtc.enhance")
 KEPT = 100
@@ -54,7 +56,8 @@ def enhance_scores(
     predictions.npz (test), predictions_validation.npz, metrics.json ({"before": …, "after": …} of validation and test),
     labels.tsv, head.pt and enhance.yaml. The folder can be calibrated and be a member of an ensemble.
     """
-    given = dict(locals())
+    given = {name: _plain(value) for name, value in locals().items()}
+    check_node({"_target_": f"{__name__}.enhance_scores", **given}, "")
     folder = _place(Path(output))
     beside = Path(scores).parent / "labels.tsv"
     if label_table is None and num_labels is None and beside.exists():
@@ -90,7 +93,8 @@ def enhance_scores(
     start_as_identity(made)
     known = gold.ids[gold.ids < L]
     frequency = torch.bincount(known, minlength=L) if table is None else torch.from_numpy(table.frequency)
-    training = HeadTraining(made, fitted, lambda: RankingMetrics(L, frequency, len(train)), batch_size, seed)
+    propensity = {"num_train_documents": len(train)} | (_propensity(Path(label_table).parent) if table else {})
+    training = HeadTraining(made, fitted, lambda: RankingMetrics(L, frequency, **propensity), batch_size, seed)
     held = (held_scores, held_gold, held_rows)
     curve = training.fit(train, gold, rows, held, epochs, lr, weight_decay)
     result = {"validation": {"before": training.score(*held, raw=True), "after": training.score(*held)}, "test": None}
@@ -114,6 +118,28 @@ def enhance_scores(
     torch.save(made.state_dict(), folder / ".head.tmp")
     os.replace(folder / ".head.tmp", folder / "head.pt")
     return result
+
+
+def _propensity(folder: Path) -> dict:
+    """What a run's folder says of the documents behind the frequencies in its labels.tsv, and of the corpus' constants:
+    with them PSP@k is that of the run. Nothing of what it does not say."""
+    said: dict = {}
+    meta, config = folder / "text" / "meta.json", folder / "config.yaml"
+    count = read_json(meta, dict).get("num_documents") if meta.is_file() else None
+    if isinstance(count, int) and count > 0:
+        said["num_train_documents"] = count
+    dataset = read_yaml(config, dict).get("dataset") if config.is_file() else None
+    constants = dataset.get("propensity") if isinstance(dataset, dict) else None
+    if isinstance(constants, dict) and all(isinstance(constants.get(key), int | float) for key in "ab"):
+        said |= {f"propensity_{key}": constants[key] for key in "ab"}
+    return said
+
+
+def _plain(value):
+    """What a file of settings can hold: of numpy's numbers and of paths, Python's and their text."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _place(folder: Path) -> Path:

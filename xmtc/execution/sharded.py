@@ -18,8 +18,9 @@ from xmtc.data.batch import Labels
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.base import row_names
-from xmtc.execution.chunked import Chunked, _Loss
-from xmtc.execution.sweeps import LabelSide
+from xmtc.execution.chunked import Chunked
+from xmtc.execution.loss import LossOfSweeps
+from xmtc.execution.side import LabelSide
 from xmtc.execution.topk import best
 from xmtc.training.optimizers import squared_norm
 
@@ -84,7 +85,7 @@ class Sharded(Chunked):
         together, sizes = self._together(encoded)
         sweeps = self.sweeps(together, self.keep_raw)
         parameters = sweeps.side.row_parameters() + sweeps.side.shared_parameters()
-        return _Loss.apply(sweeps, self._gathered_labels(labels, sizes), self, together.features, *parameters)
+        return LossOfSweeps.apply(sweeps, self._gathered_labels(labels, sizes), self, together.features, *parameters)
 
     def _together(self, encoded: Encoded) -> tuple[Encoded, list[int]]:
         """Features of all processes, in the order of ranks, and the number of documents of each."""

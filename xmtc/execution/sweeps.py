@@ -20,44 +20,18 @@ accumulated in at least float32; chunks go in a fixed order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xmtc.data.batch import Labels
-from xmtc.decoders.base import LabelDecoder
 from xmtc.decoders.product import product, rows
 from xmtc.encoders.base import Encoded
+from xmtc.execution.side import LabelSide
+from xmtc.execution.targets import Targets
 from xmtc.heads.block import ENTRY, ENTRY_BACKWARD, CorrelationBlock
-from xmtc.training.objectives import Objective
-
-
-@dataclass
-class LabelSide:
-    """What does not change from step to step. first_label: global number of this process's first label."""
-
-    decoder: LabelDecoder
-    blocks: list[CorrelationBlock]
-    objective: Objective
-    raw_loss_weight: float
-    chunk: int
-    num_labels: int  # L over all processes
-    first_label: int = 0
-    reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
-
-    def chunks(self) -> Iterator[slice]:
-        for start in range(0, self.decoder.num_labels, self.chunk):
-            yield slice(start, min(start + self.chunk, self.decoder.num_labels))
-
-    def row_parameters(self) -> list[nn.Parameter]:
-        """(l, ...) parameters, in the order in which `Sweeps.backward` writes their gradients."""
-        blocks = [p for block in self.blocks for p in block.label_parameters().values()]
-        return [*self.decoder.label_parameters().values(), *blocks]
-
-    def shared_parameters(self) -> list[nn.Parameter]:
-        return [*self.decoder.shared_parameters().values(), *(block.gather_bias for block in self.blocks)]
 
 
 class Sweeps:
@@ -166,59 +140,28 @@ class Sweeps:
     def loss(self, labels: Labels, documents: int | None = None) -> Tensor:
         """Sweep n+1. documents: B of the loss's normaliser. Scalar in the accumulation type."""
         side = self.side
-        self.rows, self.ids = labels.rows(), labels.ids - side.first_label
-        self.normaliser = side.objective.normaliser(documents or len(labels), side.num_labels)
+        self.targets = targets = Targets(side, labels, len(self.encoded.features), documents, self.dtype)
         n = len(side.blocks)
         total = torch.zeros((), dtype=torch.float64, device=self.encoded.features.device)
         grad_context = self._zeros(side.blocks[-1].gather_weight.shape[1]) if n else None
         with torch.no_grad(), self.autocast():
             for chunk in side.chunks():
-                positives = self._positives(chunk)
+                positives = targets.positives(chunk)
                 if side.raw_loss_weight:
-                    total += side.raw_loss_weight * self._chunk_loss(self.raw(chunk), positives)
+                    total += side.raw_loss_weight * targets.loss(self.raw(chunk), positives)
                 logits = self._climbed(chunk, n)
-                total += self._chunk_loss(logits, positives)
+                total += targets.loss(logits, positives)
                 if n:
                     spread = self._rows(side.blocks[-1].spread_weight, chunk)
-                    product(self._derivative(logits, positives, 1.0), spread, grad_context, add=True)
+                    product(targets.derivative(logits, positives, 1.0), spread, grad_context, add=True)
         self._level = n if self._moves else 0
         self.grad_contexts: list[Tensor | None] = [None] * n
         if n:
             self.grad_contexts[-1] = side.reduce(grad_context)
-        return (side.reduce(total) / self.normaliser).to(self.dtype)
+        return (side.reduce(total) / targets.normaliser).to(self.dtype)
 
     def _rows(self, parameter: Tensor, chunk: slice) -> Tensor:
         return rows(parameter, chunk, self.encoded.features)
-
-    def _positives(self, chunk: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """For every positive of the batch: place in the chunk's flat (l, B), label, 1 if it lies in the chunk else 0.
-
-        All P of them for each chunk, so that shapes do not depend on the labels and nothing waits for the device.
-        """
-        size = chunk.stop - chunk.start
-        columns = self.ids - chunk.start
-        inside = (columns >= 0) & (columns < size)
-        columns = columns.clamp(0, size - 1)
-        labels = columns + (self.side.first_label + chunk.start)
-        return columns * len(self.encoded.features) + self.rows, labels, inside
-
-    def _chunk_loss(self, logits: Tensor, positives: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        objective, z = self.side.objective, logits.to(self.dtype)
-        places, labels, inside = positives
-        true = z.t().reshape(-1)[places]
-        correction = objective.positive(true, labels) - objective.negative(true)
-        return objective.negative(z).sum().double() + torch.where(inside, correction, 0).sum().double()
-
-    def _derivative(self, logits: Tensor, positives: tuple[Tensor, Tensor, Tensor], scale: Tensor | float) -> Tensor:
-        """(B, l) derivative of the loss by one chunk's logits, times `scale`."""
-        objective, z = self.side.objective, logits.to(self.dtype)
-        places, labels, inside = positives
-        flat = z.t().reshape(-1)  # of logits that lie document after document a copy
-        true = flat[places]
-        derivative = objective.negative_derivative(flat)
-        correction = objective.positive_derivative(true, labels) - objective.negative_derivative(true)
-        derivative.scatter_add_(0, places, torch.where(inside, correction, 0)).mul_(scale / self.normaliser)
-        return derivative.view(z.shape[1], z.shape[0]).t()
 
     def grad_gathered(self, scale: Tensor | float) -> tuple[list[Tensor], list[Tensor | None]]:
         """The sweeps for da_i, i < n: (dh_1 .. dh_n) and the gradients of the gather biases."""
@@ -233,7 +176,7 @@ class Sweeps:
                 with torch.no_grad(), self.autocast():
                     for chunk in side.chunks():
                         values = self.descending(chunk)
-                        grad = self._derivative(next(values), self._positives(chunk), scale)
+                        grad = self.targets.derivative(next(values), self.targets.positives(chunk), scale)
                         for j in reversed(range(i + 1, n)):
                             x = next(values).to(self.dtype)
                             grad = self._through(j, x, self._entry(j, x), grad, grads[j], chunk)
@@ -270,16 +213,16 @@ class Sweeps:
         shared: dict[str, Tensor] = {}
         with torch.no_grad(), self.autocast():
             for chunk in side.chunks():
-                values, positives = self.descending(chunk, spend=not again), self._positives(chunk)
+                values, positives = self.descending(chunk, spend=not again), self.targets.positives(chunk)
                 x = next(values)
-                grad = self._derivative(x, positives, scale)
+                grad = self.targets.derivative(x, positives, scale)
                 for i in reversed(range(n)):
                     x = next(values).to(self.dtype)
                     entry = self._entry(i, x)
                     self._block_gradients(i, entry, grad, grads[i], chunk, sink)
                     grad = self._through(i, x, entry, grad, grads[i], chunk)
                 if side.raw_loss_weight:
-                    grad = grad + side.raw_loss_weight * self._derivative(x, positives, scale)
+                    grad = grad + side.raw_loss_weight * self.targets.derivative(x, positives, scale)
                 out = {name: sink(p, chunk) for name, p in decoder_rows.items()}
                 out = {name: place for name, place in out.items() if place is not None}
                 part, more = side.decoder.slice_gradients(self.encoded, chunk, grad, out)

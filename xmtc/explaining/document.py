@@ -9,6 +9,7 @@ import torch
 from xmtc.errors import InputError
 from xmtc.explaining.attribution import attribute, context_evidence
 from xmtc.explaining.words import attention, integrated_gradients
+from xmtc.given import whole
 from xmtc.heads.block import CorrelationBlock, FullBlock
 from xmtc.model import Model
 
@@ -19,7 +20,8 @@ TOLERANCE = 1e-3  # of a logit
 def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int = SHOWN) -> dict[str, Any]:
     """A JSON-ready explanation of the labels that are among the k best before or after the head.
 
-    {"raw": [...], "enhanced": [...]: label ids, best first,
+    {"head": whether there is one; without it both rankings are the decoder's,
+     "raw": [...], "enhanced": [...]: label ids, best first,
      "labels": [{"id", "name", "raw_rank", "enhanced_rank", "raw_logit", "enhanced_logit", "moved": "promoted" |
         "demoted" | "same", "blocks": [{"kept", "base", "evidence": [[id, name, amount], ...], "other": rest of the
         evidence, "output"}], "contexts": [...], "words": [[word, amount], ...]}],
@@ -34,8 +36,7 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
         raise InputError(
             "only a run with an encoder of layers has parts to explain; of an ensemble, explain the members"
         )
-    if k < 1:
-        raise InputError(f"k: expected at least 1, got {k}")
+    k = whole(k, "k")
     with torch.no_grad():
         states = [_blockwise(model, given) for given in (text, "")]
         (document, reference) = states
@@ -70,6 +71,7 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
             entry["words"] = integrated_gradients(model, text, label)
             entry["words"]["words"] = [list(pair) for pair in entry["words"]["words"][: 2 * shown]]
     return {
+        "head": model.has_head,
         "raw": [model.labels[i].id for i in best[0]],
         "enhanced": [model.labels[i].id for i in best[1]],
         "labels": labels,
@@ -124,14 +126,19 @@ def _shown(label: str, name: str) -> str:
 
 
 def markdown(explanation: dict[str, Any]) -> str:
-    """The explanation for people: the two rankings side by side, then label by label."""
+    """The explanation for people: the rankings without and with the head, if there is one, then label by label."""
     names = {entry["id"]: _shown(entry["id"], entry["name"]) for entry in explanation["labels"]}
-    lines = ["| | without the head | with the head |", "|---:|---|---|"]
-    pairs = zip(explanation["raw"], explanation["enhanced"], strict=True)
-    lines += [f"| {i} | {names[raw]} | {names[enhanced]} |" for i, (raw, enhanced) in enumerate(pairs, start=1)]
+    rankings = {"without the head": explanation["raw"], "with the head": explanation["enhanced"]}
+    if not explanation["head"]:
+        rankings = {"label": explanation["enhanced"]}
+    lines = [f"| | {' | '.join(rankings)} |", "|---:|" + "---|" * len(rankings)]
+    for i, row in enumerate(zip(*rankings.values(), strict=True), start=1):
+        lines.append(f"| {i} | {' | '.join(names[label].replace('|', chr(92) + '|') for label in row)} |")
     for entry in explanation["labels"]:
-        ranks = f"rank {entry['raw_rank']} to {entry['enhanced_rank']}, {entry['moved']}"
-        logits = f"logit {entry['raw_logit']:.2f} to {entry['enhanced_logit']:.2f}"
+        ranks, logits = f"rank {entry['enhanced_rank']}", f"logit {entry['enhanced_logit']:.2f}"
+        if explanation["head"]:
+            ranks = f"rank {entry['raw_rank']} to {entry['enhanced_rank']}, {entry['moved']}"
+            logits = f"logit {entry['raw_logit']:.2f} to {entry['enhanced_logit']:.2f}"
         lines += ["", f"**{names[entry['id']]}** ({ranks}): {logits}"]
         for i, block in enumerate(entry["blocks"], start=1):
             parts = [f"{amount:+.2f} {_shown(label, name)}" for label, name, amount in block["evidence"]]
@@ -144,6 +151,10 @@ def markdown(explanation: dict[str, Any]) -> str:
         strongest = sorted(explanation["attention"], key=lambda pair: -pair[1])[: 2 * SHOWN]
         lines += ["", "Read most: " + ", ".join(f"{word} {100 * weight:.0f} %" for word, weight in strongest)]
     error = explanation["completeness_error"]
-    unknown = "Whose evidence moved a label is not known: the head's blocks are of another kind."
-    lines += ["", unknown if error is None else f"Sums of parts are exact to {error:.1e}."]
+    if not explanation["head"]:
+        lines += ["", "This run has no correlation head: no label is evidence for another."]
+    elif error is None:
+        lines += ["", "Whose evidence moved a label is not known: the head's blocks are of another kind."]
+    else:
+        lines += ["", f"Sums of parts are exact to {error:.1e}."]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from xmtc.errors import InputError
+from xmtc.given import whole
 from xmtc.model import LOGITS, Model
 
 CERTAIN = 10.0
@@ -39,6 +40,7 @@ def strongest(model: Model, count: int = 50, sources: int = SOURCES) -> list[Inf
     """
     if not isinstance(model, Model) or len(model.head.blocks) == 0:
         raise InputError("influence: this model has no correlation head")
+    count, sources = whole(count, "count"), whole(sources, "sources")
     frequency = torch.from_numpy(model.labels.frequency)
     tried = frequency.argsort(descending=True, stable=True)[:sources].to(model.device)
     size = max(1, min(256, LOGITS // model.num_labels))

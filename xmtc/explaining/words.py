@@ -27,10 +27,10 @@ def word_table(encoder: nn.Module) -> nn.Embedding:
     raise InputError("words: this encoder looks no word vectors up; --no-words leaves them out")
 
 
-def integrated_gradients(model: Model, text: str, label: int, raw: bool = False, steps: int = STEPS) -> dict:
+def integrated_gradients(model: Model, text: str, label: int, steps: int = STEPS) -> dict:
     """{"words": [(word, attribution), ...] strongest first, "logit", "without": logit of zero vectors, "error"}.
 
-    A word that stands several times is listed once, with its sum. raw: of the logit without the head.
+    A word that stands several times is listed once, with its sum.
     """
     try:
         from captum.attr import IntegratedGradients
@@ -49,7 +49,7 @@ def integrated_gradients(model: Model, text: str, label: int, raw: bool = False,
         finally:
             handle.remove()
         # dense, whatever the run was: chunks have no gradients of logits, and one document needs little
-        return Dense(model.decoder, model.head, None).logits(encoded)[0 if raw else 1][0, label]
+        return Dense(model.decoder, model.head, None).logits(encoded)[1][0, label]
 
     with torch.no_grad():
         value = float(logit(None))

@@ -13,9 +13,10 @@ from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.errors import InputError
 from xmtc.exporting.folder import FACTS
 from xmtc.exporting.inputs import graph_inputs
+from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.parsing import read_json, read_yaml
-from xmtc.tagger import Tagger, check_k, check_texts
+from xmtc.tagger import Tagger, check_texts
 
 
 def session(path: Path, threads: int = 0):
@@ -61,9 +62,10 @@ class OnnxTagger(Tagger):
         neighbours' padding would change a score."""
         if raw:
             raise InputError("raw: the graph holds the enhanced ranking alone")
-        texts, k = check_texts(texts), min(check_k(k), self.k)
+        texts, k = check_texts(texts), min(whole(k, "k"), self.k)
+        size = self.batch_size if batch_size is None else whole(batch_size, "batch_size")
         scores, labels = np.zeros((len(texts), k), np.float32), np.zeros((len(texts), k), np.int64)
-        for rows in self._batches(texts, batch_size or self.batch_size):
+        for rows in self._batches(texts, size):
             found = self.session.run(None, graph_inputs(self.reader, [texts[i] for i in rows]))
             scores[rows], labels[rows] = (array[:, :k] for array in found)
         return scores, labels

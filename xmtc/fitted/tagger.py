@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from xmtc.data.reading import TextReader
-from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
+from xmtc.given import whole
 from xmtc.labels import LabelTable
-from xmtc.tagger import Ranking, Tagger, check_k, check_texts
+from xmtc.tagger import Ranking, Tagger, check_texts
 
 
 class FittedTagger(Tagger):
@@ -24,12 +24,10 @@ class FittedTagger(Tagger):
         self.reader, self.fitted = reader, model
 
     def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
-        k = min(check_k(k), self.num_labels)
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+        k = min(whole(k, "k"), self.num_labels)
+        size = self.batch_size if batch_size is None else whole(batch_size, "batch_size")
         documents = self.reader.documents(check_texts(texts))
         scores, labels = np.zeros((len(documents), k), np.float32), np.zeros((len(documents), k), np.int64)
-        size = batch_size or self.batch_size
         for start in range(0, len(documents), size):
             rows = np.arange(start, min(start + size, len(documents)))
             features = self.fitted.features(documents[rows].bags, self.reader.vocabulary)

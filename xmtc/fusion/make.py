@@ -20,6 +20,7 @@ from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
 from xmtc.fusion.members import FORMAT, common_labels, stored
+from xmtc.given import listed, path_of, whole
 from xmtc.labels import LabelTable
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
@@ -37,7 +38,8 @@ def make_ensemble(
     runs: Sequence[str | Path], output: str | Path, method: str, train_documents: int | None, copy: bool
 ) -> dict:
     """See `xmtc.ensemble.ensemble`."""
-    folders, target = [Path(run) for run in runs], Path(output)
+    folders = [path_of(run, "runs") for run in listed(runs, "runs", "folders")]
+    target = path_of(output, "output")
     _check(folders, target, method)
     tables = [LabelTable(folder / "labels.tsv") for folder in folders]
     rows = common_labels(tables)
@@ -141,7 +143,7 @@ def _name(folders: list[Path]) -> str:
 
 def _train_documents(folders: list[Path], given: int | None) -> int:
     if given is not None:
-        return given
+        return whole(given, "train_documents")
     for folder in folders:
         path = folder / "text" / "meta.json"
         count = read_json(path, dict).get("num_documents") if path.exists() else None

@@ -13,9 +13,10 @@ from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import fuse
+from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.parsing import read_json
-from xmtc.tagger import MOST, Ranking, Tagger, check_k, check_texts
+from xmtc.tagger import MOST, Ranking, Tagger, check_texts
 
 FORMAT = 1
 
@@ -76,10 +77,11 @@ class Ensemble(Tagger):
         self._places = [np.array([labels.index[label] for label in member.labels.ids]) for member in self.members]
 
     def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
-        texts = check_texts(texts)
+        texts, k = check_texts(texts), whole(k, "k")
         return self._fused([member.predict_batch(texts, MOST, raw, batch_size) for member in self.members], k)
 
     def _both(self, texts, k, batch_size):
+        texts, k = check_texts(texts), whole(k, "k")
         pairs = [member._both(texts, MOST, batch_size) for member in self.members]
         raw, enhanced = (self._fused([pair[i] for pair in pairs], k) for i in (0, 1))
         return raw, enhanced
@@ -87,7 +89,7 @@ class Ensemble(Tagger):
     def _fused(self, rankings: Sequence[Ranking], k: int) -> Ranking:
         lists = [place[indices] for place, (_, indices) in zip(self._places, rankings, strict=True)]
         scores = [torch.sigmoid(torch.from_numpy(logits)).numpy() for logits, _ in rankings]
-        deepest = min(check_k(k), max(own.shape[1] for own in lists))  # every document has so many
+        deepest = min(k, max(own.shape[1] for own in lists))  # every document has so many
         labels, fused = fuse(self.method, self.weights, lists, scores, deepest)
         return logits_of(fused).astype(np.float32), labels
 

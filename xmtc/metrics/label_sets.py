@@ -17,15 +17,13 @@ from xmtc.data.batch import Labels
 from xmtc.metrics.hits import hits
 
 
-def best_threshold(scores_NK: Tensor, topk_NK: Tensor, labels: Labels, objective: str = "micro-F1") -> float:
+def best_threshold(scores_NK: Tensor, topk_NK: Tensor, labels: Labels) -> float:
     """The threshold (one of the scores) with the largest micro-F1 over the N documents; of equals the highest.
 
     scores_NK: float, in any order within a row; topk_NK: their labels, negative ids are padding. Exact: every distinct
     threshold is tried, equal scores stand or fall together, gold labels outside the K best count as missed.
     Cost: one sort of N K scores.
     """
-    if objective != "micro-F1":
-        raise ValueError(f"a threshold can be chosen for 'micro-F1', got {objective!r}")
     if scores_NK.shape != topk_NK.shape:
         raise ValueError(f"scores {tuple(scores_NK.shape)} and labels {tuple(topk_NK.shape)} differ in shape")
     candidate = topk_NK >= 0

@@ -80,21 +80,22 @@ def places(table: LabelTable, match: str) -> dict[str, int | None]:
 def read_gold(labelled: Labelled, table: LabelTable, match: str) -> tuple[Labels, list[str]]:
     """True labels of every document, and the labels among them that the model does not have: ids from L on stand for
     those. InputError: no documents; caseless, and a label is several of the model's."""
-    known, unseen = places(table, match), dict[str, int]()
+    known, unseen = places(table, match), dict[str, tuple[int, str]]()
     ids: list[int] = []
     offsets = [0]
     for _, labels in labelled.documents():
         own = set()
         for label in labels:
-            place = known.get(label.casefold() if match == "caseless" else label, -1)
+            sought = label.casefold() if match == "caseless" else label
+            place = known.get(sought, -1)
             if place is None:
                 raise InputError(f"match=caseless: {label!r} is several labels of the model")
-            own.add(place if place >= 0 else len(table) + unseen.setdefault(label, len(unseen)))
+            own.add(place if place >= 0 else len(table) + unseen.setdefault(sought, (len(unseen), label))[0])
         ids += sorted(own)
         offsets.append(len(ids))
     if len(offsets) == 1:
         raise InputError(f"{labelled.input}: holds no documents, expected at least one")
-    return Labels(torch.tensor(ids, dtype=torch.int64), torch.tensor(offsets)), list(unseen)
+    return Labels(torch.tensor(ids, dtype=torch.int64), torch.tensor(offsets)), [label for _, label in unseen.values()]
 
 
 def restricted(gold: Labels, kept: Sequence[int] | np.ndarray, num_labels: int, unseen: int) -> Labels:

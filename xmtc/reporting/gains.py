@@ -1,10 +1,10 @@
 """What a head adds to the same model without one, cell by cell of a sweep: where it helps and where it hurts.
 
 A cell is everything but the head and its own settings: corpus, encoder, recipe, share of the training documents, output
-bias. Within a cell a run with the head and one without are paired when they have the same seed, and their scores on the
-same test documents are subtracted. The interval resamples seeds and documents at once (Owen, "The pigeonhole
-bootstrap", Annals of Applied Statistics 2007; somewhat wide by design): what other seeds and other documents would have
-said. With one seed it is of the documents alone.
+bias, and whatever was set for some runs alone. Within a cell a run with the head and one without are paired when they
+have the same seed, and their scores on the same test documents are subtracted. The interval resamples seeds and
+documents at once (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007; somewhat wide by design): what
+other seeds and other documents would have said. With one seed it is of the documents alone.
 
 By frequency of the labels (metrics/frequency_bins.py): nDCG@5/BIN, of the documents that have a true label in the bin.
 """
@@ -17,7 +17,7 @@ from statistics import fmean
 
 import numpy as np
 
-from xmtc.reporting.configurations import Configuration, quality_column, reached
+from xmtc.reporting.configurations import Configuration, _of_seed, quality_column, reached
 from xmtc.reporting.documents import document_scores, label_bins
 from xmtc.reporting.runs import Run
 from xmtc.reporting.significance import _chunks
@@ -25,6 +25,7 @@ from xmtc.reporting.significance import _chunks
 SHOWN = ("P@1", "P@5", "nDCG@5")
 MAIN = "nDCG@5"
 OF_THE_HEAD = ("head", "recipe.lcenet", "recipe.head_lr_factor")
+DATA = ("data.fraction", "data.limit")  # however they were set
 PLAIN = "none"
 SHARE = 0.95  # of the plain run's last validation score: the quality to which steps are counted
 
@@ -51,10 +52,11 @@ class Gain:
 def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: int = 0) -> list[Gain]:
     """Of every head in every cell that has a run without a head and one with it of the same seed. Costs the reading of
     all predictions once, and O(resamples N) random numbers for each size of the test set and of the seeds."""
-    keys = _keys(configurations)
+    told = _keys(configurations)
     cells: dict[tuple, dict[str, list[Run]]] = {}
     for each in configurations:
         settings = each.runs[0].settings
+        keys = list(dict.fromkeys([*told, *_apart(each, configurations)]))
         cell = (("encoder", each.encoder), ("recipe", each.recipe or ""))
         cell += tuple((key, str(settings.get(key, ""))) for key in keys if not _of_the_head(key))
         own = [f"{key.split('.')[-1]}={settings[key]}" for key in keys if _of_the_head(key) and key in settings]
@@ -85,6 +87,15 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
 def _keys(configurations: Sequence[Configuration]) -> list[str]:
     """The settings that tell configurations of one head apart, of any head."""
     return list(dict.fromkeys(key for each in configurations for key in each.settings))
+
+
+def _apart(one: Configuration, configurations: Sequence[Configuration]) -> list[str]:
+    """The settings in which runs of its encoder and recipe differ whatever their head, of those that somebody chose:
+    what a recipe chooses for a head is the head's own."""
+    runs = [each.runs[0] for each in configurations if (each.encoder, each.recipe) == (one.encoder, one.recipe)]
+    chosen = {key: None for run in runs for key in (*DATA, *sorted(run.typed))
+              if key in run.settings and not _of_seed(key, run)}  # fmt: skip
+    return [key for key in chosen if len({str(run.settings[key]) for run in runs if key in run.settings}) > 1]
 
 
 def _of_the_head(key: str) -> bool:

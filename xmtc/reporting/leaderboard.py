@@ -99,7 +99,7 @@ def _rows(made: Sequence[Configuration]) -> list[list[str]]:
         settings = " ".join(f"{key}={value}" for key, value in each.runs[0].settings.items())
         memory, seconds = each.fact("peak_memory_bytes"), each.fact("train_seconds")
         commits = dict.fromkeys(str(run.facts.get("commit") or "")[:9] for run in each.runs)
-        devices = dict.fromkeys(str(run.facts.get("device") or "") for run in each.runs)
+        devices = dict.fromkeys(_device(run) for run in each.runs)
         rows.append(
             [each.encoder, each.head, settings, each.recipe or "", str(len(each.runs))]
             + [percent(each.mean(metric), each.std(metric)) for metric in (*SHOWN, *MORE)]
@@ -107,6 +107,12 @@ def _rows(made: Sequence[Configuration]) -> list[list[str]]:
             + [", ".join(devices), ", ".join(commits)]
         )
     return [head, *rows]
+
+
+def _device(run: Run) -> str:
+    """With the precision, if that is known and not float32: rows of before it was recorded do not say."""
+    precision = run.facts.get("precision")
+    return ", ".join([run.facts.get("device") or "", *([precision] if precision and precision != "32-true" else [])])
 
 
 def _systems(path: Path) -> list[list[str]]:

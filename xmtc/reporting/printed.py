@@ -13,7 +13,7 @@ from xmtc.reporting.runs import Run
 from xmtc.sweeping.settings import matters, pairs
 
 KNOWN = ("dataset", "encoder", "head", "recipe", "seed", "steps", "train_seconds", "peak_memory_bytes", "device",
-         "commit", "dataset_sha256", "command")  # fmt: skip
+         "precision", "commit", "dataset_sha256", "command")  # fmt: skip
 GROUPS = ("dataset", "encoder", "head", "recipe", "seed", "experiment")
 
 
@@ -78,7 +78,7 @@ def measured_rows(folder: Path) -> list[Run]:
         settings = settings_of(row.get("command") or "")
         metrics = {key: value for key, cell in row.items() if key not in KNOWN and (value := _number(cell)) is not None}
         facts = {key: _number(row.get(key)) for key in ("steps", "train_seconds", "peak_memory_bytes")}
-        facts |= {key: row.get(key) for key in ("device", "commit", "command")}
+        facts |= {key: row.get(key) for key in ("device", "precision", "commit", "command")}
         runs.append(
             Run(
                 folder=folder,

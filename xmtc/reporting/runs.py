@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xmtc.errors import InputError
+from xmtc.given import listed
 from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.settings import that_matter
 
@@ -67,7 +68,7 @@ class Run:
 def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Every run directory in or below `folders`, once. InputError: no such folder, no runs in it, unreadable files."""
     found: dict[Path, Run] = {}
-    for given in folders:
+    for given in listed(folders, "folders", "folders"):
         folder = Path(given)
         if not folder.is_dir():
             raise InputError(f"{given}: there is no such folder; expected a run directory or one that holds some")

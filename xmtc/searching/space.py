@@ -3,10 +3,11 @@ tag(log,interval(1e-4,1e-2))."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -48,12 +49,34 @@ def _distribution(key: str, override) -> BaseDistribution:
     log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
         whole = isinstance(value.start, int) and isinstance(value.end, int)
-        if value.start >= value.end or (log and value.start <= 0):
+        finite = math.isfinite(value.start) and math.isfinite(value.end)
+        if not finite or value.start >= value.end or (log and value.start <= 0):
             raise InputError(f"{key}: expected interval(low,high) with low < high{' and 0 < low' if log else ''}")
         return (IntDistribution if whole else FloatDistribution)(value.start, value.end, log=log)
     if isinstance(value, RangeSweep) and all(isinstance(each, int) for each in (value.start, value.stop, value.step)):
-        return IntDistribution(value.start, value.stop - 1, step=value.step)
-    return CategoricalDistribution(list(override.sweep_string_iterator()))
+        return _numbers(key, value, log)
+    if log:
+        raise InputError(f"{key}: tag(log,...) is for interval(low,high) and range(low,high) of whole numbers")
+    if isinstance(value, Glob):
+        raise InputError(f"{key}: glob is not in a search; name the choices: choice(a,b)")
+    try:
+        choices = list(override.sweep_string_iterator())
+    except (HydraException, ZeroDivisionError) as error:
+        raise InputError(f"{key}: not a list of choices: {error}") from None
+    if not choices:
+        raise InputError(f"{key}: expected a choice at least, got none")
+    return CategoricalDistribution(choices)
+
+
+def _numbers(key: str, value: RangeSweep, log: bool) -> IntDistribution:
+    """Those that Hydra would sweep over, whatever their order."""
+    found = range(value.start, value.stop, value.step) if value.step else ()
+    if not found:
+        raise InputError(f"{key}: expected range(first,stop,step) that has numbers, got none")
+    low, high, step = min(found), max(found), abs(value.step)
+    if log and (low < 1 or (step > 1 and len(found) > 1)):
+        raise InputError(f"{key}: tag(log,range(first,stop)) takes steps of 1 from 1 or above")
+    return IntDistribution(low, high, log=log, step=1 if len(found) == 1 else step)
 
 
 def ends(space: dict[str, BaseDistribution]) -> dict[str, list]:

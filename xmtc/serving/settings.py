@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 
 from xmtc.errors import InputError
@@ -40,7 +41,7 @@ class Settings:
             least = 0 if f.name in ("port", "max_wait_ms", "linger") else 1
             if f.name in ("timeout", "body_timeout"):
                 least = 0.01
-            if isinstance(value, int | float) and value < least:
+            if isinstance(value, int | float) and not least <= value < math.inf:  # nan is neither
                 raise InputError(f"{f.name}: expected at least {least}, got {value}")
         if self.port > 65535:
             raise InputError(f"port: expected at most 65535, got {self.port}")

@@ -81,6 +81,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
         "seed": config["seed"],
         "world_size": 1,
         "execution": "none",
+        "precision": None,  # its own, whatever trainer.precision says
         "resumed_from_step": None,
     }
     write_json(folder / "metrics.json", result)

@@ -116,6 +116,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         "seed": config["seed"],
         "world_size": trainer.world_size,
         "execution": built.module.execution.describe(),
+        "precision": trainer.precision,
         "resumed_from_step": before + [started] if resumed else None,
     }
     write_json(folder / "metrics.json", result)

@@ -31,10 +31,10 @@ def start_from(run: Path, built) -> None:
     require_whole(run, ["labels.tsv", "text/vocabulary.txt"])
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module, store = built.module, built.store
-    labels = _matches([line.split("\t")[1] for line in _lines(run / "labels.tsv")], store.labels)
+    labels = _matches([line.split("\t")[1] for line in _lines(run / "labels.tsv")], store.labels, "label")
     words = None
     if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
-        words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words())
+        words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words(), "word")
     by_label = row_names(module.decoder, module.head) | {f"encoder.{name}" for name in module.encoder.by_label}
     own = {f"encoder.{name}" for name in module.encoder.of_corpus}
     full = [i for i, block in enumerate(module.head.blocks) if isinstance(block, FullBlock)]
@@ -66,10 +66,10 @@ def start_from(run: Path, built) -> None:
     log.info("init_from %s: %d labels matched; kept as made: %s", run, len(labels[0]), ", ".join(left) or "nothing")
 
 
-def _matches(theirs: list[str], ours: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def _matches(theirs: list[str], ours: list[str], what: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers in both of the names they share."""
     place = {name: i for i, name in enumerate(theirs)}
     pairs = [(place[name], i) for i, name in enumerate(ours) if name in place]
     if not pairs:
-        raise InputError("init_from: the two runs have no label in common")
+        raise InputError(f"init_from: the two runs have no {what} in common")
     return torch.tensor(pairs).unbind(1)
