@@ -201,6 +201,7 @@ def test_what_cannot_be_fused(run, other_run, make_run, encoders, tmp_path, caps
         "unknown choice": [run, other_run, "--method", "magic"],
         "give --train-documents": alone,
     }
+    capsys.readouterr()  # of a training, where this test is the first to ask for its run
     for message, words in cases.items():
         output = [] if "--output" in words else ["--output", tmp_path / "out"]
         assert main([str(word) for word in [*words, *output]]) == 2
