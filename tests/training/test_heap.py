@@ -27,9 +27,10 @@ with memory_kept(torch.device(sys.argv[1])):
     step()
     kept = faults() - seen
     held = resident()
+left = resident()
 seen = faults()
 step()
-print(usual, kept, faults() - seen, held, resident())
+print(usual, kept, faults() - seen, held, left)
 """
 
 TRIMMED = """
@@ -63,7 +64,7 @@ def measured(device):
 def test_pages_are_asked_for_once_and_given_back():
     usual, kept, after, held, left = measured("cpu")
     assert usual > 5 * 3 * 16 * 1024 / 2  # pages of 4 KiB; some systems map larger ones
-    assert kept < usual / 20 and after > usual / 4
+    assert kept < usual / 20 and after > usual / 4  # a hole between two others may serve some of them
     assert left < held - (96 << 20)
 
 
