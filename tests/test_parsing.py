@@ -76,7 +76,7 @@ def test_files_are_read_here_alone():
     package = Path(__file__).parents[1] / "xmtc"
     ours = {"parsing.py"}
     ours |= {"bench/estimate.py", "bench/classifier.py", "testing/jobs.py"}  # what they have written themselves
-    ours |= {"data/cards.py", "data/__main__.py", "loading.py", "config/keys.py"}  # OmegaConf.load of conf/, which is a program's
+    ours |= {"data/cards.py", "data/__main__.py", "loading.py", "config/keys.py"}  # of conf/, which is a program's
     readers = ("json.load", "safe_load", "yaml.load", "OmegaConf.load")
     texts = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
     assert {name for name, text in texts.items() if any(reader in text for reader in readers)} == ours
