@@ -81,6 +81,17 @@ def test_settings_keep_their_predictions_apart(tmp_path):
     }
 
 
+def test_rows_of_other_documents_are_told_by_how_their_model_was_trained(tmp_path):
+    told = "a=1 && python -m xmtc.evaluate checkpoint=runs/one input=/data/somewhere/texts.txt output=runs/new "
+    make_run(tmp_path / "runs" / "one", told=told)
+    make_run(tmp_path / "runs" / "long", told=f"b={'x' * 300} ", seconds=2)
+    assert keep(find_runs([tmp_path / "runs"]), tmp_path / "kept") == 2
+    commands = {row["command"] for row in rows(tmp_path / "kept")}
+    assert "python -m xmtc.run head=none a=1 && python -m xmtc.evaluate input=texts.txt member" in commands
+    short, long = sorted((path.name for path in (tmp_path / "kept" / "predictions").iterdir()), key=len)
+    assert short == "e-none-r-a=1-seed0.npz" and len(long) < 255
+
+
 def test_uncommitted_code_is_refused(tmp_path):
     make_run(tmp_path / "runs" / "one", dirty=True)
     with pytest.raises(InputError, match="uncommitted"):

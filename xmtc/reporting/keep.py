@@ -6,6 +6,7 @@ What heads add in a study stands beside them: a table to read, all of it as CSV,
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import shutil
@@ -24,7 +25,8 @@ from xmtc.reporting.tables import results_csv, write_text
 
 LARGEST = 300_000  # bytes of one predictions file
 DEPTH = 5
-PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.")
+PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.", "checkpoint=", "output=")
+LONGEST = 200  # characters of a file's name
 # what a file's name says anyway, or has no influence on what was predicted
 NAMED = ("dataset=", "encoder=", "head=", "recipe=", "seed=", "experiment=", "logger=", "trainer=", "hydra/")
 
@@ -43,7 +45,7 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
     for row in new:  # where somebody's folders are makes no difference to a number
         words = (word for word in row["command"].split() if not word.startswith(PLACES))
-        row["command"] = " ".join(Path(word).name if word.startswith("/") else word for word in words)
+        row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+$)", r"\1", word) for word in words)
     known = {_identity(row) for row in old}
     added = [(run, row) for run, row in zip(runs, new, strict=True) if _identity(row) not in known]
     rows = old + [row for _, row in added]
@@ -94,8 +96,9 @@ def _identity(row: dict) -> tuple:
 
 
 def _settings(command: str) -> str:
-    """Those of a command that tell its run from others of the same encoder, head, recipe and seed: part of a name."""
-    told = (word for word in command.split()[1:] if "=" in word and not word.startswith(NAMED))
+    """Those of a command that tell its run from others of the same encoder, head, recipe and seed: part of a name. What
+    comes behind a run (`&& python -m xmtc.evaluate ...`) is said by the folder."""
+    told = (word for word in command.partition(" && ")[0].split()[1:] if "=" in word and not word.startswith(NAMED))
     return "".join(f"-{re.sub(r'[^A-Za-z0-9.=]+', '_', word)}" for word in sorted(told))
 
 
@@ -105,7 +108,10 @@ def _keep_predictions(run: Run, folder: Path, settings: str) -> None:
     ids = [line.split("\t")[1] for line in (run.folder / "labels.tsv").read_text(encoding="utf-8").split("\n")[:-1]]
     labels = read_npz(source)["labels"][:, :DEPTH].astype(np.uint16 if len(ids) <= 2**16 else np.int32)
     folder.mkdir(exist_ok=True)
-    path = folder / f"{run.encoder}-{run.head}-{run.recipe}{settings}-seed{run.seed}.npz"
+    name = f"{run.encoder}-{run.head}-{run.recipe}{settings}"
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    path = folder / f"{name}-seed{run.seed}.npz"
     np.savez_compressed(path, labels=labels, label_ids=np.array(ids))
     if path.stat().st_size > LARGEST:
         path.unlink()
