@@ -56,6 +56,20 @@ def test_keeping_a_row_brings_the_page_up_to_date(make_run, tmp_path):
     assert rows((tmp_path / "experiments" / "README.md").read_text(), "lcenet", "75.00")
 
 
+def test_rows_of_a_share_of_the_documents_have_a_table_of_their_own(tmp_path):
+    header, row, *_ = ROWS.splitlines()
+    part = row.replace("bow", "small") + " data.fraction=0.1"
+    for folder, lines in {"toy": [row, part], "study/toy": [part.replace("small", "point")], "few": [part]}.items():
+        (tmp_path / folder).mkdir(parents=True)
+        text = "\n".join([header, *lines]) + "\n"
+        (tmp_path / folder / "results.csv").write_text(text if folder != "few" else text.replace("toy", "few"))
+    text = leaderboard(tmp_path)
+    whole, share = text[text.index("### toy") :].split("Trained on a share of toy's documents")
+    assert rows(whole, "bow") and not rows(whole, "small") and rows(share, "small", "data.fraction=0.1")
+    assert not rows(text, "point")
+    assert "small" in text[text.index("### few") : text.index("### toy")]  # no row of all of its documents
+
+
 def test_the_precision_beside_the_device_where_it_is_not_float32(tmp_path):
     header, row, *_ = ROWS.splitlines()
     header = header.replace("device,", "device,precision,")
