@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import ArgumentTypeError
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from xmtc.arguments import Arguments, bounded
 from xmtc.bounds import Natural, Positive, Probability
 from xmtc.entry import ended
 from xmtc.errors import InputError
-from xmtc.reporting.runs import find_runs
+from xmtc.reporting.configurations import configurations
+from xmtc.reporting.runs import Run, find_runs
 
 
 def analyse(
@@ -34,12 +36,13 @@ def analyse(
     if not runs:
         raise InputError(f"{folders[0]}: no run in it has been tested (predictions.npz)")
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
-    results = [analyse_run(run, **options) for run in runs]
+    names = _names(runs)
+    results = [analyse_run(run, **options) | {"name": names[run.folder]} for run in runs]
     text = markdown(results)
     for run, result in zip(runs, results, strict=True):
         if texts:
             result["texts"] = proposals(run.folder, texts)
-            text += as_markdown(run.name, result["texts"])
+            text += as_markdown(names[run.folder], result["texts"])
     try:
         target.mkdir(parents=True, exist_ok=True)
         links = "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures(results, target))
@@ -48,6 +51,15 @@ def analyse(
     except OSError as error:
         raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
     return text
+
+
+def _names(runs: Sequence[Run]) -> dict[Path, str]:
+    """What the tables call each run: as reports do, with the settings that tell it from others of its encoder and head;
+    its folder as well where even that is another's."""
+    named = {run.folder: made.name + (f" seed {run.seed}" if run.seed is not None else "")
+             for group in configurations(runs).values() for made in group for run in made.runs}  # fmt: skip
+    times = Counter(named.values())
+    return {folder: name if times[name] == 1 else f"{name} ({folder.name})" for folder, name in named.items()}
 
 
 def _write(path: Path, text: str) -> None:

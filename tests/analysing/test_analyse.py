@@ -1,6 +1,7 @@
 """`python -m xmtc.analyse`: every number against scikit-learn or a loop."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -176,3 +177,17 @@ def test_what_cannot_be_analysed(run, tmp_path, capsys):
     (run / "predictions.npz").unlink()
     assert xmtc.analyse.main([str(run)]) == 2
     assert "has been tested" in capsys.readouterr().err
+
+
+def test_runs_of_one_encoder_are_told_apart(run, tmp_path, capsys):
+    config = (run / "config.yaml").read_text()
+    for name, depth in (("one", 1), ("two", 2), ("again", 2)):
+        shutil.copytree(run, tmp_path / "runs" / name)
+        (tmp_path / "runs" / name / "config.yaml").write_text(config.replace("a.bow.B", f"a.bow.B, depth: {depth}"))
+        (tmp_path / "runs" / name / "overrides.yaml").write_text(f"- encoder.depth={depth}\n")
+    assert xmtc.analyse.main([str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 0
+    names = {result["name"] for result in json.loads((tmp_path / "out" / "analysis.json").read_text())}
+    assert len(names) == 3
+    assert any("depth=1" in name for name in names) and any("depth=2" in name and "(again)" in name for name in names)
+    text = capsys.readouterr().out
+    assert all(name in text for name in names)
