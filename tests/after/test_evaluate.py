@@ -1,19 +1,26 @@
 """`xmtc.evaluate`: a run's own test documents give its own scores; labels that differ; what cannot be used."""
 
 import csv
+import errno
 import json
 import lzma
+import shutil
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 import xmtc
+from xmtc.analysing.run import analyse_run
 from xmtc.data.lists import read_lists
+from xmtc.ensemble import ensemble as make_ensemble
 from xmtc.errors import InputError
 from xmtc.evaluate import main
+from xmtc.export import ExportSettings, export
+from xmtc.predicting import evaluated
 from xmtc.predicting.evaluation import evaluate_file
-from xmtc.reporting.runs import find_runs
+from xmtc.reporting.configurations import configurations
+from xmtc.reporting.runs import find_runs, read_run
 
 
 @pytest.fixture
@@ -140,28 +147,124 @@ def test_the_command(run, files, tmp_path, capsys, monkeypatch):
 def test_what_cannot_be_used_is_one_line(run, files, tmp_path):
     short, odd, empty = tmp_path / "short.txt", tmp_path / "odd.jsonl", tmp_path / "empty.jsonl"
     short.write_text("a\n")
-    odd.write_text('{"text": "n3", "labels": 7}\n')
+    odd.write_text('{"text": "n3", "labels": 7.5}\n')
     empty.write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     for given, message in (
-        ({"input": str(tmp_path / "no.txt")}, "input: there is no file"),
+        ({"input": str(tmp_path / "no.txt")}, "input: .*is not there"),
         ({"input": "-"}, "standard input"),
         ({"input": files["input"]}, "labels: .*line; name the file"),
         ({"input": str(odd), "labels": files["labels"]}, "set label_column"),
         ({"input": files["input"], "labels": str(short)}, "short.txt ended after line 1"),
         ({"input": str(short), "labels": files["labels"]}, "short.txt ended after line 1"),
-        ({"input": str(odd)}, "line 1: column 'labels': expected labels in a text or a list, found '7'"),
+        ({"input": str(odd)}, "line 1: column 'labels': expected labels in a text or a list, found '7.5'"),
         ({"input": str(odd), "label_column": "tags"}, "no column 'tags', found text, labels; set label_column"),
         ({"input": str(empty)}, "holds no documents"),
         ({"input": files["input"], "labels": files["input"]}, "has no label of the model"),
         (files | {"output": str(tmp_path / "full")}, "is there and not empty"),
+        (files | {"output": str(tmp_path / "short.txt")}, "is there and not empty"),
+        (files | {"output": str(tmp_path / "short.txt" / "new")}, "cannot write there: Not a directory"),
+        ({"input": str(tmp_path)}, "input: .*is no file that could be read twice"),
+        (files | {"labels": "/dev/null"}, "labels: /dev/null is no file that could be read twice"),
         (files | {"ks": []}, "at least one cut-off"),
         (files | {"threshold": 2.0}, "threshold: expected a probability"),
         (files | {"delimiter": ","}, "set format to csv"),
     ):
         with pytest.raises(InputError, match=message):
             evaluate_file(str(run), **given)
+
+
+def test_cells_are_read_as_in_training(run, tmp_path):
+    """Blanks around a label of a list are none of it; a number is one label."""
+    known = xmtc.load(run).labels.ids[:2]
+    file = tmp_path / "a.jsonl"
+    file.write_text(json.dumps({"text": "g0c1w1", "labels": [f" {known[0]} ", known[1], "", None]}) + "\n")
+    assert evaluate_file(str(run), str(file))["missed"] == 0
+    with open(file, "a") as opened:
+        opened.write(
+            '{"text": "n3", "labels": 7}\n{"text": "n3", "labels": [7, "8"]}\n{"text": "n3", "labels": null}\n'
+        )
+    evaluate_file(str(run), str(file), output=str(tmp_path / "out"))
+    assert read_lists(tmp_path / "out" / "predictions.npz").unseen == ["7", "8"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_cut_short_leaves_nothing(run, files, tmp_path, monkeypatch, error, there):
+    """The last file of the folder is the one that cannot be written."""
+    target = tmp_path / "deep" / "out"
+    if there:
+        target.mkdir(parents=True)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(evaluated, "write_json", fail)
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else InputError, match="No space left|^$"):
+        evaluate_file(str(run), **files, output=str(target))
+    assert list(target.iterdir()) == [] if there else not target.exists()
+    monkeypatch.undo()
+    evaluate_file(str(run), **files, output=str(target))
+    assert {path.name for path in target.iterdir()} == {
+        "config.yaml", "labels.tsv", "metrics.json", "overrides.yaml", "predictions.npz",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_written_is_said_before_the_work(run, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(xmtc, "load", None)
+    with pytest.raises(InputError, match="output=.*cannot write there"):
+        evaluate_file(str(run), **files, output="/proc/new")
+
+
+def test_only_scores_of_one_task_share_a_table(run, make_run, tmp_path, test_texts):
+    """Another column of labels, and labels that only one of two models shares with the file, are other tasks."""
+    file, count = tmp_path / "a.jsonl", 0
+    rows = [{"text": text, "labels": own, "other": own[:1]} for text, own in test_texts]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def sha(model=run, **given):
+        nonlocal count
+        count += 1
+        evaluate_file(str(model), str(file), output=str(tmp_path / str(count)), **given)
+        return metrics(tmp_path / str(count))["provenance"]["dataset_sha256"]
+
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    table = (other / "labels.tsv").read_text().replace("g0.cause", "renamed.cause", 1)
+    (other / "labels.tsv").write_text(table)
+    (other / "checksums").unlink()
+    assert sha() == sha(raw=True) == sha(other)
+    assert sha(label_column="other") != sha()
+    assert sha(candidates="shared") == sha(candidates="shared") != sha(other, candidates="shared")
+
+
+def test_tables_of_evaluated_folders(run, other_run, files, tmp_path):
+    """Two models and a raw ranking: three rows, compared document by document; and what analyse says of them."""
+    for name, model, raw in (("a", run, False), ("b", other_run, False), ("c", run, True)):
+        evaluate_file(str(model), **files, candidates="shared", raw=raw, output=str(tmp_path / "new" / name))
+    runs = find_runs([tmp_path / "new"])
+    (made,) = configurations(runs).values()
+    heads = {(each.encoder, each.head) for each in made}
+    assert heads == {("bow", "lcenet"), ("bow", "lcenet (raw)"), ("xmlcnn", "none")}
+    assert {run.facts["precision"] for run in runs} == {"32-true"}
+    for read in runs:
+        found = analyse_run(read)
+        assert found["ranking"][""]["P@1"] == pytest.approx(read.test["P@1"])
+        assert found["sets"]["micro-F1"] == pytest.approx(read.test["micro-F1"])
+
+
+def test_an_ensemble_and_an_exported_model(run, other_run, files, tmp_path):
+    ensemble, exported = tmp_path / "ensemble", tmp_path / "exported"
+    make_ensemble([run, other_run], ensemble, "mean")
+    export(run, ExportSettings("safetensors", str(exported)))
+    own = evaluate_file(str(ensemble), **files, output=str(tmp_path / "a"))
+    assert own["test"]["P@1"] == pytest.approx(metrics(ensemble)["test"]["P@1"])
+    evaluate_file(str(ensemble), **files, candidates="shared", output=str(tmp_path / "b"))
+    assert evaluate_file(str(exported), **files, output=str(tmp_path / "c"))["test"] == metrics(run)["test"]
+    first, second, third = (read_run(tmp_path / name) for name in "abc")
+    assert first.encoder == second.encoder == read_run(ensemble).encoder and third.encoder == "bow"
+    assert not any(key.startswith("encoder.") for key in first.settings)  # not those of one of its members
 
 
 def test_a_label_that_could_be_several(make_run, tmp_path):

@@ -99,6 +99,41 @@ def test_attention_answers_in_the_type_of_autocast():
     torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-2)
 
 
+@pytest.mark.parametrize("least", [-math.inf, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_position_that_may_read_nothing_spoils_no_other(least, autocast):
+    """The least float32 is -inf in bf16."""
+    inputs, mask = parts(), torch.zeros(3, 1, 4, 5)
+    mask[1, :, 2], mask[2, :, :, 3] = least, least
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        ours = attention(*inputs, mask, NEXT_TO_NOTHING, None)
+        theirs = F.scaled_dot_product_attention(*inputs, attn_mask=mask)
+    others = torch.ones(3, 2, 4, dtype=torch.bool)
+    others[1, :, 2] = False
+    assert ours.isfinite().all()
+    torch.testing.assert_close(ours[others], theirs[others], rtol=0, atol=3e-2 if autocast else 1e-5)
+    gradients = torch.autograd.grad(ours[others].float().sum(), inputs)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_second_derivative_is_refused():
+    """PyTorch would take that of the bits for zero."""
+    x = torch.randn(5, requires_grad=True)
+    (gradient,) = torch.autograd.grad((dropout(x * x, 0.5) * x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
+
+
+def test_layouts():
+    """Whatever lies where in memory: transposed, every other element, the same element again."""
+    x = torch.randn(6, 10)
+    for laid in (x.t(), x[:, ::2], x[1:, 1:], x[:, :1].expand(6, 10)):
+        torch.manual_seed(7)
+        y = dropout(laid, 0.5)
+        torch.manual_seed(7)
+        assert torch.equal(y, dropout(laid.clone(memory_format=torch.contiguous_format), 0.5))
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Names of the room's own ways that were taken."""

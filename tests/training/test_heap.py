@@ -54,6 +54,29 @@ with memory_kept(torch.device("cpu")):
     step()
 """
 
+MAPPED = """
+import mmap, tempfile, torch
+from xmtc.training.heap import Trimming, memory_kept
+trimming, file = Trimming(), tempfile.TemporaryFile()
+file.truncate(400 << 20)
+mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def step():
+    live = torch.ones(16 << 20)  # 64 MiB
+    trimming.on_before_backward(None, None, torch.zeros(()))
+    del live
+    trimming.on_train_batch_end(None, None, None, None, 0)
+with memory_kept(torch.device("cpu")):
+    step()
+    for page in range(0, len(mapped), 4096):
+        mapped[page]
+    for _ in range(5):
+        step()
+    print(trimming.trims)
+    torch.ones(256 << 20)  # 1 GiB
+    step()
+    print(trimming.trims)
+"""
+
 
 def measured(device):
     done = subprocess.run([sys.executable, "-c", STEPS, device], capture_output=True, text=True, check=True)
@@ -78,6 +101,14 @@ def test_what_a_step_never_needed_is_given_back():
     assert filled > 640
     assert third[0] == 1 and third[1] < 100  # given back
     assert fourth[0] == 1 and 192 <= fourth[1] < 2 * 192 + 64  # and kept again
+
+
+@pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "mallinfo2"), reason="another C library")
+def test_pages_of_files_are_no_heap():
+    """A store that is read in training is mapped: nothing is trimmed for it again and again, and the heap still is."""
+    done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, check=True)
+    first, then = map(int, done.stdout.split())
+    assert first <= 1 and then == first + 1
 
 
 def test_a_gpu_keeps_its_own_memory():

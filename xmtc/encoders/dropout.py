@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # as wide as a number of so many bytes
@@ -37,6 +38,7 @@ class _Kept(torch.autograd.Function):
         return (x.contiguous().view(INTEGERS[width]) & keep).view(x.dtype)
 
     @staticmethod
+    @once_differentiable  # a selection of bits has no derivative of its own: refused, where zeros would be wrong
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (keep,) = ctx.saved_tensors
         return (gradient.contiguous().view(keep.dtype) & keep).view(gradient.dtype), None
@@ -69,7 +71,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float | None) -> Tensor:
     """As `scaled_dot_product_attention`: (N, H, Q, D), (N, H, T, D) twice -> (N, H, Q, D).
 
-    mask: True where a position may be read, or numbers that are added to the scores; broadcast to (N, H, Q, T).
+    mask: True where a position may be read, or numbers that are added to the scores; broadcast to (N, H, Q, T). Where
+    nothing may be read, as by padding of a window, the answer is finite and means nothing.
     """
     if torch.is_autocast_enabled("cpu"):
         query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
@@ -78,7 +81,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p:
         if mask is not None and mask.dtype == torch.bool:
             scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
         elif mask is not None:
-            scores = scores.add_(mask.to(scores.dtype))
+            # -inf in a whole row, which in bf16 the least float32 becomes too, would make it NaN
+            scores = scores.add_(mask.to(scores.dtype).clamp(min=torch.finfo(scores.dtype).min))
         weights = scores.softmax(-1)
         dropped, factor = _dropped(weights, p)
         # the values are divided in place of the weights: they are fewer

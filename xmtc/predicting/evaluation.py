@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,20 +10,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-import yaml
 
 from xmtc.bounds import Count
+from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_json
+from xmtc.predicting.evaluated import digest, new_folder, write
 from xmtc.predicting.gold import Labelled, read_gold, restricted
 from xmtc.predicting.inputs import FORMATS, Columns, format_of
-from xmtc.reporting.runs import read_run
 from xmtc.tagger import MOST, Tagger
-from xmtc.training.provenance import provenance
-from xmtc.training.results import write_json
 
 log = logging.getLogger("xmtc.evaluate")
 BLOCK, NUMBERS = 1024, 1 << 25  # documents, and ranked labels, that are held at a time
@@ -62,46 +56,59 @@ def evaluate_file(
     meets a corpus of another set of labels; it ranks all L labels of a block of documents to do so.
     Memory: the file's labels and 100 answers a document. InputError: one line for anything that cannot be used.
     """
-    target = _free(output)
-    labelled, kind = _labelled(input, labels, label_column, label_separator, format, delimiter)
+    labelled = _labelled(input, labels, label_column, label_separator, format, delimiter)
     if not list(ks):
         raise InputError("ks: expected at least one cut-off")
     import xmtc
 
-    model = xmtc.load(checkpoint, device, execution)
-    model.calibration = None  # as in the run's own scores, and as its threshold was chosen
-    wanted = text_column or model.config["dataset"].get("text_column") or "text"
-    labelled.columns.text = [wanted] if isinstance(wanted, str) else list(wanted)
-    known = _facts(model.folder)
-    least = model.threshold(known.get("threshold") if threshold is None else threshold)
-    if least is None:
-        raise InputError(f"threshold: {model.folder} has chosen none; give one")
-    gold, unseen = read_gold(labelled, model.labels, match)
+    with new_folder(output) as folder:
+        model = xmtc.load(checkpoint, device, execution)
+        model.calibration = None  # as in the run's own scores, and as its threshold was chosen
+        wanted = text_column or model.config["dataset"].get("text_column") or "text"
+        labelled.columns.text = [wanted] if isinstance(wanted, str) else list(wanted)
+        least = model.threshold(_facts(model.folder).get("threshold") if threshold is None else threshold)
+        if least is None:
+            raise InputError(f"threshold: {model.folder} has chosen none; give one")
+        gold, unseen = read_gold(labelled, model.labels, match)
+        kept = _found(model, labelled, gold, unseen)
+        missed = int((gold.ids >= model.num_labels).sum())
+        shared: list[str] = []
+        if candidates == "shared":
+            gold, unseen = restricted(gold, kept, model.num_labels, len(unseen)), []
+            shared = [model.labels[int(place)].id for place in kept]
+        else:
+            kept = np.arange(model.num_labels)
+        lists = Lists(*_ranked(model, labelled, kept, max(MOST, *ks), raw, batch_size), gold, unseen)
+        frequency = torch.tensor([model.labels[int(i)].frequency for i in kept])
+        result: dict = {"test": scores(lists, frequency, _train_documents(model), ks, least, model.config)}
+        result |= {"threshold": least, "documents": len(gold), "missed": missed, "candidates": len(kept)}
+        if folder is not None:
+            facts = {
+                "dataset": name or Path(input).name.split(".")[0],
+                "dataset_sha256": digest(labelled, match, shared),
+            }
+            write(folder, result, lists, model, kept, facts, labelled, raw)
+    if output is not None:
+        log.info("wrote %s", output)
+    return result
+
+
+def _found(model: Tagger, labelled: Labelled, gold: Labels, unseen: list[str]) -> np.ndarray:
+    """The model's labels that a document has, ascending. InputError: none. Tells how many there are."""
     kept = np.unique(gold.ids.numpy())
     kept = kept[kept < model.num_labels]
+    example = repr(unseen[0]) if unseen else "none at all"
     if not len(kept):
-        example = next(iter(unseen), "none at all")
         raise InputError(
-            f"{labels or input}: has no label of the model; it has {example}, the model {model.labels[0].id}"
+            f"{labelled.labels or labelled.input}: has no label of the model; it has {example}, the model "
+            f"{model.labels[0].id!r}"
         )
-    missed = int((gold.ids >= model.num_labels).sum())
     log.info(
-        "%d documents, %d labels of the model's %d; %d true labels (%d different ones) are not the model's",
-        len(gold), len(kept), model.num_labels, missed, len(unseen),
+        "%d documents, %d labels of the model's %d; %d true labels (%d different ones%s) are not the model's",
+        len(gold), len(kept), model.num_labels, int((gold.ids >= model.num_labels).sum()), len(unseen),
+        f", such as {example}" if unseen else "",
     )  # fmt: skip
-    if candidates == "shared":
-        gold, unseen = restricted(gold, kept, model.num_labels, len(unseen)), []
-    else:
-        kept = np.arange(model.num_labels)
-    lists = Lists(*_ranked(model, labelled, kept, max(MOST, *ks), raw, batch_size), gold, unseen)
-    frequency = torch.tensor([model.labels[int(i)].frequency for i in kept])
-    result = {"test": scores(lists, frequency, _train_documents(model), ks, least, model.config)}
-    result |= {"threshold": least, "documents": len(gold), "missed": missed, "candidates": len(kept)}
-    if target is not None:
-        shown = name or Path(input).name.split(".")[0]
-        _write(target, result, lists, model, kept, shown, _digest(input, labels, kind, candidates, match), known)
-        log.info("wrote %s", target)
-    return result
+    return kept
 
 
 def scores(
@@ -120,13 +127,14 @@ def scores(
 
 def _labelled(
     input: str, labels: str | None, label_column: str, separator: str, format: str, delimiter: str | None
-) -> tuple[Labelled, str]:
+) -> Labelled:
     kind = format_of(input, format)
     if input == "-":
         raise InputError("input: expected a file, which is read twice; standard input can be read once")
     for key, path in (("input", input), ("labels", labels)):
-        if path is not None and not Path(path).exists():
-            raise InputError(f"{key}: there is no file {path}")
+        if path is not None and not Path(path).is_file():  # it is read more than once, which a pipe cannot be
+            found = "is no file that could be read twice" if Path(path).exists() else "is not there"
+            raise InputError(f"{key}: {path} {found}")
     if kind == "text" and labels is None:
         raise InputError(f"labels: {input} is read as text, a document a line; name the file of their labels")
     if kind != "text" and labels is not None:
@@ -136,7 +144,7 @@ def _labelled(
     if not separator:
         raise InputError("label_separator: expected at least one character")
     column = label_column if kind in FORMATS[2:] else None
-    return Labelled(input, kind, labels, Columns([], labels=column), separator, delimiter), kind
+    return Labelled(input, kind, labels, Columns([], labels=column), separator, delimiter)
 
 
 def _ranked(
@@ -188,53 +196,3 @@ def _train_documents(model: Tagger) -> int:
         if isinstance(count, int) and count > 0:
             return count
     raise InputError(f"{model.folder}: does not say how many training documents there were")
-
-
-def _digest(input: str, labels: str | None, *settings: str) -> str:
-    """Of what the scores depend on beside the model."""
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for path in (input, labels):
-        if path is not None:
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _free(output: str | None) -> Path | None:
-    if output is None:
-        return None
-    target = Path(output)
-    if target.is_file() or target.is_dir() and any(target.iterdir()):
-        raise InputError(f"output: {target} is there and not empty; choose another folder")
-    return target
-
-
-def _write(
-    target: Path, result: dict, lists: Lists, model: Tagger, kept: np.ndarray, name: str, digest: str, known: dict
-) -> None:
-    """A folder that `xmtc.report` and `xmtc.analyse` read as they read a run's."""
-    run = read_run(model.folder)
-    born = known.get("provenance") or {}
-    birth = provenance({"encoder": run.encoder, "head": run.head, "recipe": run.recipe})
-    birth |= {
-        "command": shlex.join(["python", "-m", "xmtc.evaluate", *sys.argv[1:]]),
-        "dataset": name,
-        "dataset_sha256": digest,
-        "seed": run.seed,
-        "world_size": 1,
-        "trained_on": born.get("dataset"),
-        "trained_by": {key: born.get(key) for key in ("commit", "command", "dataset_sha256")},
-    }
-    target.mkdir(parents=True, exist_ok=True)
-    lists.save(target / "predictions.npz")
-    rows = [model.labels[int(place)] for place in kept]
-    table = "".join(f"{i}\t{row.id}\t{row.name}\t{row.frequency}\n" for i, row in enumerate(rows))
-    (target / "labels.tsv").write_text(table, encoding="utf-8")
-    dataset = {"name": name, "propensity": model.config["dataset"].get("propensity")}
-    config = {**model.config, "dataset": dataset}
-    (target / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    own = model.folder / "overrides.yaml"
-    (target / "overrides.yaml").write_text(
-        own.read_text(encoding="utf-8") if own.is_file() else "[]\n", encoding="utf-8"
-    )
-    write_json(target / "metrics.json", result | {"provenance": birth})

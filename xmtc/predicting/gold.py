@@ -57,13 +57,18 @@ class Labelled:
     def _cell(self, row: Row) -> list[str]:
         cell: Any = row.labels
         if isinstance(cell, str):
-            cell = [label.strip() for label in cell.split(self.separator)]
-        elif cell is None:
-            cell = []
-        if not isinstance(cell, list) or any(isinstance(label, bool | float | dict | list) for label in cell):
+            cell = cell.split(self.separator)
+        elif cell is None or isinstance(cell, int) and not isinstance(cell, bool):
+            cell = [cell]
+        if not isinstance(cell, list) or not all(_is_label(label) for label in cell):
             found = f"expected labels in a text or a list, found {str(row.labels)[:60]!r}"
             raise InputError(f"{row.where}: column {self.columns.labels!r}: {found}")
-        return [str(label) for label in cell if label not in ("", None)]
+        stripped = (str(label).strip() for label in cell if label is not None)  # as in training
+        return [label for label in stripped if label]
+
+
+def _is_label(label: Any) -> bool:
+    return label is None or isinstance(label, str | int) and not isinstance(label, bool)
 
 
 def places(table: LabelTable, match: str) -> dict[str, int | None]:

@@ -52,6 +52,7 @@ def build(config: dict) -> Built:
     """Everything but the trainer. Prepares the store if it is missing. Seeds must be set before."""
     if is_fitted(config["encoder"]):
         raise InputError("encoder: a system that is fitted at once has no modules that could be built or estimated")
+    _check_head(config["encoder"], config["head"])
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
     encoder = make_encoder(config["encoder"], store.vocabulary, store.num_labels)
@@ -83,6 +84,15 @@ def build(config: dict) -> Built:
     )
     module.micro_batch = data.micro_batch
     return Built(store, data, module)
+
+
+def _check_head(encoder: dict, head: dict) -> None:
+    """InputError: a head that no loss reaches, which would look as if heads gained nothing."""
+    if encoder.get("logit_loss") == 0 and not head["_target_"].endswith(".NoHead"):
+        raise InputError(
+            "encoder.logit_loss=0: this encoder has a loss of its own, and nothing would train the head; give the "
+            "recipe's loss a weight beside it, such as encoder.logit_loss=0.1, or take head=none"
+        )
 
 
 def ranking_metrics(store: Store, config: dict) -> RankingMetrics:

@@ -68,6 +68,8 @@ class Trimming(pl.Callback):
         if self._needed and resident_bytes() - self._beside > MOST * self._needed + SLACK:
             self._libc.malloc_trim(0)
             self.trims += 1
+            # what is left beside what is in use cannot be given back: pages of files, such as a store's, read since
+            self._beside = max(resident_bytes() - self._in_use(), 0)
 
 
 @contextmanager
