@@ -75,8 +75,9 @@ def write(
     born = run.facts
     head = f"{run.head} (raw)" if raw and model.has_head else run.head  # another ranking than the run's own
     birth = provenance({"encoder": run.encoder, "head": head, "recipe": run.recipe}) | facts
+    command = shlex.join(["python", "-m", "xmtc.evaluate", *sys.argv[1:]])
     birth |= {
-        "command": shlex.join(["python", "-m", "xmtc.evaluate", *sys.argv[1:]]),
+        "command": f"{born['command']} && {command}" if born.get("command") else command,
         "seed": run.seed,
         "world_size": 1,
         "precision": "32-true",  # as xmtc.load loads
