@@ -63,10 +63,13 @@ def test_tables_and_compressed_lines_say_the_same(run, files, tmp_path, test_tex
     jsonl.write_text("".join(json.dumps({"body": t, "labels": own}) + "\n" for t, own in test_texts))
     with open(table, "w", newline="") as file:
         csv.writer(file).writerows([["body", "tags"], *([t, "| ".join(own)] for t, own in test_texts)])
+    blanks = tmp_path / "b.jsonl"
+    blanks.write_text("".join(json.dumps({"body": t, "labels": " ".join(own)}) + "\n" for t, own in test_texts))
     packed = tmp_path / "labels.txt.xz"
     packed.write_bytes(lzma.compress((tmp_path / "labels.txt").read_bytes()))
     for given in (
         {"input": str(jsonl), "text_column": "body"},
+        {"input": str(blanks), "text_column": "body"},
         {"input": str(table), "text_column": "body", "label_column": "tags", "label_separator": "|"},
         {"input": files["input"], "labels": str(packed), "batch_size": 3},
     ):

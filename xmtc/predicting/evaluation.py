@@ -33,7 +33,7 @@ def evaluate_file(
     input: str,
     labels: str | None = None,
     label_column: str = "labels",
-    label_separator: str = ";",
+    label_separator: str | None = None,
     match: Literal["exact", "caseless"] = "exact",
     candidates: Literal["all", "shared"] = "all",
     ks: Sequence[Count] = (1, 3, 5),
@@ -126,7 +126,7 @@ def scores(
 
 
 def _labelled(
-    input: str, labels: str | None, label_column: str, separator: str, format: str, delimiter: str | None
+    input: str, labels: str | None, label_column: str, separator: str | None, format: str, delimiter: str | None
 ) -> Labelled:
     kind = format_of(input, format)
     if input == "-":
@@ -141,6 +141,8 @@ def _labelled(
         raise InputError(f"labels: {input} is read as {kind}, whose labels are in a column; set label_column")
     if delimiter is not None and kind != "csv":
         raise InputError(f"delimiter: {input} is read as {kind}, which has none; set format to csv")
+    if separator is None:
+        separator = ";" if kind == "csv" else " "  # as corpora of these kinds are read
     if not separator:
         raise InputError("label_separator: expected at least one character")
     column = label_column if kind in FORMATS[2:] else None
