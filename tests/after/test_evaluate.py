@@ -48,7 +48,7 @@ def test_its_own_test_documents_give_its_own_scores(request, which, files, tmp_p
     assert np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.gold.ids, theirs.gold.ids)
     np.testing.assert_allclose(ours.scores, theirs.scores, rtol=1e-6)
     (read,) = find_runs([target])
-    assert read.facts["command"].startswith(metrics(run)["provenance"]["command"] + " && python -m xmtc.evaluate ")
+    assert read.facts["command"].startswith(metrics(run)["provenance"]["command"] + " && python -m xmtc.evaluate")
     assert read.complete and read.dataset == "texts" and read.dataset_sha256 and read.encoder and read.seed in (5, 6)
 
 
