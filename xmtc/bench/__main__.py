@@ -36,6 +36,7 @@ BENCHES = {
     "step": "step",
     "svm": "svm",
     "wiki500k-step": "wiki500k_step",
+    "window-max": "window_max",
 }
 
 

@@ -17,7 +17,8 @@ Departures: the tasks answer with one logit in place of two with a ReLU. The los
 
 Every label is a token of the input: L labels must fit beside a text, so at most some 250.
 
-Shapes: B documents, M text positions, n = L labels, D hidden size. Memory of the convolution B n M n.
+Shapes: B documents, M text positions, n = L labels, D hidden size. Time of the convolution B n M n, of its memory see
+`window_max.py`.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from xmtc.encoders.base import Encoded, Encoder
 from xmtc.encoders.joint import JointInput, Read
 from xmtc.encoders.label_tasks import ConditionalTask, PairTask, draw_given
 from xmtc.encoders.pretrained import Backbone
+from xmtc.encoders.window_max import window_max
 from xmtc.errors import InputError
 
 KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
-MOST = 1 << 25  # numbers of the convolution's answer at a time (128 MiB); training keeps them all for its way back
 
 
 class LACO(Encoder):
@@ -139,10 +140,9 @@ class LACO(Encoder):
         before = [(size - 1) // 2 for size in self.convolution.kernel_size]
         behind = [size // 2 for size in self.convolution.kernel_size]
         near_BMn = F.pad(near_BMn, (before[1], behind[1], before[0], behind[0]))
-        # the largest of a ReLU is the ReLU of the largest; a few documents at a time: an answer is (n, M, n)
-        documents = max(1, MOST // (self.num_labels**2 * read.words.shape[1]))
-        largest = [self.convolution(part[:, None]).amax((1, 3)) for part in near_BMn.split(documents)]
-        weights_BM = torch.tanh(F.relu(torch.cat(largest))) * read.mask
+        # the largest of a ReLU is the ReLU of the largest
+        largest_BM = window_max(near_BMn, self.convolution.weight.squeeze(1), self.convolution.bias)
+        weights_BM = torch.tanh(F.relu(largest_BM)) * read.mask
         return (weights_BM[:, None] @ words_BMD).squeeze(1), weights_BM.detach()
 
     def _of_tokens(self, weights_BM: Tensor, lengths_B: Tensor) -> Tensor:
