@@ -69,12 +69,13 @@ def write(
     facts: dict,
     labelled: Labelled,
     raw: bool,
+    device: str,
 ) -> None:
     """kept: labels that were ranked, as places in the model's. facts: of the documents, for the provenance."""
     run = read_run(model.folder)
     born = run.facts
     head = f"{run.head} (raw)" if raw and model.has_head else run.head  # another ranking than the run's own
-    birth = provenance({"encoder": run.encoder, "head": head, "recipe": run.recipe}) | facts
+    birth = provenance({"encoder": run.encoder, "head": head, "recipe": run.recipe}, device) | facts
     command = shlex.join(["python", "-m", "xmtc.evaluate", *sys.argv[1:]])
     birth |= {
         "command": f"{born['command']} && {command}" if born.get("command") else command,

@@ -14,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 FORMAT = 1
 
 
-def provenance(names: dict) -> dict:
+def provenance(names: dict, device: str | torch.device = "cpu") -> dict:
     """What is known before a run: code, versions, device and command. commit and dirty are null outside a checkout.
 
-    names: the choice of each configuration group.
+    names: the choice of each configuration group. device: what computes.
     """
     commit = _git("rev-parse", "HEAD")
     return {
@@ -26,7 +26,7 @@ def provenance(names: dict) -> dict:
         "dirty": None if commit is None else bool(_git("status", "--porcelain")),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": device_name(),
+        "device": device_name(device),
         "command": command(),
         **names,
     }
@@ -43,10 +43,13 @@ def command() -> str:
     return shlex.join(["python", "-m", "xmtc.run", *own, *words])
 
 
-def device_name() -> str:
+def device_name(device: str | torch.device) -> str:
     """The GPU's name, or the processor's with its number of threads."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return str(device)
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

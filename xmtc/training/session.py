@@ -32,7 +32,7 @@ from xmtc.training.heap import Trimming, memory_kept
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
-from xmtc.training.provenance import provenance
+from xmtc.training.provenance import device_name, provenance
 from xmtc.training.random_state import RandomState
 from xmtc.training.ranks import Ranks
 from xmtc.training.record import Record, peak_memory_bytes
@@ -111,6 +111,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         finish(config["logger"])
     result |= facts
     result["provenance"] = born | {
+        "device": device_name(trainer.strategy.root_device),
         "dataset": config["dataset"]["name"],
         "dataset_sha256": built.store.meta["dataset_sha256"],
         "seed": config["seed"],
