@@ -52,6 +52,8 @@ with memory_kept(torch.device("cpu")):
     print(resident() - begun >> 20)
     step()
     step()
+    trimming.on_validation_start(None, None)
+    print(trimming.trims, resident() - begun >> 20)
 """
 
 MAPPED = """
@@ -94,13 +96,14 @@ def test_pages_are_asked_for_once_and_given_back():
 @pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "mallinfo2"), reason="another C library")
 def test_what_a_step_never_needed_is_given_back():
     done = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True)
-    first, second, (filled,), third, fourth = (
+    first, second, (filled,), third, fourth, evaluating = (
         [int(word) for word in line.split()] for line in done.stdout.splitlines()
     )
     assert first[0] == second[0] == 0 and 192 <= second[1] < 2 * 192 + 64  # kept
     assert filled > 640
     assert third[0] == 1 and third[1] < 100  # given back
     assert fourth[0] == 1 and 192 <= fourth[1] < 2 * 192 + 64  # and kept again
+    assert evaluating[0] == 2 and evaluating[1] < 100  # an evaluation begins with what is in use
 
 
 @pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "mallinfo2"), reason="another C library")

@@ -4,7 +4,8 @@ PyTorch's allocator on a CPU keeps nothing: each large tensor is mapped anew, wh
 zeros for every 4 KiB. A bag of words, whose step makes and drops some hundred megabytes, spent a third of its time so
 (experiments/LOG.md). glibc can be told to serve every size from its heap; the price is what lies unused between two
 tensors. Where batches differ in shape that grows from step to step (LACO with batches by length: 10 GB where a step
-needs 2), so the heap is trimmed when it holds much more than a step ever needed, and at the end.
+needs 2), so the heap is trimmed when it holds much more than a step ever needed, before an evaluation, whose tensors
+are of other sizes, and at the end.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 class Trimming(pl.Callback):
-    """Gives back what lies unused in the heap after a step, once the heap is twice what a step has ever needed.
+    """Gives back what lies unused in the heap before an evaluation, and after a step once the heap is twice what a step
+    has ever needed.
 
     What a step needs is read before its backward pass, when every activation is there. Cost: some 0.1 ms a step; after
     a trim the next step asks for its pages again.
@@ -66,10 +68,17 @@ class Trimming(pl.Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if self._needed and resident_bytes() - self._beside > MOST * self._needed + SLACK:
-            self._libc.malloc_trim(0)
-            self.trims += 1
-            # what is left beside what is in use cannot be given back: pages of files, such as a store's, read since
-            self._beside = max(resident_bytes() - self._in_use(), 0)
+            self._trim()
+
+    def on_validation_start(self, trainer, module) -> None:
+        if self._needed:
+            self._trim()
+
+    def _trim(self) -> None:
+        self._libc.malloc_trim(0)
+        self.trims += 1
+        # what is left beside what is in use cannot be given back: pages of files, such as a store's, read since
+        self._beside = max(resident_bytes() - self._in_use(), 0)
 
 
 @contextmanager
