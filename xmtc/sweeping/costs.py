@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 from xmtc.errors import InputError
 from xmtc.sweeping.settings import that_matter
 
-log = logging.getLogger(__name__)
 # a step and its memory do not depend on them
 FREE = ("seed", "data.fraction", "recipe.prior_bias", "recipe.max_epochs", "trainer.max_epochs")
 
@@ -34,42 +32,43 @@ class Cost:
 
 
 class Costs:
-    """`of(config)`: the cost of a composed job, null where its store is not prepared yet, it has no steps (a fitted
-    system), or it cannot be built. Jobs that differ in what a step does not depend on are tried once: it takes seconds
-    to a minute each, told on stderr, and Ctrl-C leaves the rest unknown."""
+    """`of(config)`: the cost of a composed job, or why there is none: its store is not prepared yet, it has no steps (a
+    fitted system), or it cannot be built from what lies here. Jobs that differ in what a step does not depend on are
+    tried once: it takes seconds to a minute each, told on stderr, and Ctrl-C leaves the rest unknown."""
 
     def __init__(self):
-        self._known: dict[str, Cost | None] = {}
+        self._known: dict[str, Cost | str] = {}
         self._stopped = False
 
-    def of(self, config: dict[str, Any]) -> Cost | None:
+    def of(self, config: dict[str, Any]) -> Cost | str:
         key = json.dumps({k: v for k, v in that_matter(config).items() if k not in FREE}, default=str, sort_keys=True)
         if key not in self._known and not self._stopped:
             try:
                 self._known[key] = self._tried(config)
             except InputError as error:
-                log.info("no estimate: %s", error)
-                self._known[key] = None
+                self._known[key] = str(error)
             except KeyboardInterrupt:
                 self._stopped = True
-        return self._known.get(key)
+        return self._known.get(key, "stopped")
 
-    def _tried(self, config: dict[str, Any]) -> Cost | None:
+    def _tried(self, config: dict[str, Any]) -> Cost | str:
         import pytorch_lightning as pl
 
         from xmtc.config.make import make
         from xmtc.data.preparation import is_prepared
+        from xmtc.data.pretrained import hub_unasked
         from xmtc.estimating.run import needs, timed_seconds
         from xmtc.fitted.base import is_fitted
         from xmtc.training.build import build
 
         if is_fitted(config["encoder"]):
-            return None
+            return "a fitted system has no steps that could be tried"
         source, name = make(config["dataset"]["source"]), config["dataset"]["name"]
-        if not is_prepared(source, name, make(config["encoder"]["text"]), Path(config["paths"]["cache_dir"])):
-            return None
-        print(f"estimating {name} (number {len(self._known) + 1}; Ctrl-C leaves the rest unknown)", file=sys.stderr)
-        pl.seed_everything(config["seed"], workers=True, verbose=False)
-        built = build(config | {"data": config["data"] | {"fraction": 1.0}})
-        peak = needs(built, config).peak
-        return Cost(timed_seconds(built, config)["step"], peak, len(built.data.train))
+        with hub_unasked():
+            if not is_prepared(source, name, make(config["encoder"]["text"]), Path(config["paths"]["cache_dir"])):
+                return f"{name} is not prepared for this encoder (`python -m xmtc.prepare`)"
+            print(f"estimating {name} (number {len(self._known) + 1}; Ctrl-C leaves the rest unknown)", file=sys.stderr)
+            pl.seed_everything(config["seed"], workers=True, verbose=False)
+            built = build(config | {"data": config["data"] | {"fraction": 1.0}})
+            peak = needs(built, config).peak
+            return Cost(timed_seconds(built, config)["step"], peak, len(built.data.train))

@@ -26,7 +26,7 @@ def asks_for_a_list(argv: Sequence[str]) -> bool:
 def listing(argv: Sequence[str]) -> str:
     """The sweep as a table: what each job is, its hours and GiB of memory: of finished runs of the same configuration
     (any seed) under paths.runs, else, with a `~`, from a few steps of the model where its corpus is prepared, else
-    `unknown`. InputError if a job cannot be used. Trains nothing to the end, writes nothing."""
+    `unknown`, and why. InputError if a job cannot be used. Trains nothing to the end, writes nothing, asks no hub."""
     from hydra._internal.utils import get_args_parser
 
     known, rest = get_args_parser().parse_known_args(list(argv))
@@ -42,11 +42,16 @@ def listing(argv: Sequence[str]) -> str:
     ]
     rows = [["#", "dataset", *told, "hours", "GiB"]]
     costs, known_hours, guessed = Costs(), [], 0
+    unknown: dict[str, list[str]] = {}  # by the reason
     for number, (config, each) in enumerate(zip(composed, settings)):
         cells = [str(number), config["dataset"]["name"], *(each.get(key, "") for key in told)]
         found, mark = measured.get(identity(config)), ""
-        if found is None and (cost := costs.of(config)):
-            found, mark, guessed = (cost.hours(config), cost.peak / 2**30), "~", guessed + 1
+        if found is None:
+            cost = costs.of(config)
+            if isinstance(cost, str):
+                unknown.setdefault(cost, []).append(str(number))
+            else:
+                found, mark, guessed = (cost.hours(config), cost.peak / 2**30), "~", guessed + 1
         if found:
             known_hours.append(found[0])
         rows.append([*cells, *(f"{mark}{value:.2f}" for value in found or ())] + ["unknown"] * (0 if found else 2))
@@ -58,7 +63,8 @@ def listing(argv: Sequence[str]) -> str:
         total += f"; {sum(known_hours):.2f} hours one after the other{few}"
     if guessed:
         total += f"; ~ is an estimate, evaluations not counted ({guessed} jobs)"
-    return "\n".join([*lines, total])
+    reasons = [f"unknown: {', '.join(numbers)}: {reason}" for reason, numbers in unknown.items()]
+    return "\n".join([*lines, *reasons, total])
 
 
 def identity(config: dict[str, Any]) -> str:
