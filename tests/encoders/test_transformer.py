@@ -1,11 +1,13 @@
 """`encoder=transformer` against the transformers library called text by text."""
 
 import importlib.util
+import os
 import socket
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.pretrained import from_pretrained
@@ -215,6 +217,38 @@ def test_offline_nobody_is_asked(build, folder, monkeypatch):
             from_pretrained(kind, "nobody/nothing", "key", offline=True)
         from_pretrained(kind, str(folder), "key", offline=False)  # what lies here is not looked for there
     assert not asked
+
+
+def test_without_a_network_the_hub_is_not_tried_again_and_again(monkeypatch):
+    from transformers import AutoConfig
+
+    def no_network(*address, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    def connect(*address, **options):
+        raise AssertionError("the hub was asked")
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(InputError, match="no network that knows https://.*, so the hub was not asked"):
+        from_pretrained(AutoConfig, "nobody/nothing", "key")
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_behind_a_proxy_the_hub_is_asked(monkeypatch):
+    """The proxy resolves names; what is asked of it here, and refused, comes as one line."""
+    from transformers import AutoConfig
+
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **o: pytest.fail("a name was resolved here"))
+    seen = []
+    monkeypatch.setattr(
+        AutoConfig, "from_pretrained", lambda *a, **options: seen.append(options["local_files_only"]) or "model"
+    )
+    assert from_pretrained(AutoConfig, "nobody/nothing", "key") == "model" and seen == [False]
 
 
 FAMILIES = {

