@@ -11,7 +11,8 @@ label tokens are new vectors; pairs and given labels are drawn anew every time (
 `plcp` and `clcp` are the weights of the tasks, 1 and 5 in their code, each used alone in the printed rows; 0 leaves the
 task out. With `kernel=1d` the convolution does not span neighbouring label ids, so their order does not count.
 Ablations: joint=false is "w/o JE", cross_attention=false "w/o CA" (the first position is classified), both a plain
-classifier. `authors`: what their code does, to measure its effect: the head and the tasks keep their random start
+classifier. Without the labels in the input all of `length` is the text's: to read the same words as the joint input,
+give L + 1 less. `authors`: what their code does, to measure its effect: the head and the tasks keep their random start
 (their learning-rate table has no entry for them) and every document keeps the same draws.
 Departures: the tasks answer with one logit in place of two with a ReLU. The loss is the recipe's.
 
