@@ -114,6 +114,30 @@ def test_a_search_that_was_stopped_goes_on_with_the_cut_trial(tmp_path):
     assert len((cut / "starts").read_text().splitlines()) == 2 and (cut / "metrics.json").exists()
 
 
+def test_a_signal_within_a_write_of_the_journal_lets_it_end(tmp_path, monkeypatch):
+    """Raised there, it would leave the journal locked: the next start would wait for nobody."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    release, cut = JournalFileSymlinkLock.release, tmp_path / "trials" / "0000"
+    found, sent = search(tmp_path, job=Endless), []
+
+    def interrupted(lock):
+        if not sent and (cut / "checkpoints" / "last.ckpt").exists():
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+        return release(lock)
+
+    monkeypatch.setattr(JournalFileSymlinkLock, "release", interrupted)
+    writer = found._watch
+    monkeypatch.setattr(found, "_watch", lambda run: (run.trial.set_user_attr("seen", time.time()), writer(run)))
+    with pytest.raises(KeyboardInterrupt):
+        found.run(3)
+    assert sent and not list(tmp_path.glob("*.lock*")) and found._running[0].process.poll() is not None
+    monkeypatch.undo()
+    again = search(tmp_path)
+    again.run(1)
+    assert (cut / "metrics.json").exists()
+
+
 def test_a_failing_trial_does_not_stop_the_search(tmp_path):
     found = search(tmp_path, {"x": CategoricalDistribution(["none", "0.5"])})
     for x in ("none", "0.5"):

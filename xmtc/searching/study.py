@@ -94,26 +94,41 @@ class Search:
         self.study = open_study(self.folder, seed)
         _same_search(self.study, self.folder, self.fixed, space)
         self._running: list[Running] = []
+        self._asked_to_stop = False
 
     def run(self, trials: int) -> None:
-        self._take_up_cut_ones()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._asked_to_stop = False
         try:
             for number in handlers:
-                signal.signal(number, _interrupt)
+                signal.signal(number, self._ask_to_stop)
+            self._take_up_cut_ones()
             while self._running or self._ended() < trials:
                 while self.free and self._ended() + len(self._running) < trials:
                     self._start()
+                    self._obey()
                 for running in list(self._running):
                     self._watch(running)
+                    self._obey()
                 time.sleep(self.pause)
+                self._obey()
         except KeyboardInterrupt:
+            for number in handlers:
+                signal.signal(number, _interrupt)  # a second one does not wait for the trials' checkpoints
             for running in self._running:
                 _stop(running.process)
             raise
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+    def _ask_to_stop(self, number, frame) -> None:
+        """A signal that raised where it comes could fall into a write of the journal: its lock would stay."""
+        self._asked_to_stop = True
+
+    def _obey(self) -> None:
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
 
     def _ended(self) -> int:
         ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
