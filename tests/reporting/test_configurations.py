@@ -182,3 +182,12 @@ def test_damaged_predictions_are_named(tmp_path):
     (tmp_path / "p.npz").write_bytes(b"no")
     with pytest.raises(InputError, match="p.npz"):
         document_scores(tmp_path / "p.npz")
+
+
+def test_folders_are_told_by_their_names(make_run):
+    """Where somebody's files lie tells nothing of a number."""
+    cold = read_run(make_run("a", start=None))
+    here, there = (read_run(make_run(where, start=f"/home/{where}/base", seed=seed)) for seed, where in enumerate("bc"))
+    (found,) = configurations([cold, here, there]).values()
+    assert [each.settings for each in found] == [{"head.start": "None"}, {"head.start": "base"}]
+    assert [len(each.runs) for each in found] == [1, 2]

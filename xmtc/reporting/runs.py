@@ -124,10 +124,15 @@ def read_run(folder: Path) -> Run:
         floor=_object(metrics.get("floor")),
         dataset_sha256=provenance.get("dataset_sha256"),
         facts=facts,
-        settings=that_matter(config),
+        settings={key: _placeless(value) for key, value in that_matter(config).items()},
         typed=frozenset(chosen),
         ended=_json(folder / "job.json").get("state", ""),
     )
+
+
+def _placeless(value: Any) -> Any:
+    """A folder by its name: where it lies makes no difference, and belongs into no table."""
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _choices(overrides: Any) -> dict[str, str]:
