@@ -55,8 +55,8 @@ def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **opt
     where = place(name, key)
     here = Path(where).is_dir()
     loud, bars, silent = logging.get_verbosity(), logging.is_progress_bar_enabled(), constants.HF_HUB_OFFLINE
-    known = silent or offline or here or _known(constants.ENDPOINT)
-    unasked = silent or offline or here or not known
+    cut_off = not (silent or offline or here or _known(constants.ENDPOINT))
+    unasked = silent or offline or here or cut_off
     logging.set_verbosity_error()  # it lists every weight that a model without its language head leaves out
     logging.disable_progress_bar()
     # the libraries forget `local_files_only` here and there: a tokenizer's and an adapter's files are asked for
@@ -67,9 +67,8 @@ def from_pretrained(kind: Any, name: str, key: str, offline: bool = False, **opt
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         network = ""
         if unasked and not here:
-            why = (
-                "offline=true, so " if offline else "" if known else f"no network that knows {constants.ENDPOINT}, so "
-            )
+            lost = f"no network that knows {constants.ENDPOINT}, so " if cut_off else ""
+            why = "offline=true, so " if offline else lost
             network = f"; {why}the hub was not asked"
         raise InputError(f"{key}: {name!r} cannot be used ({reason[:200]}){network}") from error
     finally:

@@ -6,7 +6,7 @@ needs their place and no answer: B M n' C numbers less to keep (LACO on Reuters 
 sum over B M windows in place of a whole convolution. Of equal answers the first gets the gradient (`amax` would divide
 it among them); both are subgradients.
 
-`python -m xmtc.bench window_max` measures it against `Conv2d` and `amax`.
+`python -m xmtc.bench window-max` measures it against `Conv2d` and `amax`.
 Shapes: B documents, (M + h - 1, n' + w - 1) the padded image, windows of (h, w), C channels.
 """
 

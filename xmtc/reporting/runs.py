@@ -132,7 +132,7 @@ def read_run(folder: Path) -> Run:
 
 def _placeless(value: Any) -> Any:
     """A folder by its name: where it lies makes no difference, and belongs into no table."""
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    return (Path(value).name or value) if isinstance(value, str) and value.startswith("/") else value
 
 
 def _choices(overrides: Any) -> dict[str, str]:

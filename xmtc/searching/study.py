@@ -94,7 +94,6 @@ class Search:
         self.study = open_study(self.folder, seed)
         _same_search(self.study, self.folder, self.fixed, space)
         self._running: list[Running] = []
-        self._asked_to_stop = False
 
     def run(self, trials: int) -> None:
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
