@@ -42,6 +42,18 @@ def test_rows_are_added_once_and_stand(tmp_path):
     assert rows(kept)[0]["command"] == "python -m xmtc.run head=none member"  # no folders of one machine
 
 
+def test_the_same_seed_from_another_commit_does_not_count_twice(tmp_path, capsys):
+    kept = tmp_path / "kept"
+    make_run(tmp_path / "old" / "one")
+    make_run(tmp_path / "new" / "one", score=0.75, seconds=9, commit="d" * 40)
+    make_run(tmp_path / "new" / "other", told="head.rank=2 ", score=0.25)
+    assert keep(find_runs([tmp_path / "old"]), kept) == 1 and not capsys.readouterr().err
+    assert keep(find_runs([tmp_path / "new"]), kept) == 1
+    assert [row["P@1"] for row in rows(kept)] == ["0.5", "0.25"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "new/one: left out" in line and "results.csv has a row of e-none seed 0 of commit c;" in line
+
+
 def test_rows_of_before_the_precision_was_recorded_stay_as_they_are(tmp_path):
     kept = tmp_path / "kept"
     make_run(tmp_path / "old" / "one")
@@ -92,8 +104,9 @@ def test_rows_of_other_documents_are_told_by_how_their_model_was_trained(tmp_pat
     assert short == "e-none-r-a=1-seed0.npz" and len(long) < 255
 
 
-def test_uncommitted_code_is_refused(tmp_path):
-    make_run(tmp_path / "runs" / "one", dirty=True)
+@pytest.mark.parametrize("told", [{"dirty": True}, {"started_from": {"dirty": False, "started_from": {"dirty": True}}}])
+def test_uncommitted_code_is_refused(tmp_path, told):
+    make_run(tmp_path / "runs" / "one", **told)
     with pytest.raises(InputError, match="uncommitted"):
         keep(find_runs([tmp_path / "runs"]), tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

@@ -30,7 +30,7 @@ WORTH = ("metrics.json", "checkpoints/last.ckpt", "checkpoints/previous.ckpt")  
 # what one that was killed before its first checkpoint may leave
 RESTS = (
     "checkpoints/best.ckpt", "checkpoints/hashes", "curves.csv", "predictions.npz", "predictions_validation.npz",
-    "calibration.json", "choices.json", "checksums",
+    "calibration.json", "choices.json", "started_from.json", "checksums",
 )  # fmt: skip
 
 

@@ -2,19 +2,22 @@
 
 import csv
 import io
+import json
 from statistics import stdev
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from xmtc.data.batch import Labels
 from xmtc.errors import InputError
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.report import main
+from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import configurations, reached
 from xmtc.reporting.documents import METRICS, document_scores
-from xmtc.reporting.printed import join, measured_rows, read_printed, settings_of
+from xmtc.reporting.printed import join, measured_rows, read_printed
 from xmtc.reporting.runs import find_runs, read_run
 
 
@@ -176,6 +179,7 @@ def test_rows_of_results_csv_are_runs(tmp_path):
 def test_settings_of_a_command():
     command = "python -m xmtc.run -m head=none,lcenet 'a.b=x y' experiment=toy logger=csv seed=0,1"
     assert settings_of(command) == {"a.b": "x y"}
+    assert settings_of("""python -m xmtc.run a=[1,2] 'b="x,y"' c=1,2""") == {"a": "[1,2]", "b": '"x,y"'}
 
 
 def test_damaged_predictions_are_named(tmp_path):
@@ -191,3 +195,38 @@ def test_folders_are_told_by_their_names(make_run):
     (found,) = configurations([cold, here, there]).values()
     assert [each.settings for each in found] == [{"head.start": "None"}, {"head.start": "base"}]
     assert [len(each.runs) for each in found] == [1, 2]
+
+
+RUN = "python -m xmtc.run dataset=d "
+
+
+@pytest.mark.parametrize(
+    "first, second, told",
+    [
+        ("head=none a=1 seed=0 paths.runs=x", "init_from=run-0 seed=3 a=1 head=none logger=wandb", "alike"),
+        ("head=none a=1", "init_from=run a=1 head=lcenet head.rank=2", "alike(head=none ~head.rank)"),
+        ("a=1 && " + RUN + "a=2 init_from=one", "init_from=two a=2", "alike(init_from=alike(a=1))"),
+    ],
+)  # fmt: skip
+def test_a_warm_start_is_told_by_the_run_before_it_and_not_by_a_folder(first, second, told):
+    chain = f"{RUN}{first} && {RUN}{second}"
+    assert settings_of(chain)["init_from"] == told
+    behind = settings_of(f"{chain} && python -m xmtc.evaluate input=x match=caseless")
+    assert (behind["init_from"], behind["match"], behind.get("a")) == (told, "caseless", settings_of(chain).get("a"))
+    assert settings_of(RUN + second)["init_from"] in second  # not known: the folder
+
+
+def test_warm_starts_of_several_seeds_are_one_configuration(make_run, tmp_path):
+    for seed in (0, 1):
+        folder = make_run(f"{seed}", head="lcenet", seed=seed)
+        config = yaml.safe_load((folder / "config.yaml").read_text()) | {"init_from": f"/somewhere/plain-{seed}"}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "overrides.yaml").write_text(f"[init_from=/somewhere/plain-{seed}]\n")
+        metrics = json.loads((folder / "metrics.json").read_text())
+        command = f"{RUN}head=none seed={seed} && {RUN}head=lcenet init_from=/somewhere/plain-{seed} seed={seed}"
+        metrics["provenance"]["command"] = command
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    make_run("cold", head="lcenet", seed=0)
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow lcenet init_from=alike(head=none)": 2, "bow lcenet": 1,
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """A run that stopped goes on; a new run starts from another's weights."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -154,6 +155,17 @@ def test_init_from_takes_weights_and_keeps_a_new_head_as_made(train):
     torch.testing.assert_close(ours["decoder.weight"], theirs["decoder.weight"])
     # the head starts as the identity, so the warm start scores what the plain run scored
     assert warm["test"]["nDCG@5"] == plain["test"]["nDCG@5"]
+    # where it comes from: the other run's origin as well, also of a third one, and of a resumed run when those are gone
+    first, born = plain["provenance"], warm["provenance"]
+    assert born["command"].startswith(f"{first['command']} && python -m xmtc.run ") and "init_from=" in born["command"]
+    assert born["started_from"] == {key: first[key] for key in ("commit", "dirty", "command", "seed", "dataset_sha256")}
+    third, folder = train(*OPTIONS, f"init_from={second}", "seed=4")
+    assert third["provenance"]["command"].count(" && ") == 2
+    assert third["provenance"]["started_from"]["started_from"] == born["started_from"]
+    shutil.rmtree(second)
+    again = xmtc.run([f"resume={folder}", "recipe.max_epochs=3"])["provenance"]
+    assert again["started_from"] == third["provenance"]["started_from"]
+    assert again["command"] == f"{third['provenance']['command']} recipe.max_epochs=3"
 
 
 def test_a_signal_within_the_last_step_is_not_lost(small, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from xmtc.errors import InputError
 from xmtc.parsing import read_yaml
 from xmtc.predicting.gold import Labelled
 from xmtc.reporting.runs import read_run
+from xmtc.sweeping.settings import AND
 from xmtc.tagger import Tagger
 from xmtc.training.provenance import provenance
 from xmtc.training.results import write_json
@@ -78,7 +79,7 @@ def write(
     birth = provenance({"encoder": run.encoder, "head": head, "recipe": run.recipe}, device) | facts
     command = shlex.join(["python", "-m", "xmtc.evaluate", *sys.argv[1:]])
     birth |= {
-        "command": f"{born['command']} && {command}" if born.get("command") else command,
+        "command": f"{born['command']}{AND}{command}" if born.get("command") else command,
         "seed": run.seed,
         "world_size": 1,
         "precision": "32-true",  # as xmtc.load loads

@@ -18,6 +18,7 @@ import numpy as np
 
 from xmtc.data.files import read_npz
 from xmtc.errors import InputError
+from xmtc.reporting.commands import own, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
 from xmtc.reporting.runs import Run
 from xmtc.reporting.summary import csv_text
@@ -32,12 +33,13 @@ NAMED = ("dataset=", "encoder=", "head=", "recipe=", "seed=", "experiment=", "lo
 
 
 def keep(runs: Iterable[Run], folder: Path) -> int:
-    """Adds the finished runs that are not there yet; returns how many. Rows that stand are never changed.
+    """Adds the finished runs that are not there yet; returns how many. Rows that stand are never changed: a run of the
+    configuration, seed and data of one of them is left out, and said so, or that seed would count twice.
 
     InputError if a run was made from uncommitted code: such a number cannot be made again.
     """
     runs = [run for run in runs if run.complete]
-    dirty = [str(run.folder) for run in runs if run.facts.get("dirty")]
+    dirty = [str(run.folder) for run in runs if _dirty(run)]
     if dirty:
         raise InputError(f"{dirty[0]}: made from uncommitted changes; a kept row needs a commit that has its code")
     path = folder / "results.csv"
@@ -46,8 +48,15 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     for row in new:  # where somebody's folders are makes no difference to a number
         words = (word for word in row["command"].split() if not word.startswith(PLACES))
         row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+$)", r"\1", word) for word in words)
-    known = {_identity(row) for row in old}
-    added = [(run, row) for run, row in zip(runs, new, strict=True) if _identity(row) not in known]
+    stand = {_configuration(row): row for row in old}
+    added = []
+    for run, row in zip(runs, new, strict=True):
+        before = stand.setdefault(_configuration(row), row)
+        if before is row:
+            added.append((run, row))
+        elif _identity(before) != _identity(row):
+            kind = f"{run.name} of commit {(before.get('commit') or '?')[:9]}"
+            print(f"{run.folder}: left out, {path} has a row of {kind}; remove that to take this", file=sys.stderr)
     rows = old + [row for _, row in added]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     last = [name for name in columns if new and name in list(new[0])[list(new[0]).index("steps") :]]
@@ -91,14 +100,30 @@ def _seeds(gains: str) -> dict[tuple, int]:
     return {tuple(row[name] for name in names): int(row["seeds"]) for row in csv.DictReader(io.StringIO(gains))}
 
 
+def _dirty(run: Run) -> bool:
+    """It, or a run that it started from."""
+    facts: dict | None = run.facts
+    while facts:
+        if facts.get("dirty"):
+            return True
+        facts = facts.get("started_from")
+    return False
+
+
 def _identity(row: dict) -> tuple:
     return tuple(row.get(name, "") for name in ("dataset", "command", "commit", "train_seconds", "seed"))
+
+
+def _configuration(row: dict) -> tuple:
+    """What was measured on what: rows that are alike in it are the same measurement."""
+    names = ("dataset", "dataset_sha256", "encoder", "head", "recipe", "seed")
+    return *(row.get(name, "") for name in names), tuple(sorted(settings_of(row["command"]).items()))
 
 
 def _settings(command: str) -> str:
     """Those of a command that tell its run from others of the same encoder, head, recipe and seed: part of a name. What
     comes behind a run (`&& python -m xmtc.evaluate ...`) is said by the folder."""
-    told = (word for word in command.partition(" && ")[0].split()[1:] if "=" in word and not word.startswith(NAMED))
+    told = (word for word in own(command).split()[1:] if "=" in word and not word.startswith(NAMED))
     return "".join(f"-{re.sub(r'[^A-Za-z0-9.=]+', '_', word)}" for word in sorted(told))
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.runs import Run
-from xmtc.sweeping.settings import matters, pairs
+from xmtc.sweeping.settings import pairs
 
 KNOWN = ("dataset", "encoder", "head", "recipe", "seed", "steps", "train_seconds", "peak_memory_bytes", "device",
          "precision", "commit", "dataset_sha256", "command")  # fmt: skip
-GROUPS = ("dataset", "encoder", "head", "recipe", "seed", "experiment")
 
 
 @dataclass
@@ -95,19 +94,6 @@ def measured_rows(folder: Path) -> list[Run]:
             )
         )
     return runs
-
-
-def settings_of(command: str) -> dict[str, str]:
-    """{key: value} of the overrides in a command, without the groups that have a column of their own."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote that was never closed
-        words = command.split()
-    return {
-        key: value
-        for key, value in pairs(word for word in words if "=" in word).items()
-        if key not in GROUPS and matters(key) and "," not in value
-    }
 
 
 def _number(cell: str | None) -> float | None:

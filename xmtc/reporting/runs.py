@@ -12,6 +12,7 @@ from typing import Any
 from xmtc.errors import InputError
 from xmtc.given import listed
 from xmtc.parsing import read_json, read_yaml
+from xmtc.reporting.commands import started_from
 from xmtc.sweeping.settings import that_matter
 
 
@@ -112,6 +113,9 @@ def read_run(folder: Path) -> Run:
             return str(named)
         return str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None
 
+    settings = {key: _placeless(value) for key, value in that_matter(config).items()}
+    if settings.get("init_from") and (told := started_from(str(provenance.get("command") or ""))):
+        settings["init_from"] = told
     facts = {**{k: v for k, v in metrics.items() if not isinstance(v, dict)}, **provenance}
     return Run(
         folder=folder,
@@ -124,7 +128,7 @@ def read_run(folder: Path) -> Run:
         floor=_object(metrics.get("floor")),
         dataset_sha256=provenance.get("dataset_sha256"),
         facts=facts,
-        settings={key: _placeless(value) for key, value in that_matter(config).items()},
+        settings=settings,
         typed=frozenset(chosen),
         ended=_json(folder / "job.json").get("state", ""),
     )

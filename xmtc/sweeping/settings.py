@@ -10,6 +10,7 @@ INDIFFERENT = (
     "paths.", "logger", "data.workers", "prepare_workers", "offline", "resume", "dry_run", "names", "hydra",
     "checkpoints",
 )  # fmt: skip
+AND = " && "  # in a provenance, between the command of a run and of what was made from it
 
 
 def matters(key: str) -> bool:

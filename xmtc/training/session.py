@@ -37,7 +37,7 @@ from xmtc.training.random_state import RandomState
 from xmtc.training.ranks import Ranks
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
-from xmtc.training.start_from import start_from
+from xmtc.training.start_from import keep_origin, start_from, with_origin
 from xmtc.training.stopping import error as stop_error
 from xmtc.training.stopping import restored
 from xmtc.training.tracking import finish, make_logger, summarise
@@ -57,9 +57,10 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     if config["resume"]:
         config = with_choices(config, folder)
     built = build(config)
-    if config["init_from"]:
-        start_from(Path(config["init_from"]), built)
     resumed = newest(folder / "checkpoints") if config["resume"] else None
+    if config["init_from"] and not resumed:  # then the weights are in the checkpoint, and that run may be gone
+        start_from(Path(config["init_from"]), built)
+        keep_origin(Path(config["init_from"]), folder)
     parameters = sum(p.numel() for p in built.module.parameters())
     record = Record(folder / "curves.csv")
     checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
@@ -110,6 +111,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
             logger.finalize("finished")
         finish(config["logger"])
     result |= facts
+    if config["init_from"]:
+        born = with_origin(born, folder)
     result["provenance"] = born | {
         "device": device_name(trainer.strategy.root_device),
         "dataset": config["dataset"]["name"],

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.data.checksums import require_whole
 from xmtc.data.store import _lines
@@ -13,7 +14,13 @@ from xmtc.data.vocabulary import PADDING
 from xmtc.errors import InputError
 from xmtc.execution.base import row_names
 from xmtc.heads.block import FullBlock
+from xmtc.parsing import read_json
+from xmtc.sweeping.settings import AND
 from xmtc.training.kept import is_whole
+from xmtc.training.results import write_json
+
+ORIGIN = "started_from.json"
+TOLD = ("commit", "dirty", "command", "seed", "dataset_sha256", "started_from")
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +71,24 @@ def start_from(run: Path, built) -> None:
             else:
                 left.append(name)
     log.info("init_from %s: %d labels matched; kept as made: %s", run, len(labels[0]), ", ".join(left) or "nothing")
+
+
+@rank_zero_only
+def keep_origin(run: Path, folder: Path) -> None:
+    """Writes down in `folder` what metrics.json of `run` says of its own origin; nothing of a run that did not end."""
+    path = run / "metrics.json"
+    theirs = read_json(path, dict).get("provenance") if path.is_file() else None
+    found = {key: theirs[key] for key in TOLD if key in theirs} if isinstance(theirs, dict) else {}
+    write_json(folder / ORIGIN, found)
+
+
+def with_origin(born: dict, folder: Path) -> dict:
+    """The provenance, with that of the run before it: both commands, one after the other, make the same weights."""
+    path = folder / ORIGIN
+    before = read_json(path, dict) if path.is_file() else {}
+    if before.get("command"):
+        born = born | {"command": f"{before['command']}{AND}{born['command']}"}
+    return born | {"started_from": before or None}
 
 
 def _matches(theirs: list[str], ours: list[str], what: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,73 @@
+"""What the command of a run says: its settings, and the run that it started from (`A && B`, B with `init_from`)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from xmtc.sweeping.settings import AND, matters, pairs
+
+GROUPS = ("dataset", "encoder", "head", "recipe", "seed", "experiment")
+TRAINS = "python -m xmtc.run"
+
+
+def settings_of(command: str) -> dict[str, str]:
+    """{key: value} of the overrides of the run that made the model and of what came behind it (`xmtc.evaluate`),
+    without the groups that have a column of their own. `init_from` is told by its run's settings: a folder's name is
+    another one for each seed."""
+    before, made, behind = _split(command)
+    found = {
+        key: value
+        for part in (made, *behind)
+        for key, value in _pairs(part).items()
+        if key not in GROUPS and matters(key) and not _swept(value)
+    }
+    return found | ({"init_from": alike(before)} if before else {})
+
+
+def own(command: str) -> str:
+    """The run that made the model, without those that it started from and what was done with it."""
+    return _split(command)[1]
+
+
+def started_from(command: str) -> str | None:
+    """What `alike` says of the run before it; None if there was none, or its command is not known."""
+    before = _split(command)[0]
+    return alike(before) if before else None
+
+
+def alike(chain: Sequence[str]) -> str:
+    """The first of two runs told by what it has other than the second: `alike(head=none ~head.rank)`, `~` what only the
+    second says; `alike` if nothing but seeds and places differs. Runs before the first are told within.
+
+    chain: commands, the second run's last.
+    """
+    *before, first, second = chain
+    theirs, ours = ({k: v for k, v in _pairs(part).items() if k != "seed" and matters(k)} for part in (first, second))
+    for words in (theirs, ours):
+        words.pop("init_from", None)
+    if before:
+        theirs["init_from"] = alike([*before, first])
+    words = [f"{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
+    words += [f"~{key}" for key in ours if key not in theirs]
+    return f"alike({' '.join(words)})" if words else "alike"
+
+
+def _split(command: str) -> tuple[list[str], str, list[str]]:
+    """The chain of a warm start (empty: it was none), the run that made the model, what came behind it."""
+    parts = command.split(AND)
+    last = max((i for i, part in enumerate(parts) if part.startswith(TRAINS)), default=0)
+    return parts[: last + 1] if last else [], parts[last], parts[last + 1 :]
+
+
+def _swept(value: str) -> bool:
+    """a,b of a multirun's line, which says what was tried and not what this run is; [a,b] and "a,b" are values."""
+    return "," in value and not value.startswith(("[", "{", "'", '"'))
+
+
+def _pairs(part: str) -> dict[str, str]:
+    try:
+        words = shlex.split(part)
+    except ValueError:  # a quote that was never closed
+        words = part.split()
+    return pairs(word for word in words if "=" in word)
