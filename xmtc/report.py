@@ -15,11 +15,12 @@ from xmtc.reporting.configurations import Configuration, configurations
 from xmtc.reporting.documents import mean_over_runs
 from xmtc.reporting.gain_tables import gains_csv_rows, markdown_gains
 from xmtc.reporting.gains import gains
+from xmtc.reporting.joining import join
 from xmtc.reporting.keep import keep, keep_gains
 from xmtc.reporting.leaderboard import refresh, write_leaderboard
 from xmtc.reporting.page import page
 from xmtc.reporting.plots import plot_curves, plot_gains
-from xmtc.reporting.printed import join, read_printed
+from xmtc.reporting.printed import read_printed
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import RESAMPLES, Comparison, compare
 from xmtc.reporting.summary import comparisons_csv, csv_text, latex, markdown_summary, summary_csv

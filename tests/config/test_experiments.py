@@ -16,7 +16,11 @@ def printed(table):
     if not path.is_file():
         pytest.skip("experiments/ is not part of this installation")
     with path.open(newline="") as file:
-        return [(row["dataset"], row["encoder"], row["head"], row["settings"]) for row in csv.DictReader(file)]
+        return [(row["dataset"], row["encoder"], row["head"], _blocks(row)) for row in csv.DictReader(file)]
+
+
+def _blocks(row):
+    return "".join(word for word in row["settings"].split() if word.startswith("head.blocks="))
 
 
 def rows(jobs):

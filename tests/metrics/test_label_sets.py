@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from sklearn.metrics import accuracy_score, f1_score, hamming_loss, precision_score, recall_score
 
 from xmtc.data.batch import Labels
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
@@ -61,8 +61,12 @@ def test_equals_scikit_learn(case, threshold):
     assert values["micro-R"] == pytest.approx(recall_score(truth, guess, **micro))
     assert values["micro-F1"] == pytest.approx(f1_score(truth, guess, **micro))
     assert values["subset-accuracy"] == pytest.approx(accuracy_score(truth, guess))
-    known = f1_score(truth, guess, average=None, zero_division=0)[:num_labels]
-    assert values["macro-F1"] == pytest.approx(known.mean())
+    for name, score in (("P", precision_score), ("R", recall_score), ("F1", f1_score)):
+        known = score(truth, guess, average=None, zero_division=0)[:num_labels]
+        assert values[f"macro-{name}"] == pytest.approx(known.mean())
+    assert values["example-F1"] == pytest.approx(f1_score(truth, guess, average="samples", zero_division=1))
+    wrong = hamming_loss(truth, guess) * truth.shape[1] / num_labels  # unseen labels are missed, and not among the L
+    assert values["hamming-loss"] == pytest.approx(wrong)
 
 
 @settings(max_examples=60, deadline=None)
@@ -93,8 +97,12 @@ def test_metrics_worked_by_hand():
         "micro-P": pytest.approx(2 / 3),
         "micro-R": pytest.approx(2 / 4),
         "micro-F1": pytest.approx(4 / 7),
+        "macro-P": pytest.approx((1 / 2 + 1) / 4),
+        "macro-R": pytest.approx((1 + 1) / 4),
         "macro-F1": pytest.approx((2 / 3 + 1) / 4),
+        "example-F1": pytest.approx((1 + 1 / 2 + 0) / 3),
         "subset-accuracy": pytest.approx(1 / 3),
+        "hamming-loss": pytest.approx(3 / (3 * 4)),
     }
     assert LabelSetMetrics.higher_is_better and RankingMetrics.higher_is_better
 

@@ -16,7 +16,7 @@ def make_run(tmp_path):
     documents of each label; without it the run does not say its labels."""
 
     def make(name, encoder="bow", head="none", seed=0, score=0.5, skill=0.5, complete=True, recipe="modern",
-             sha="a" * 64, dataset="toy", curve=(0.1, 0.3, 0.4), ended=None, frequency=(),
+             sha="a" * 64, dataset="toy", curve=(0.1, 0.3, 0.4), ended=None, frequency=(), more=None,
              **settings):  # fmt: skip
         folder = tmp_path / name
         folder.mkdir(parents=True)
@@ -30,6 +30,7 @@ def make_run(tmp_path):
             (folder / "job.json").write_text(json.dumps({"state": ended, "exit_code": 1}))
         if complete:
             test = {m: score for m in METRICS} | {f"{m}/{b}": score / 2 for m in ("P@5", "nDCG@5", "R@5") for b in BINS}
+            test |= more or {}
             birth = {
                 "dataset": dataset,
                 "dataset_sha256": sha,

@@ -17,7 +17,8 @@ from xmtc.report import main
 from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import configurations, reached
 from xmtc.reporting.documents import METRICS, document_scores
-from xmtc.reporting.printed import join, measured_rows, read_printed
+from xmtc.reporting.joining import join
+from xmtc.reporting.printed import measured_rows, read_printed
 from xmtc.reporting.runs import find_runs, read_run
 
 
@@ -139,8 +140,8 @@ def test_different_data_is_never_compared_or_averaged(make_run, tmp_path):
     assert (tmp_path / "s" / "comparisons.csv").read_text().count("\n") == 1
 
 
-PRINTED = """dataset,encoder,head,settings,system,kind,P@1,nDCG@5,source
-toy,bow,lcenet,head.blocks=2,Head 2,printed,61.00,60.00,A paper
+PRINTED = """dataset,encoder,head,settings,system,kind,P@1,HL,source
+toy,bow,lcenet,head.blocks=2,Head 2,printed,61.00,0.0316,A paper
 toy,bow,lcenet,head.blocks=3,Head 3,printed,62.00,,A paper
 toy,,,,Another,printed,70.00,,A paper
 """
@@ -148,11 +149,12 @@ toy,,,,Another,printed,70.00,,A paper
 
 def test_printed_numbers_stand_beside_ours(make_run, tmp_path, capsys):
     (tmp_path / "printed.csv").write_text(PRINTED)
-    make_run("s/0", head="lcenet", recipe="paper", score=0.6, blocks=2)
+    make_run("s/0", head="lcenet", recipe="paper", score=0.6, blocks=2, more={"hamming-loss": 0.025, "macro-F1": 0.1})
     make_run("s/1", head="lcenet", recipe="modern", score=0.9, blocks=3)  # not what the paper did
     assert main([str(tmp_path / "s"), "--printed", str(tmp_path), "--resamples", "10"]) == 0
     lines = {line.split("|")[2].strip(): line for line in capsys.readouterr().out.splitlines() if "| toy" in line}
     assert "61.00 / 60.00 (-1.00)" in lines["Head 2"] and "1 seed" in lines["Head 2"]
+    assert "0.0316 / 0.0250 (-0.0066)" in lines["Head 2"]
     assert "not run" in lines["Head 3"] and "90" not in lines["Head 3"]
     assert "not run" not in lines["Another"]  # a system that this framework does not have
 
@@ -163,10 +165,26 @@ def test_a_printed_file_that_is_missing_is_named(make_run, tmp_path, capsys):
     assert "--printed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content, said", [(b"\xff\xfe\x00table", "not readable"), (b"a,b\n1,2\n", "no column source")])
+def test_a_printed_file_that_is_no_table_of_numbers_is_one_line(make_run, tmp_path, capsys, content, said):
+    make_run("s/0")
+    (tmp_path / "wrong.csv").write_bytes(content)
+    assert main([str(tmp_path / "s"), "--printed", str(tmp_path / "wrong.csv")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "wrong.csv" in line and said in line
+
+
+def test_a_kept_table_without_its_columns_is_one_line(tmp_path, capsys):
+    (tmp_path / "results.csv").write_text("P@1\n0.5\n")
+    assert main(["--leaderboard", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_rows_of_results_csv_are_runs(tmp_path):
     (tmp_path / "results.csv").write_text(
         "dataset,encoder,head,recipe,seed,P@1,steps,train_seconds,dataset_sha256,command\n"
-        "toy,bow,cornet,paper,1,0.5,10,2.5,abc,python -m xmtc.run head=cornet head.blocks=2 seed=1 paths.runs=x\n"
+        "toy,bow,cornet,paper,1,0.5,10,2.5,abc,"
+        "python -m xmtc.run encoder=bow dataset=toy recipe=paper head=cornet head.blocks=2 seed=1 paths.runs=x\n"
     )
     (tmp_path / "printed.csv").write_text(PRINTED.replace("lcenet", "cornet"))
     (run,) = measured_rows(tmp_path)

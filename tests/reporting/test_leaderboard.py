@@ -8,10 +8,11 @@ from xmtc.reporting.leaderboard import END, START, leaderboard
 NAMES = (
     "dataset,encoder,head,recipe,seed,P@1,nDCG@5,train_seconds,peak_memory_bytes,device,commit,dataset_sha256,command"
 )
+COMMAND = "python -m xmtc.run encoder=xmlcnn head=cornet recipe=paper dataset=toy"
 ROWS = f"""{NAMES}
 toy,bow,none,modern,0,0.5,0.40,10,1073741824,cpu,abcdef0123456,aaa,python -m xmtc.run seed=0
 toy,bow,none,modern,1,0.7,0.42,20,1073741824,cpu,abcdef0123456,aaa,python -m xmtc.run seed=1
-toy,xmlcnn,cornet,paper,0,0.9,0.50,30,2147483648,gpu,fedcba,aaa,python -m xmtc.run head=cornet
+toy,xmlcnn,cornet,paper,0,0.9,0.50,30,2147483648,gpu,fedcba,aaa,{COMMAND}
 toy,bow,none,modern,0,0.1,0.10,10,1073741824,cpu,abcdef0123456,bbb,python -m xmtc.run seed=0
 """
 

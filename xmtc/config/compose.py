@@ -187,7 +187,7 @@ def check(config: DictConfig) -> None:
         config.hydra.runtime.output_dir = "."
         try:
             HydraConfig.instance().set_config(config)
-            plain = {str(key): _resolved(config, key) for key in config if key != "hydra"}
+            plain = {str(key): resolved(config, key) for key in config if key != "hydra"}
             check_plain(plain)
             for key, value in plain.items():
                 check_node(value, key)
@@ -197,7 +197,8 @@ def check(config: DictConfig) -> None:
             config.hydra.runtime.output_dir = held if held is not None else "???"
 
 
-def _resolved(config: DictConfig, key: str) -> Any:
+def resolved(config: DictConfig, key: str) -> Any:
+    """One key of a configuration as plain values."""
     node = config._get_node(key)
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else config[key]
 

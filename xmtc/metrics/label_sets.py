@@ -16,6 +16,8 @@ from torchmetrics import Metric
 from xmtc.data.batch import Labels
 from xmtc.metrics.hits import hits
 
+ONE = 2**40
+
 
 def best_threshold(scores_NK: Tensor, topk_NK: Tensor, labels: Labels) -> float:
     """The threshold (one of the scores) with the largest micro-F1 over the N documents; of equals the highest.
@@ -42,16 +44,19 @@ def best_threshold(scores_NK: Tensor, topk_NK: Tensor, labels: Labels) -> float:
 
 
 class LabelSetMetrics(Metric):
-    """micro-P, micro-R, micro-F1, macro-F1 and subset-accuracy of the labels with score >= threshold.
+    """Metrics of the labels with score >= threshold, as the papers on few hundred labels print them.
 
-    micro: true positives, predicted and gold labels pooled over all documents; gold labels unknown to the model
-        (ids >= L) count as missed.
-    macro-F1: mean of the F1 of each of the model's L labels, 0 for a label neither predicted nor gold, as
-        scikit-learn's `f1_score(average="macro", zero_division=0)`. Labels unknown to the model are not among the L.
+    micro-P, -R, -F1: true positives, predicted and gold labels pooled over all documents; gold labels unknown to the
+        model (ids >= L) count as missed.
+    macro-P, -R, -F1: mean of that of each of the model's L labels, 0 where it is undefined (F1: a label neither
+        predicted nor gold), as scikit-learn's `average="macro", zero_division=0`. Labels unknown to the model are not
+        among the L.
+    example-F1: mean over documents of the F1 of predicted and gold set, 1 where both are empty; to 2^-40.
     subset-accuracy: share of documents whose predicted set equals the gold set.
+    hamming-loss: wrong entries (predicted and not gold, or gold and not predicted) over N L; smaller is better.
 
-    Over no documents all are 0. State: 3 (L,) int64 counts, so values do not depend on the order of documents or the
-    number of processes; the scores themselves are only compared with the threshold.
+    Over no documents all are 0. State: 3 (L,) int64 counts and four integers, so values do not depend on the order of
+    documents or the number of processes; the scores themselves are only compared with the threshold.
     """
 
     full_state_update = False
@@ -62,6 +67,7 @@ class LabelSetMetrics(Metric):
     false_negatives: Tensor
     unknown_false_negatives: Tensor
     exact_documents: Tensor
+    example_f1: Tensor
     documents: Tensor
 
     def __init__(self, num_labels: int, threshold: float, **metric_options: Any) -> None:
@@ -69,7 +75,7 @@ class LabelSetMetrics(Metric):
         self.num_labels, self.threshold = num_labels, float(threshold)
         for name in ("true_positives", "false_positives", "false_negatives"):
             self.add_state(name, torch.zeros(num_labels, dtype=torch.int64), dist_reduce_fx="sum")
-        for name in ("unknown_false_negatives", "exact_documents", "documents"):
+        for name in ("unknown_false_negatives", "exact_documents", "example_f1", "documents"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, topk_BK: Tensor, scores_BK: Tensor, labels: Labels) -> None:
@@ -86,7 +92,11 @@ class LabelSetMetrics(Metric):
         self.unknown_false_negatives = self.unknown_false_negatives + (~known).sum()
 
         hit_B, predicted_B = hit_BK.sum(1), predicted_BK.sum(1)
-        exact_B = (hit_B == predicted_B) & (hit_B == labels.offsets.diff())
+        gold_B = labels.offsets.diff()
+        exact_B = (hit_B == predicted_B) & (hit_B == gold_B)
+        both_B = predicted_B + gold_B
+        f1_B = torch.where(both_B > 0, (2 * hit_B * ONE) // both_B.clamp(min=1), ONE)  # integers: any order, one sum
+        self.example_f1 = self.example_f1 + f1_B.sum()
         self.exact_documents = self.exact_documents + exact_B.sum()
         self.documents = self.documents + len(labels)
 
@@ -98,12 +108,17 @@ class LabelSetMetrics(Metric):
         hit, predicted = int(tp.sum()), int(tp.sum() + fp.sum())
         gold = int(tp.sum() + fn.sum() + self.unknown_false_negatives.cpu())
         f1 = 2.0 * tp / (2 * tp + fp + fn).clip(min=1)
+        documents = int(self.documents)
         return {
             "micro-P": _ratio(hit, predicted),
             "micro-R": _ratio(hit, gold),
             "micro-F1": _ratio(2 * hit, predicted + gold),
+            "macro-P": _ratio((tp / (tp + fp).clip(min=1)).sum(), self.num_labels),
+            "macro-R": _ratio((tp / (tp + fn).clip(min=1)).sum(), self.num_labels),
             "macro-F1": _ratio(f1.sum(), self.num_labels),
-            "subset-accuracy": _ratio(int(self.exact_documents), int(self.documents)),
+            "example-F1": _ratio(int(self.example_f1) / ONE, documents),
+            "subset-accuracy": _ratio(int(self.exact_documents), documents),
+            "hamming-loss": _ratio(predicted + gold - 2 * hit, documents * self.num_labels),
         }
 
 

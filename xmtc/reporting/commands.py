@@ -30,6 +30,15 @@ def own(command: str) -> str:
     return _split(command)[1]
 
 
+def words_of(command: str) -> list[str]:
+    """The overrides of one command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that was never closed
+        words = command.split()
+    return [word for word in words if "=" in word]
+
+
 def started_from(command: str) -> str | None:
     """What `alike` says of the run before it; None if there was none, or its command is not known."""
     before = _split(command)[0]
@@ -66,8 +75,4 @@ def _swept(value: str) -> bool:
 
 
 def _pairs(part: str) -> dict[str, str]:
-    try:
-        words = shlex.split(part)
-    except ValueError:  # a quote that was never closed
-        words = part.split()
-    return pairs(word for word in words if "=" in word)
+    return pairs(words_of(part))

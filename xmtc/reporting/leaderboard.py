@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmtc.errors import InputError
+from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import Configuration, configurations
-from xmtc.reporting.printed import join, measured_rows, read_printed
+from xmtc.reporting.joining import join
+from xmtc.reporting.printed import measured_rows, read_printed
 from xmtc.reporting.runs import Run
-from xmtc.reporting.summary import percent, printed_rows
+from xmtc.reporting.summary import percent
 from xmtc.reporting.tables import SHOWN, _table
 
 MORE = ("R-precision@5", "PSP@5", "micro-F1")
@@ -94,7 +96,7 @@ def leaderboard(root: Path) -> str:
     for folder, rows in rows_of.items():
         if rows:
             parts.append(
-                f"### {folder.relative_to(root).as_posix()}\n\n{_table(printed_rows(rows), right=range(3, 9))}"
+                f"### {folder.relative_to(root).as_posix()}\n\n{_table(printed_rows(rows), right=range(3, 14))}"
             )
     return "\n\n".join(parts)
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import Configuration, quality_column
 from xmtc.reporting.gain_page import gain_section
 from xmtc.reporting.gain_tables import Found
 from xmtc.reporting.page_parts import legend, table
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
-from xmtc.reporting.summary import Data, comparison_rows, printed_rows, summary_rows
+from xmtc.reporting.summary import Data, comparison_rows, summary_rows
 from xmtc.reporting.svg import COLOURS, Line, bars, curves
 from xmtc.reporting.tables import run_rows
 

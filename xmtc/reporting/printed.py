@@ -1,68 +1,73 @@
-"""Numbers of papers beside our own: `printed.csv` and `results.csv` of a folder of experiments/."""
+"""Numbers of papers and our own kept ones: `printed.csv` and `results.csv` of a folder of experiments/."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xmtc.errors import InputError
 from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.runs import Run
-from xmtc.sweeping.settings import pairs
 
-KNOWN = ("dataset", "encoder", "head", "recipe", "seed", "steps", "train_seconds", "peak_memory_bytes", "device",
-         "precision", "commit", "dataset_sha256", "command")  # fmt: skip
+FACTS = ("steps", "train_seconds", "peak_memory_bytes", "parameters")
+KNOWN = ("dataset", "encoder", "head", "recipe", "seed", *FACTS, "device", "precision", "commit", "dataset_sha256",
+         "command")  # fmt: skip
+TOLD = ("dataset", "encoder", "head", "recipe", "settings", "system", "kind", "source")
 
 
 @dataclass
 class Printed:
-    """One row of a paper's table. values: as printed, in percent. encoder, head: what it is called here, or nothing."""
+    """One row of a paper's table. values: as printed, by the paper's names. encoder, head, recipe: what it is called
+    here, nothing where no model here is it; settings: the other words of the command that makes it."""
 
     system: str
     dataset: str
     encoder: str
     head: str
-    settings: dict[str, str]
+    recipe: str
+    settings: list[str]
     values: dict[str, float]
     source: str
-    matched: list[Configuration] = field(default_factory=list)
+    matched: list[tuple[Configuration, dict]] = field(default_factory=list)
+    """filled by joining.join"""
 
 
 def read_printed(path: Path) -> list[Printed]:
-    """A printed.csv that names its rows in this framework's words (dataset, encoder, head, settings); other files,
-    which only list systems, give their rows without a match."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    """InputError: not a table, or without `source`. Files that only list systems give rows that no run of
+    ours is."""
+    rows = _table(path, ["source"])
     return [
         Printed(
-            row.get("system") or "?",
-            row.get("dataset") or "",
-            row.get("encoder") or "",
-            row.get("head") or "",
-            pairs((row.get("settings") or "").split()),
-            {key: value for key, cell in row.items() if key and "@" in key and (value := _number(cell)) is not None},
-            row.get("source") or "",
+            system=row.get("system") or "?",
+            dataset=row.get("dataset") or "",
+            encoder=row.get("encoder") or "",
+            head=row.get("head") or "",
+            recipe=row.get("recipe") or "paper",
+            settings=(row.get("settings") or "").split(),
+            values={
+                key: value
+                for key, cell in row.items()
+                if key and key not in TOLD and (value := _number(cell)) is not None
+            },
+            source=row.get("source") or "",
         )
         for row in rows
     ]
 
 
-def join(printed: Iterable[Printed], configurations: Sequence[Configuration]) -> list[Printed]:
-    """Fills `matched`: same dataset, encoder, head and stated settings. A paper's row is never joined with
-    `recipe=modern`, which is not what the paper did."""
-    printed = list(printed)
-    for row in printed:
-        row.matched = [
-            each
-            for each in configurations
-            if row.encoder
-            and (each.dataset, each.encoder, each.head) == (row.dataset, row.encoder, row.head)
-            and each.recipe == "paper"
-            and all(str(each.runs[0].settings.get(key)) == value for key, value in row.settings.items())
-        ]
-    return printed
+def _table(path: Path, needed: list[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as a table: {getattr(error, 'strerror', None) or error}") from None
+    missing = [name for name in needed if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path}: no column {missing[0]}")
+    return rows
 
 
 def measured_rows(folder: Path) -> list[Run]:
@@ -70,13 +75,11 @@ def measured_rows(folder: Path) -> list[Run]:
     path = folder / "results.csv"
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     runs = []
-    for row in rows:
+    for row in _table(path, ["dataset", "encoder", "head"]):
         settings = settings_of(row.get("command") or "")
         metrics = {key: value for key, cell in row.items() if key not in KNOWN and (value := _number(cell)) is not None}
-        facts = {key: _number(row.get(key)) for key in ("steps", "train_seconds", "peak_memory_bytes")}
+        facts = {key: _number(row.get(key)) for key in FACTS}
         facts |= {key: row.get(key) for key in ("device", "precision", "commit", "command")}
         runs.append(
             Run(
@@ -91,6 +94,7 @@ def measured_rows(folder: Path) -> list[Run]:
                 facts=facts,
                 settings=settings,
                 typed=frozenset(settings),
+                resolved=False,
             )
         )
     return runs

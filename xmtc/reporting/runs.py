@@ -35,6 +35,8 @@ class Run:
     """what makes a difference, flat: {"recipe.optimizer.lr": 0.001}"""
     typed: frozenset[str] = frozenset()
     """which of them were said on its command line"""
+    resolved: bool = True
+    """settings are all of them, resolved; else, of a kept row, what its command says"""
     ended: str = ""
     """what the sweep that started it noted: finished, failed, stopped"""
 

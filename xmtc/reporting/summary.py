@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from xmtc.reporting.beside import printed_rows, worst
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
@@ -31,11 +32,11 @@ def summary_rows(configurations: Sequence[Configuration], quality: float | None 
     settings = any(each.settings for each in configurations)
     head = ["encoder", "head", *(["settings"] if settings else []), "recipe", "seeds", *SHOWN]
     reach = [] if quality is None else [f"steps to {100 * quality:g}", f"seconds to {100 * quality:g}"]
-    rows = [[*head, "steps to 95 %", *reach, "steps", "seconds", "GiB"]]
+    rows = [[*head, "steps to 95 %", *reach, "steps", "seconds", "GiB", "parameters"]]
     for each in configurations:
         told = [" ".join(f"{key}={value}" for key, value in each.settings.items())] if settings else []
         unfinished = len(each.runs) - len(each.complete)
-        seeds = str(len(each.complete)) + (f" (+{unfinished} {_worst(each)})" if unfinished else "")
+        seeds = str(len(each.complete)) + (f" (+{unfinished} {worst(each)})" if unfinished else "")
         memory = each.fact("peak_memory_bytes")
         rows.append(
             [each.encoder, each.head, *told, each.recipe or "", seeds]
@@ -43,13 +44,9 @@ def summary_rows(configurations: Sequence[Configuration], quality: float | None 
             + [whole(each.until("step"))]
             + [whole(each.until(column, quality=quality)) for column in ("step", "seconds")[: len(reach)]]
             + [whole(each.fact("steps")), whole(each.fact("train_seconds"))]
-            + ["" if memory is None else f"{memory / 2**30:.2f}"]
+            + ["" if memory is None else f"{memory / 2**30:.2f}", whole(each.fact("parameters"))]
         )
     return rows
-
-
-def _worst(configuration: Configuration) -> str:
-    return "failed" if any(run.state == "failed" for run in configuration.runs) else "incomplete"
 
 
 def worth_a_summary(configurations: Sequence[Configuration]) -> bool:
@@ -74,32 +71,6 @@ def shown_pairs(comparisons: Sequence[Comparison], configurations: Sequence[Conf
     return [each for each in comparisons if encoder[each.first] == encoder[each.second]]
 
 
-def printed_rows(printed: Sequence[Printed]) -> list[list[str]]:
-    """Header and a row a printed row: printed / ours (difference); `not run` where ours is to come."""
-    metrics = [
-        metric for metric in ("P@1", "P@3", "P@5", "nDCG@3", "nDCG@5") if any(metric in p.values for p in printed)
-    ]
-    rows = [["dataset", "system", "ours", *metrics]]
-    for row in printed:
-        for ours in row.matched or [None]:
-            cells = []
-            for metric in metrics:
-                value, mean = row.values.get(metric), ours.mean(metric) if ours else None
-                text = "" if value is None else f"{value:.2f}"
-                if mean is not None and value is not None:
-                    text += f" / {percent(mean, ours.std(metric))} ({100 * mean - value:+.2f})"
-                cells.append(text)
-            rows.append([row.dataset, row.system, _seeds(ours) if row.encoder else "", *cells])
-    return rows
-
-
-def _seeds(ours: Configuration | None) -> str:
-    if ours is None:
-        return "not run"
-    count = len(ours.complete)
-    return f"{count} seed{'s' if count > 1 else ''}" if count else _worst(ours)
-
-
 def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], quality: float | None = None) -> str:
     """Sections below the table of runs; empty where there is nothing to add to it."""
     parts = []
@@ -107,7 +78,7 @@ def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], 
         if not worth_a_summary(configurations):
             continue
         title = f"## {dataset}: means over seeds" + (f" (data {sha[:12]})" if sha else "")
-        parts.append(f"{title}\n\n{_table(summary_rows(configurations, quality), right=range(3, 20))}")
+        parts.append(f"{title}\n\n{_table(summary_rows(configurations, quality), right=range(3, 21))}")
         parts.append(
             "± is the standard deviation over seeds. Steps to 95 %: of the first evaluation at 95 % of the run's own"
             " last validation nDCG@5."
@@ -123,8 +94,8 @@ def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], 
                 " column names the better one where the corrected p is below 0.05. Seeds vary on top of this."
             )
     if printed:
-        parts.append(f"## Beside the printed numbers\n\n{_table(printed_rows(printed), right=range(3, 9))}")
-        parts.append("Printed / ours (difference), points.")
+        parts.append(f"## Beside the printed numbers\n\n{_table(printed_rows(printed), right=range(3, 14))}")
+        parts.append("Printed / ours (difference), in the paper's units; model_size_GB: ours is 4 bytes a parameter.")
         parts.append("\n".join(f"* {source}" for source in dict.fromkeys(row.source for row in printed if row.source)))
     return "\n\n".join(parts) + "\n" if parts else ""
 

@@ -12,7 +12,10 @@ from xmtc.reporting.runs import Run
 
 SHOWN = ("P@1", "P@3", "P@5", "nDCG@3", "nDCG@5")
 BEFORE = ("dataset", "encoder", "head", "recipe", "seed")
-AFTER = ("steps", "train_seconds", "peak_memory_bytes", "device", "precision", "commit", "dataset_sha256", "command")
+AFTER = (
+    "steps", "train_seconds", "peak_memory_bytes", "parameters", "device", "precision", "commit", "dataset_sha256",
+    "command",
+)  # fmt: skip
 
 
 def by_data(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Run]]:
