@@ -56,7 +56,8 @@ def _alike(row: Printed, near: Sequence[Configuration], composer: Composer) -> l
         ours = run.settings if run.resolved else _composed(composer, words_of(own(run.facts.get("command") or "")))
         other = None if ours is None else _differing(wanted, ours, run)
         if other is not None and all(_is_told(key) for key in other):
-            found.append((each, other))
+            typed = {key: value for key, value in other.items() if key in run.typed}
+            found.append((each, typed or other))  # what follows from a typed setting is not said again
     return [one for one in found if not one[1]] or found
 
 
