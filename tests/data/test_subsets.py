@@ -1,8 +1,6 @@
 """`dataset.subset`: documents of frequent or of rare labels of any dataset, without a change to whole ones."""
 
 import csv
-import hashlib
-import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -12,7 +10,7 @@ from omegaconf import OmegaConf
 
 from xmtc.config import compose_checked, config_dir, register_resolvers
 from xmtc.config.make import make
-from xmtc.data.preparation import _content, prepare
+from xmtc.data.preparation import dataset_sha256, prepare
 from xmtc.data.sources.subset import SubsetSource, make_source
 from xmtc.data.text import Words
 from xmtc.errors import InputError
@@ -23,7 +21,9 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 def dataset(name, tmp_path, *words):
     """The resolved node of `dataset=NAME` and overrides."""
-    path = [f"dataset.path={tmp_path}"] if name in ("corpus", "csv", "folder", "huggingface", "jsonl", "parquet") else []
+    path = (
+        [f"dataset.path={tmp_path}"] if name in ("corpus", "csv", "folder", "huggingface", "jsonl", "parquet") else []
+    )
     register_resolvers()
     config = compose_checked([f"dataset={name}", f"paths.data_dir={tmp_path}", *path, *words])
     config = OmegaConf.masked_copy(config, ["dataset", "paths", "encoder", "recipe", "head"])
@@ -32,7 +32,12 @@ def dataset(name, tmp_path, *words):
 
 @pytest.mark.parametrize("name", ["arxiv", "csv", "eurlex57k", "pubmed", "toy"])
 def test_any_dataset_can_be_cut_to_a_subset(name, tmp_path):
-    words = ("dataset.subset=tail", "dataset.head_share=0.2", "dataset.max_head_labels=1", "dataset.subset_parts=[test]")
+    words = (
+        "dataset.subset=tail",
+        "dataset.head_share=0.2",
+        "dataset.max_head_labels=1",
+        "dataset.subset_parts=[test]",
+    )
     source = make_source(dataset(name, tmp_path, *words))
     assert isinstance(source, SubsetSource)
     assert (source.keep, source.head_share, source.max_head_labels, source.filtered) == ("tail", 0.2, 1, ["test"])
@@ -66,9 +71,7 @@ def test_without_a_subset_the_data_are_those_of_the_committed_rows(name, tmp_pat
     with (EXPERIMENTS / name / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if "dataset." not in row["command"]]
     (expected,) = {row["dataset_sha256"] for row in rows}
-    source = make_source(dataset(name, data)).reader()
-    content = json.dumps(_content(source, tmp_path), sort_keys=True)
-    assert hashlib.sha256(content.encode()).hexdigest() == expected
+    assert dataset_sha256(make_source(dataset(name, data)), tmp_path) == expected
 
 
 def test_a_subset_is_other_data_of_the_same_name(tmp_path):

@@ -14,8 +14,8 @@ from xmtc.errors import InputError
 
 
 def make_source(dataset: dict) -> Source:
-    """The source of a resolved `dataset` node, with what its keys of conf/subset.yaml ask for around it; a node of other
-    files may be without them."""
+    """The source of a resolved `dataset` node, with what its keys of conf/subset.yaml ask for around it; somebody's own
+    file may be without them."""
     source, keep = make(dataset["source"]), dataset.get("subset")
     if keep is None or isinstance(source, SubsetSource):  # which older runs name in their configuration
         return source
