@@ -102,5 +102,19 @@ def test_a_subset_of_a_run_before_is_not_cut_twice(tmp_path):
     """Its configuration has the wrapper as its source."""
     node = dataset("toy", tmp_path)
     wrapped = {"_target_": "xmtc.data.sources.subset.SubsetSource", "keep": "head", "source": node["source"]}
-    source = make_source({"name": "toy", "subset": "head", "source": wrapped})
+    source = make_source({"name": "toy", "subset": "head", "subset_parts": ["test"], "source": wrapped})
     assert not isinstance(source.whole, SubsetSource)
+    bare = make_source({"name": "toy", "subset": "tail", "source": node["source"]})
+    assert (bare.head_share, bare.max_head_labels, bare.filtered) == (0.1, 2, ["train", "validation", "test"])
+
+
+def test_a_dataset_file_of_ones_own(tmp_path):
+    """With the line that includes the keys, and without."""
+    (tmp_path / "dataset").mkdir()
+    own = (config_dir() / "dataset" / "toy.yaml").read_text(encoding="utf-8").replace("name: toy", "name: mine")
+    (tmp_path / "dataset" / "mine.yaml").write_text(own)
+    (tmp_path / "dataset" / "bare.yaml").write_text(own.replace("defaults: [/subset@_here_, _self_]\n", ""))
+    mine = compose_checked(["dataset=mine", "dataset.subset=head"], config_dirs=[tmp_path])
+    assert mine.dataset.subset == "head" and mine.dataset.name == "mine"
+    bare = compose_checked(["dataset=bare"], config_dirs=[tmp_path]).dataset
+    assert type(make_source(OmegaConf.to_container(bare))).__name__ == "ToySource"
