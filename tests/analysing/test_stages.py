@@ -110,8 +110,8 @@ def test_candidates_of_short_lists_and_of_one_name(tmp_path):
     (tmp_path / "labels.tsv").write_text("0\ta\tsame\t3\n1\tb\tother\t2\n2\tc\tsame\t1\n")
     lists = Lists(np.array([[2, 1, 0], [1, -1, -1]]), np.ones((2, 3), np.float32), _gold([[0], []]))
     labels = LabelTable(tmp_path / "labels.tsv")
-    found = reranked(lists, labels, ["x", "y"], lambda texts, names, scores: [["other", "same", "same"], ["same"]])
-    assert found.tolist() == [[1, 2, 0], [1, -1, -1]]
+    found = reranked(lists, labels, ["x", "y"], lambda texts, names, scores: [["same", "same", "same", 3], ["same"]])
+    assert found.tolist() == [[2, 0, 1], [1, -1, -1]]
     assert callable(reranker_of("json:dumps"))
 
 

@@ -76,7 +76,9 @@ def reranked(
 
 
 def _filled(candidates: list[int], names: list[str], answer: Sequence[str]) -> list[int]:
-    """The candidates in the answer's order, then the others as they were."""
-    place = dict(zip(reversed(names), reversed(candidates), strict=True))  # of one name, the better candidate
-    chosen = list(dict.fromkeys(place[name] for name in answer if isinstance(name, str) and name in place))
+    """The candidates in the answer's order, then the others as they were. A name of several stands for each once."""
+    left: dict[str, list[int]] = {}
+    for name, candidate in zip(names, candidates, strict=True):
+        left.setdefault(name, []).append(candidate)
+    chosen = [left[name].pop(0) for name in answer if isinstance(name, str) and left.get(name)]
     return [*chosen, *(i for i in candidates if i not in chosen)]
