@@ -1,7 +1,8 @@
 """python -m xmtc.analyse RUN...: label sets, dependencies between labels, frequency groups, head and tail documents.
 
-Reads predictions.npz, labels.tsv and metrics.json of finished runs; needs no corpus, and weights for --texts
-alone. Writes analysis.md, analysis.json and PNG pictures.
+Reads predictions.npz, labels.tsv and metrics.json of finished runs. Case studies also show the texts and what came
+before the answer, where the corpus and the checkpoint are there; --rerank needs the corpus, --texts the checkpoint.
+Writes analysis.md, analysis.json and PNG pictures.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from xmtc.arguments import Arguments, bounded
-from xmtc.bounds import Natural, Positive, Probability
+from xmtc.bounds import Bounds, Natural, Positive, Probability
 from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.reporting.configurations import configurations
@@ -25,12 +27,14 @@ def analyse(
     folders: Sequence[str | Path], output: str | Path | None = None, texts: Sequence[str] = (), **options
 ) -> str:
     """Writes the files and returns the Markdown. output: default is the folder itself if one is given, else the current
-    folder. texts: also shown with what each run's stages say of them, which loads the models. InputError: no runs, none
-    with test predictions, or files that cannot be read."""
+    folder. texts: also shown with what each run's stages say of them, which loads the models. options: of
+    `xmtc.analysing.run.analyse_run`, such as a re-ranker's function. InputError: no runs, none with test predictions,
+    or files that cannot be read."""
     # torch: not for --help
-    from xmtc.analysing.proposals import as_markdown, proposals
+    from xmtc.analysing.cases import as_markdown, stages
     from xmtc.analysing.run import analyse_run
     from xmtc.analysing.tables import markdown, pictures
+    from xmtc.loading import load
 
     runs = [run for run in find_runs(folders) if (run.folder / "predictions.npz").is_file()]
     if not runs:
@@ -41,8 +45,8 @@ def analyse(
     text = markdown(results)
     for run, result in zip(runs, results, strict=True):
         if texts:
-            result["texts"] = proposals(run.folder, texts)
-            text += as_markdown(names[run.folder], result["texts"])
+            result["texts"] = list(stages(load(run.folder), texts))
+            text += as_markdown(f"Texts, {names[run.folder]}", result["texts"])
     try:
         target.mkdir(parents=True, exist_ok=True)
         links = "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures(results, target))
@@ -75,12 +79,22 @@ def _shares(text: str) -> list[float]:
     return shares
 
 
+def _numbers(text: str) -> list[int]:
+    return [bounded(Natural)(part) for part in text.split(",")]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 with one line if a folder or file cannot be used."""
     parser = Arguments(
         prog="python -m xmtc.analyse",
         description=f"Finished runs: {__doc__.partition(': ')[2]}",
-        examples=("runs/a", "runs/a runs/b --output analysis --threshold 0.5", "runs/a --texts texts.txt"),
+        examples=(
+            "runs/a",
+            "runs/a runs/b --output analysis --threshold 0.5",
+            "runs/a --texts texts.txt",
+            "runs/a --cases 5 --most-changed",
+            "runs/a --rerank my_module:my_function",
+        ),
     )
     parser.add_argument("folders", nargs="+", metavar="RUN_OR_MULTIRUN_DIR", help="run directories, or folders of some")
     parser.add_argument(
@@ -101,8 +115,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="shares of the label list, most frequent first, after which a group ends (default: quartiles)",
     )
     parser.add_argument(
-        "--cases", type=bounded(Natural), default=3, metavar="N", help="documents shown with their answers"
+        "--head-share", type=bounded(Annotated[float, Bounds(above=0, most=1)]), default=0.1, metavar="S",
+        help="share of the labels, most frequent first, that are head labels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-head-labels",
+        type=bounded(Natural),
+        default=2,
+        metavar="N",
+        help="head labels of a tail document, at most",
     )
+    parser.add_argument(
+        "--rerank", metavar="MODULE:FUNCTION",
+        help="a function of texts, the names of their ten best labels and probabilities, which answers with names "
+        "in its own order: also scored",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cases", type=bounded(Natural), default=3, metavar="N", help="test documents shown stage by stage, the first"
+    )
+    parser.add_argument(
+        "--documents", type=_numbers, default=[], metavar="I,J,...", help="these in place of the first, from 0"
+    )
+    parser.add_argument(
+        "--most-changed", action="store_true",
+        help="in place of the first, those whose five best changed most since the stage before; asks a model about all",
+    )  # fmt: skip
     parser.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, to show every stage's answer to")
     given = parser.parse_args(argv)
     return ended("xmtc.analyse", lambda: print(_analyse(given), end=""))
@@ -116,8 +153,9 @@ def _analyse(given) -> str:
                 texts = [line.removesuffix("\n") for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--texts {given.texts}: cannot be read ({error})") from None
-    options = {"threshold": given.threshold, "shares": given.groups, "epsilon": given.epsilon, "cases": given.cases}
-    return analyse(given.folders, given.output, texts, **options)
+    names = ("threshold", "epsilon", "cases", "documents", "most_changed", "head_share", "max_head_labels", "rerank")
+    options = {name: getattr(given, name) for name in names}
+    return analyse(given.folders, given.output, texts, shares=given.groups, **options)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import torch
 
 import xmtc.analyse
 from xmtc.analysing.dependencies import distance
-from xmtc.analysing.rerank import frequency_subsets, oracle, reranked
+from xmtc.analysing.rerank import oracle
 from xmtc.analysing.sets import diversity, group_f1, groups, set_matrices, set_metrics
+from xmtc.analysing.subsets import frequency_subsets
 from xmtc.data.batch import Labels
-from xmtc.data.lists import Lists
+from xmtc.data.lists import Lists, read_lists
 
 N, L = 40, 7
 GOLD = [sorted(set(np.random.default_rng(i).integers(0, L + 2, i % 4).tolist())) for i in range(N)]  # two are unseen
@@ -104,12 +105,10 @@ def test_groups_are_cut_by_training_frequency(lists):
 
 
 def test_the_oracle_puts_true_labels_first(lists):
-    best = reranked(lists, oracle, 4)
+    best = oracle(lists, 4)
     for row, before, true in zip(best, lists.labels, GOLD, strict=True):
         head = before[:4].tolist()
         assert row.tolist() == [i for i in head if i in true] + [i for i in head if i not in true] + [before[4]]
-    with pytest.raises(ValueError, match="order of 4 places"):
-        reranked(lists, lambda labels, true: np.zeros_like(labels), 4)
 
 
 def test_head_and_tail_documents():
@@ -155,13 +154,14 @@ def test_padding_is_no_answer(run, lists):
     lists.save(run / "predictions.npz")
     xmtc.analyse.main([str(run), "--cases", "1"])
     (result,) = json.loads((run / "analysis.json").read_text())
-    answered = [name for name, _ in result["cases"][0]["answers"]]
+    answered = [name for name, _ in result["cases"][0]["answered"]]
     assert answered == [f"name|{label}" for label in lists.labels[0, :2]]
 
 
 def test_a_text_ends_where_its_line_does(run, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("xmtc.analysing.proposals.proposals", lambda folder, texts: asked.extend(texts) or [])
+    monkeypatch.setattr("xmtc.loading.load", lambda folder: None)
+    monkeypatch.setattr("xmtc.analysing.cases.stages", lambda model, texts: asked.extend(texts) or [])
     (tmp_path / "texts").write_bytes("\ufeffone\u2028still one\x0bstill\r\n\ntwo".encode())
     assert xmtc.analyse.main([str(run), "--texts", str(tmp_path / "texts")]) == 0
     assert asked == ["one\u2028still one\x0bstill", "", "two"]
@@ -191,3 +191,46 @@ def test_runs_of_one_encoder_are_told_apart(run, tmp_path, capsys):
     assert any("depth=1" in name for name in names) and any("depth=2" in name and "(again)" in name for name in names)
     text = capsys.readouterr().out
     assert all(name in text for name in names)
+
+
+def test_runs_whose_groups_differ_have_a_table_each(run, tmp_path):
+    """One dataset's name, label frequencies of another train part, as of a subset: each under its own boundaries."""
+    shutil.copytree(run, tmp_path / "runs" / "whole")
+    other = shutil.copytree(run, tmp_path / "runs" / "other")
+    table = "".join(f"{i}\tl{i}\tname|{i}\t{90 - i}\n" for i in range(L))
+    (other / "labels.tsv").write_text(table)
+    xmtc.analyse.analyse([tmp_path / "runs"], tmp_path / "out", shares=[0.5])
+    found = (tmp_path / "out" / "analysis.md").read_text()
+    for heads, folder in (("4 labels, 9-6 | 3 labels, 5-3", "whole"), ("4 labels, 90-87 | 3 labels, 86-84", "other")):
+        (section,) = [part for part in found.split("\n## ") if heads in part]
+        assert section.startswith("x: macro-F1 by frequency of a label") and f"({folder})" in section
+        assert len([line for line in section.splitlines() if line.startswith("| bow")]) == 1
+        assert "Counted: documents of the corpus' train part" in section
+
+
+def test_no_documents_have_no_score(run):
+    """All documents have the one head label or none is a tail document: a dash, null in JSON, not 0."""
+    xmtc.analyse.main([str(run), "--head-share", "1", "--max-head-labels", "0"])
+    (result,) = json.loads((run / "analysis.json").read_text())
+    unseen_only = sum(1 for row in GOLD if row and min(row) >= L)
+    assert result["documents"]["tail"] == unseen_only
+    found = xmtc.analyse.analyse([run], head_share=0.01, max_head_labels=2)  # one head label, as few as there can be
+    assert "`tail`: with at most 2 of them" in found and "the 1 % most frequent" in found
+    lists = read_lists(run / "predictions.npz")
+    keep = np.array([i for i, row in enumerate(GOLD) if row != [0]])
+    lists.take(keep).save(run / "predictions.npz")
+    found = xmtc.analyse.analyse([run], head_share=0.01)
+    (line,) = [line for line in found.splitlines() if "| head |" in line]
+    assert line.endswith("| head | 0 | - | - | - | - | - |")
+    assert json.loads((run / "analysis.json").read_text())[0]["ranking"]["head"]["P@1"] is None
+
+
+def test_a_subset_is_told_from_its_whole(run, tmp_path):
+    (run / "config.yaml").write_text(
+        "encoder: {_target_: a.bow.B}\nhead: {_target_: a.none.N}\n"
+        "dataset: {name: x, subset: tail, subset_parts: [train, validation, test]}\n"
+    )
+    assert "| x, tail documents (subset_retrain) |" in xmtc.analyse.analyse([run])
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("[train, validation, test]", "[test]"))
+    assert "| x, tail documents (subset_of_test) |" in xmtc.analyse.analyse([run])

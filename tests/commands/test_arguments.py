@@ -29,6 +29,11 @@ from xmtc.errors import InputError
         ("analyse run --threshold 2", "xmtc.analyse: --threshold: expected a number of at least 0 and up to 1, got 2;"),
         ("analyse run --epsilon 0", "xmtc.analyse: --epsilon: expected a number above 0, got 0;"),
         ("analyse run --cases -1", "xmtc.analyse: --cases: expected a whole number of at least 0, got -1;"),
+        (
+            "analyse run --head-share 0",
+            "xmtc.analyse: --head-share: expected a number above 0 and up to 1, got 0;",
+        ),
+        ("analyse run --documents 1,x", "xmtc.analyse: --documents: expected a whole number, got 'x';"),
         ("analyse run --groups a,b", "xmtc.analyse: --groups: expected a number, got 'a';"),
         ("analyse run --groups .7,.5", "xmtc.analyse: --groups: expected shares of at most 1 in all, got .7,.5;"),
         ("report", "xmtc.report: the following arguments are required: RUN_OR_MULTIRUN_DIR;"),

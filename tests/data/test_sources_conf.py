@@ -6,6 +6,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from xmtc.config import register_resolvers
 from xmtc.data.sources.base import Source
 from xmtc.errors import InputError
 
@@ -16,6 +17,7 @@ GENERATED = ("toy", "synthetic")
 
 
 def load(name, tmp_path):
+    register_resolvers()
     dataset = OmegaConf.load(FOLDER / f"{name}.yaml")
     if OmegaConf.is_missing(dataset, "path"):
         dataset.path = str(tmp_path)

@@ -46,6 +46,7 @@ def test_no_command_calls_out(small, tmp_path):
         ["xmtc.run", *options, "encoder=bow", "head=none", "encoder.embedding.size=8", f"hydra.run.dir={run}"],
         ["xmtc.predict", f"checkpoint={run}", "input=-"],
         ["xmtc.report", str(run)],
+        ["xmtc.analyse", str(run)],
     ]
     done = subprocess.run(
         [sys.executable, "-c", WALL + COMMANDS, json.dumps(commands)],
@@ -56,7 +57,7 @@ def test_no_command_calls_out(small, tmp_path):
     lines = done.stdout.splitlines()
     ends = [line.removeprefix("ended: ") for line in lines if line.startswith("ended: ")]
     ends = [end.removesuffix(".py").replace("/", ".").rpartition(".")[2] for end in ends]  # a file's or a module's name
-    assert ends == ["prepare", "run", "predict", "report"]
+    assert ends == ["prepare", "run", "predict", "report", "analyse"]
     assert sum(line.startswith('{"labels"') for line in lines) == 1 and (run / "metrics.json").is_file()
 
 

@@ -62,8 +62,6 @@ def small(config, place):
     for part in ("encoder", "head", "execution"):
         plain[part] = _small(plain[part], place)
     source = plain["dataset"]["source"]
-    while "path" not in source and "source" in source:  # of a subset
-        source = source["source"]
     if "path" in source:
         layout = next((name for name in source["layouts"] if name != "folder"), "folder")
         parts = {name: numbered_documents(20, seed) for seed, name in enumerate(("train", "validation", "test"))}

@@ -38,7 +38,7 @@ def test_trains_and_answers(encoder, tmp_path):
     (tmp_path / "texts.txt").write_text(f"{texts[0]}\n{texts[1]}\n")
     assert xmtc.analyse.main([str(run), "--texts", str(tmp_path / "texts.txt")]) == 0
     (told,) = json.loads((run / "analysis.json").read_text())
-    for case, text in zip(told["texts"], texts, strict=False):
+    for case, text in [*zip(told["texts"], texts, strict=False), *zip(told["cases"], texts, strict=False)]:
         assert case["text"] == text and len(case["answered"]) == len(case["raw"]) == 5
         assert ("first" in case) == (encoder == "labelcorank") and len(case.get("asked", "xyz")) == 3
     model = xmtc.load(run)

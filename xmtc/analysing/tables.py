@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.analysing.cases import as_markdown
+
+COUNTED = (
+    "\nCounted: documents of the corpus' train part with the label, most to fewest, whatever share of them a run was "
+    "trained on.\n"
+)
+
 
 def markdown(results: Sequence[dict]) -> str:
     """Tables of all runs, one row a run. Fractions are shown x 100, distances as they are."""
@@ -25,25 +32,37 @@ def markdown(results: Sequence[dict]) -> str:
     ]  # fmt: skip
     columns = ["run", "KL, sum", "KL, by label", "KL, by pair", "distinct sets", "empty sets", "distinct true sets"]
     parts.append(table("Conditional dependencies and label sets met", columns, rows))
-    for dataset in dict.fromkeys(r["dataset"] for r in results):
-        own = [r for r in results if r["dataset"] == dataset]
-        heads = [f"{g['labels']} labels, {g['most']}-{g['fewest']}" for g in own[0]["groups"]]
+    for (dataset, *heads), own in _by_groups(results).items():
         rows = [[r["name"], *(f"{100 * g['macro-F1']:.2f}" for g in r["groups"])] for r in own]
-        title = f"{dataset}: macro-F1 by training documents of a label, most frequent first"
-        parts.append(table(title, ["run", *heads], rows))
+        parts.append(table(f"{dataset}: macro-F1 by frequency of a label, most frequent first", ["run", *heads], rows))
+        parts.append(COUNTED)
     names = list(first["ranking"][""])
     rows = [
-        [r["name"], subset or "all", str(r["documents"][subset]), *(f"{100 * values[name]:.2f}" for name in names)]
+        [r["name"], subset or "all", str(r["documents"][subset]), *(_percent(values[name]) for name in names)]
         for r in results
         for subset, values in r["ranking"].items()
     ]
     parts.append(table("Documents by the frequency of their labels", ["run", "documents", "N", *names], rows))
-    for r in results:
-        for case in r["cases"]:
-            answers = ", ".join(f"{name} ({score:.2f})" for name, score in case["answers"])
-            true = ", ".join(case["true"]) or "none"
-            parts.append(f"\n{r['name']}, document {case['document']}: true {true}; answered {answers}\n")
+    parts.append(
+        f"\nHead labels: the {100 * first['head_share']:g} % most frequent. `head`: test documents with head labels "
+        f"only; `tail`: with at most {first['max_head_labels']} of them. The same models, scored on some documents: "
+        "`subset_of_test`.\n"
+    )
+    parts += [as_markdown(f"Case studies, {r['name']}", r["cases"], r["cases_note"]) for r in results]
     return "".join(parts)
+
+
+def _by_groups(results: Sequence[dict]) -> dict[tuple[str, ...], list[dict]]:
+    """(dataset, heading of each group) -> results: one dataset may have been prepared or cut in several ways."""
+    found: dict[tuple[str, ...], list[dict]] = {}
+    for r in results:
+        heads = (f"{g['labels']} labels, {g['most']}-{g['fewest']}" for g in r["groups"])
+        found.setdefault((r["dataset"], *heads), []).append(r)
+    return found
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ BENCHES = {
     "estimate": "estimate.estimate_bench",
     "evaluation": "evaluation",
     "labelcorank": "labelcorank",
+    "labelcorank-step": "labelcorank_step",
     "loader": "loader",
     "overhead": "overhead",
     "predict": "predict",
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m xmtc.bench",
         description="Two ways of doing the same thing, measured side by side; the last line is JSON.",
         examples=("classifier --labels 3000000", "step --json --repeats 3"),
-        notes="benches:\n" + "\n".join(f"  {name:<14} {_about(module)}" for name, module in BENCHES.items()),
+        notes="benches:\n" + "\n".join(f"  {name:<16} {_about(module)}" for name, module in BENCHES.items()),
     )
     parser.add_argument(
         "name", choices=BENCHES, metavar="NAME", help="one of those below; NAME --help tells its shapes"

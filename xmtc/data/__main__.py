@@ -79,10 +79,10 @@ def _config(name: str, overrides: list[str]) -> dict:
 def _opened(arguments):
     """(configuration, source, card)."""
     from xmtc.data.cards import card_of
-    from xmtc.training.build import make
+    from xmtc.data.sources.subset import make_source
 
     config = _config(arguments.name, arguments.overrides)
-    return config, make(config["dataset"]["source"]), card_of(config["dataset"])
+    return config, make_source(config["dataset"]), card_of(config["dataset"])
 
 
 def _present(arguments) -> tuple:
@@ -116,7 +116,6 @@ def _folder(name: str, root: Path) -> Path:
     from xmtc.config import config_dir
 
     source = OmegaConf.load(config_dir() / "dataset" / f"{name}.yaml").source
-    source = source.get("source", source)
     raw = OmegaConf.to_container(source, resolve=False)["path"]
     return Path(raw.replace("${paths.data_dir}", str(root)))
 

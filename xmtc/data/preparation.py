@@ -23,7 +23,7 @@ from xmtc.data.checksums import damaged
 from xmtc.data.files import locked, writing_to
 from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT, Store
-from xmtc.data.store_writer import StoreWriter
+from xmtc.data.store_writer import StoreWriter, digest_of
 from xmtc.data.text import Text
 from xmtc.errors import InputError
 from xmtc.parsing import parse_json, read_json
@@ -59,6 +59,14 @@ def is_prepared(source: Source, name: str, text: Text, cache: Path) -> bool:
     """Whether `prepare` would find a store. InputError: there is no such corpus. Costs the hashes of its files, which
     are remembered."""
     return (_place(source.reader(), name, text, Path(cache))[1] / "meta.json").is_file()
+
+
+def dataset_sha256(source: Source, cache: Path) -> str:
+    """What `metrics.json` and every table call the corpus. InputError: there is none. Costs the hashes of its files,
+    which are remembered under `cache`."""
+    source = source.reader()
+    source.check()
+    return digest_of(_content(source, Path(cache)))
 
 
 def _place(source: Source, name: str, text: Text, cache: Path) -> tuple[dict, Path]:

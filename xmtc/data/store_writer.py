@@ -27,6 +27,11 @@ from xmtc.data.word_rows import word_rows
 from xmtc.errors import InputError
 
 
+def digest_of(content: dict) -> str:
+    """The name of a corpus' content (preparation.py) in tables."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 class StoreWriter:
     """Writes `folder`. work: where shards lie while it goes on; those that are there already are used."""
 
@@ -48,8 +53,7 @@ class StoreWriter:
         for part in parts:
             self._write_labels(part)
         self._write_label_table()
-        digest = hashlib.sha256(json.dumps(self.content, sort_keys=True).encode()).hexdigest()
-        meta = {"format": FORMAT, "parts": parts, "dataset_sha256": digest, "content": self.content}
+        meta = {"format": FORMAT, "parts": parts, "dataset_sha256": digest_of(self.content), "content": self.content}
         meta |= {"text": self.text.key(), "counts": self.counts, "num_labels": len(self.known)}
         meta |= {"padding": self.padding, "unknown": self.unknown}
         meta["report"] = "; ".join(

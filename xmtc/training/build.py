@@ -16,6 +16,7 @@ from xmtc.data.cards import card_of
 from xmtc.data.datamodule import XMTCData
 from xmtc.data.label_side import LabelSide
 from xmtc.data.preparation import prepare
+from xmtc.data.sources.subset import make_source
 from xmtc.data.store import Store
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
@@ -35,7 +36,7 @@ class Built:
 
 def open_store(config: dict, text) -> Store:
     paths, dataset = config["paths"], config["dataset"]
-    source = make(dataset["source"])
+    source = make_source(dataset)
     if (corpus := corpus_of(source)) and (card := card_of(dataset)):
         acquire(corpus, card, bool(config.get("offline")))
     return prepare(source, dataset["name"], text, Path(paths["cache_dir"]), config["prepare_workers"])
