@@ -71,6 +71,8 @@ class GUDN(Encoder):
             vocabulary, name, pretrained, guide > 0, lr_factor, layer_decay, freeze, lora, checkpointing, attention,
             offline,
         )  # fmt: skip
+        if self.backbone.pooler is not None:  # new, it would learn nothing but to make the distance small
+            raise InputError(f"encoder.name={name}: has no pooler; take a model that has one, or encoder.guide=0")
         layers = self.backbone.model.config.num_hidden_layers
         self.last_layers = max(5 * layers // 6, 1) if last_layers is None else last_layers
         if not 1 <= self.last_layers <= layers:

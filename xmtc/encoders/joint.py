@@ -2,7 +2,8 @@
 
     [CLS] text [SEP] y_1 ... y_n [SEP]
 
-Each label is one new token with a vector of its own; the labels stand right behind the text, so their positions depend
+Each label is one new token with a vector of its own, as wide as the model's word vectors (ELECTRA's are narrower than its
+hidden states); the labels stand right behind the text, so their positions depend
 on its length, as in LACO's code. Segment 0 for the text and the last [SEP], 1 for the labels, where the model has
 segments. The text is cut so that all labels fit.
 """
@@ -49,7 +50,9 @@ class JointInput(nn.Module):
                 f"encoder.length={length}: {num_labels:,} labels do not fit into it beside a text, and every label is "
                 f"a token of the input; at most {length - special - len(self.end) - 1} labels, or another encoder"
             )
-        self.vectors = nn.Parameter(torch.empty(num_labels, backbone.size))
+        # as word vectors they go in, as they are they stand beside hidden states
+        width = backbone.model.get_input_embeddings().embedding_dim if joint else backbone.size
+        self.vectors = nn.Parameter(torch.empty(num_labels, width))
         spread = getattr(backbone.model.config, "initializer_range", 0.02) or 0.02
         nn.init.normal_(self.vectors, 0, spread)
 
@@ -59,6 +62,11 @@ class JointInput(nn.Module):
         from tokenizers import Tokenizer
 
         tokenizer, table = Tokenizer.from_file(str(definition)), self.backbone.model.get_input_embeddings().weight
+        if table.shape[1] != self.vectors.shape[1]:
+            raise InputError(
+                f"encoder.label_names: the model's word vectors have {table.shape[1]} numbers and its hidden states"
+                f" {self.vectors.shape[1]}; with this model only where encoder.joint=true"
+            )
         for label, name in enumerate(names):
             if ids := tokenizer.encode(name.replace("_", " "), add_special_tokens=False).ids:
                 self.vectors[label] = table[ids].mean(0)

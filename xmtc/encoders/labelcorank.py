@@ -11,7 +11,8 @@
 
 Built from the paper: the released code cannot run, and its selection is the ablation without the matrix. Decisions
 where the paper is silent: co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the
-`partners` strongest of each label; inner size 512; dropout 0.3 within the feed-forward layers, on H and on the
+`partners` strongest of each label; P is the model's own pooler, or a new one, tanh(h_cls W + b), where the model or its
+weights have none (roberta-base is published without); inner size 512; dropout 0.3 within the feed-forward layers, on H and on the
 attention; Xavier-normal output weights; if no label exceeds alpha, the five most probable stand in; if the labels that
 occur with them run out, the most probable others fill up. gamma is at most the number of labels.
 
@@ -84,8 +85,8 @@ class LabelCoRank(Encoder):
         super().__init__()
         if gamma < 1 or partners < 1:
             raise InputError("encoder: expected gamma and partners of at least 1")
-        if not 0 <= beta < 1 or not 0 <= alpha <= 1:
-            raise InputError("encoder: expected 0 <= beta < 1 and 0 <= alpha <= 1")
+        if not 0 < beta < 1 or not 0 <= alpha <= 1:  # at 0 the labels that re-read would be random and stay so
+            raise InputError("encoder: expected 0 < beta < 1 and 0 <= alpha <= 1")
         if selection not in ("cooccurrence", "top_prob") or sort not in ("frequency", "none"):
             raise InputError("encoder: expected selection cooccurrence or top_prob, and sort frequency or none")
         self.text, self.num_labels, self.alpha, self.beta = text, num_labels, alpha, beta
@@ -124,7 +125,7 @@ class LabelCoRank(Encoder):
         hidden_BTD, mask_BT, first_BL = self._first(batch)
         features = self._read(self.select(first_BL), hidden_BTD, mask_BT)
         encoded = Encoded(features.flatten(1))
-        if self.training and self.beta:
+        if self.training:
             loss = binary_cross_entropy(first_BL, batch.labels)
             encoded.auxiliary["first"] = self.beta * (loss / self.num_labels if self.reduction == "mean" else loss)
             encoded.main_weight = 1 - self.beta

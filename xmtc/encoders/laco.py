@@ -5,8 +5,8 @@
     and labels -> tanh -> weights (B,M);  document = sum of weights x normalised H_D -> dropout -> Linear to the labels
     PLCP, CLCP: auxiliary losses on H_Y                                                             `label_tasks.py`
 
-Decisions: cosine and the two-dimensional convolution as in the authors' code (the paper writes a plain
-dot product: cosine=false), padding masked before the convolution, the maximum and the sum, which their code does not;
+Decisions: cosine and the two-dimensional convolution as in the authors' code (the paper writes plain dot products
+and norms nowhere: cosine=false, where the document is the weighted sum of H_D as it is), padding masked before the convolution, the maximum and the sum, which their code does not;
 label tokens are new vectors; pairs and given labels are drawn anew every time (theirs: once, when the file is written).
 `plcp` and `clcp` are the weights of the tasks, 1 and 5 in their code, each used alone in the printed rows; 0 leaves the
 task out. With `kernel=1d` the convolution does not span neighbouring label ids, so their order does not count.
@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,7 +49,9 @@ KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
 
 class LACO(Encoder):
     """features: (B, D). length: positions of an input, labels counted. given: labels that CLCP is told, null for a
-    random number from 1 to one less than the document has. pairs: of PLCP, for each document and step."""
+    random number from 1 to one less than the document has. pairs: of PLCP, for each document and step. reduction: of
+    the recipe's loss; the tasks are means and the weights are for a loss that sums over the labels, so under `mean`
+    both are divided by L. seed: of the draws that `authors` keeps."""
 
     by_label = ("input.vectors",)
 
@@ -71,6 +74,8 @@ class LACO(Encoder):
         label_names: bool = False,
         authors: bool = False,
         dropout: Share = 0.1,
+        reduction: Literal["mean", "label_sum"] = "label_sum",
+        seed: Natural = 0,
         lr_factor: float = 0.05,
         layer_decay: float = 1.0,
         freeze: int | Literal["none", "embeddings", "all"] = "none",
@@ -89,7 +94,8 @@ class LACO(Encoder):
             authors,
             label_names,
         )
-        self.plcp, self.clcp, self.given = plcp, clcp, given
+        share = num_labels if reduction == "mean" else 1
+        self.plcp, self.clcp, self.given, self.seed = plcp / share, clcp / share, given, seed
         backbone = Backbone(
             vocabulary, name, pretrained, False, lr_factor, layer_decay, freeze, lora, checkpointing, attention, offline
         )
@@ -133,9 +139,10 @@ class LACO(Encoder):
 
     def attend(self, read: Read) -> tuple[Tensor, Tensor]:
         """Document vectors (B, D) and the weights of the text positions (B, M), 0 at padding."""
-        words_BMD = F.normalize(read.words, dim=-1)
-        labels_BnD = F.normalize(read.labels, dim=-1) if self.cosine else read.labels
-        near_BMn = (words_BMD if self.cosine else read.words) @ labels_BnD.transpose(1, 2)
+        words_BMD, labels_BnD = read.words, read.labels
+        if self.cosine:
+            words_BMD, labels_BnD = F.normalize(words_BMD, dim=-1), F.normalize(labels_BnD, dim=-1)
+        near_BMn = words_BMD @ labels_BnD.transpose(1, 2)
         near_BMn = near_BMn * read.mask[:, :, None]  # the convolution's own padding is zero as well
         # "same" padding, which of an even number is one less before than behind
         before = [(size - 1) // 2 for size in self.convolution.kernel_size]
@@ -168,12 +175,13 @@ class LACO(Encoder):
             encoded.auxiliary["clcp"] = self.clcp * self.conditional_task(labels_BnD, labels, given_Bn)
 
     def _uniform(self, batch: Batch, shape: tuple[int, ...]) -> Tensor:
-        """(B, *shape) in [0, 1): new ones every time, or with `authors` the same for a document in every epoch."""
+        """(B, *shape) in [0, 1): new ones every time, or with `authors` the same for a document in every epoch of a run."""
         device = batch.documents.device
         if not self.authors:
             return torch.rand(len(batch), *shape, device=device)
-        own = (torch.Generator().manual_seed(document) for document in batch.documents.tolist())
-        return torch.stack([torch.rand(shape, generator=generator) for generator in own]).to(device)
+        own = (np.random.default_rng((self.seed, document)) for document in batch.documents.tolist())
+        draws = np.stack([generator.random(shape, dtype=np.float32) for generator in own])
+        return torch.from_numpy(draws).to(device)
 
     def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
         return self.input.backbone.factors

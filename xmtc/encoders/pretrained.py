@@ -1,13 +1,16 @@
 """The pretrained layers of `transformer`, `labelcorank`, `laco`, `seqtag` and `gudn`: loaded, frozen, adapted, kept.
 
 Loading: in a run directory the architecture lies in `text/encoder.json`, and the weights come from the checkpoint; else
-both come from `name`. Everything is float32.
+both come from `name`. Everything is float32. What the checkpoint of `name` lacks is refused, but for a pooler: where
+there is none, in the weights or in the architecture, a new layer takes its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +26,17 @@ from xmtc.errors import InputError
 from xmtc.parsing import read_json
 
 KEPT = "encoder.json"
+NEW_POOLER = "new_pooler"  # in it: the weights came without the pooler that the architecture has
+LORA_SCALE = 2  # the updates are as large as those of the weights that they stand for at twice the rank
+
+log = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module):
     """ids (N, W), mask (N, W) -> hidden states (N, W, D) and, with `pooler`, pooled (N, D). Arguments: `Transformer`.
 
-    size: D. before, behind: special tokens around a text. factors: learning-rate factors by parameter.
+    size: D. before, behind: special tokens around a text. factors: learning-rate factors by parameter. pooler: a new
+    Linear, its tanh applied here, where one is asked for and the model has none; never frozen, of factor 1.
     """
 
     def __init__(
@@ -57,52 +65,62 @@ class Backbone(nn.Module):
             raise InputError(f"encoder.name={name}: encoder.text.name is another model's tokenizer, its ids do not fit")
         self.size = config.hidden_size
         self.padding = vocabulary.padding if config.pad_token_id is None else config.pad_token_id
-        if not pooler and hasattr(self.model, "pooler"):
+        own = getattr(self.model, "pooler", None) is not None and not getattr(config, NEW_POOLER, False)
+        if hasattr(self.model, "pooler") and not (pooler and own):
             self.model.pooler = None
-        elif pooler and getattr(self.model, "pooler", None) is None:
-            raise InputError(
-                f"encoder.name={name}: has no pooler; take a model that has one, or do without it: "
-                "encoder.pooling=cls (encoder=transformer), encoder.guide=0 (encoder=gudn)"
-            )
-        layers = _layers(self.model, config.num_hidden_layers)
-        depths = _depths(self.model, layers)
-        self.frozen = _freeze(self.model, depths, layers, freeze)
+        self.pooler = nn.Linear(self.size, self.size) if pooler and not own else None
+        if self.pooler is not None and not (vocabulary.folder / KEPT).is_file():
+            log.warning("encoder.name=%s: has no pooler in its weights; a new one is trained in its place", name)
+        if lora and freeze != "none":
+            raise InputError(f"encoder.lora={lora} freezes all other weights: encoder.freeze must be none, got {freeze}")
         if lora:
             _adapt(self.model, lora)
-        top = len(layers)
+        by_layer = freeze not in ("none", "all") or layer_decay < 1
+        layers = _layers(self.model, config.num_hidden_layers) if by_layer else nn.ModuleList()
+        depths = _depths(self.model, layers)
+        self.frozen = _freeze(self.model, depths, layers, freeze)
+        rate = 1.0 if lora else lr_factor  # small matrices that start at zero want the rate of new layers
         self.factors = {
-            p: lr_factor * layer_decay ** (top - depths.get(id(p), top))
+            p: rate * layer_decay ** max(len(layers) - depths[id(p)], 0)
             for p in self.model.parameters()
             if p.requires_grad
         }
-        if lora:  # small matrices that start at zero: they want the rate of new layers
-            self.factors = {}
         if checkpointing:
             # its name from transformers 5.2x on, and before
             start = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
-            start({"use_reentrant": False})
+            try:
+                start({"use_reentrant": False})
+            except ValueError as error:
+                raise InputError(f"encoder.checkpointing: not with encoder.name={name} ({error})") from error
+        self.first_sees_all = "global_attention_mask" in inspect.signature(self.model.forward).parameters
         self.checkpointing = checkpointing
         self.train()  # weights that were loaded come in evaluation mode
 
     def forward(self, ids_NW: Tensor, mask_NW: Tensor) -> tuple[Tensor, Tensor | None]:
-        with self._dropout(ids_NW.device):
-            answer = self.model(input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True)
-        return answer.last_hidden_state, getattr(answer, "pooler_output", None)
+        answer, pooled_ND = self._read(mask_NW, input_ids=ids_NW)
+        return answer.last_hidden_state, pooled_ND
 
     def firsts(self, ids_NW: Tensor, mask_NW: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
         """(N, count D): the first position behind each of the last `count` layers, the last one first; and pooled."""
-        with self._dropout(ids_NW.device):
-            answer = self.model(
-                input_ids=ids_NW, attention_mask=mask_NW.long(), return_dict=True, output_hidden_states=True
-            )
+        answer, pooled_ND = self._read(mask_NW, input_ids=ids_NW, output_hidden_states=True)
         layers = answer.hidden_states[: -count - 1 : -1]
-        return torch.cat([hidden_NWD[:, 0] for hidden_NWD in layers], -1), getattr(answer, "pooler_output", None)
+        return torch.cat([hidden_NWD[:, 0] for hidden_NWD in layers], -1), pooled_ND
 
-    def embedded(self, vectors_NWD: Tensor, mask_NW: Tensor, **more: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As `forward`, from word vectors in place of ids."""
-        with self._dropout(vectors_NWD.device):
-            answer = self.model(inputs_embeds=vectors_NWD, attention_mask=mask_NW.long(), return_dict=True, **more)
-        return answer.last_hidden_state, getattr(answer, "pooler_output", None)
+    def embedded(self, vectors_NWE: Tensor, mask_NW: Tensor, **more: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, from word vectors in place of ids; E is the width of the model's word table."""
+        answer, pooled_ND = self._read(mask_NW, inputs_embeds=vectors_NWE, **more)
+        return answer.last_hidden_state, pooled_ND
+
+    def _read(self, mask_NW: Tensor, **text: Any) -> tuple[Any, Tensor | None]:
+        """The model's answer; and pooled, by its own layer or the new one."""
+        if self.first_sees_all:  # Longformer: [CLS] sees and is seen by every position, the others those near them
+            text["global_attention_mask"] = torch.zeros_like(mask_NW, dtype=torch.int64)
+            text["global_attention_mask"][:, :1] = 1
+        with self._dropout(mask_NW.device):
+            answer = self.model(attention_mask=mask_NW.long(), return_dict=True, **text)
+        if self.pooler is not None:
+            return answer, torch.tanh(self.pooler(answer.last_hidden_state[:, 0]))
+        return answer, getattr(answer, "pooler_output", None)
 
     def _dropout(self, device: torch.device) -> contextlib.AbstractContextManager:
         """Cheaper where there is something to drop, and no layer is run a second time for its gradient."""
@@ -150,23 +168,42 @@ def _model(vocabulary: Vocabulary, name: str, pretrained: bool, attention: str |
             return AutoModel.from_config(config, **options)
     except (KeyError, ValueError, OSError, ImportError) as error:
         raise InputError(f"encoder.name={name}: cannot be built ({str(error).splitlines()[0][:200]})") from error
-    return from_pretrained(AutoModel, name, "encoder.name", offline, use_safetensors=True, **options)
+    options |= {"use_safetensors": True, "output_loading_info": True}
+    model, told = from_pretrained(AutoModel, name, "encoder.name", offline, **options)
+    lost = sorted(told["missing_keys"])  # the library gives them random values and says so in a warning
+    if core := [key for key in lost if not key.startswith("pooler.")]:
+        raise InputError(
+            f"encoder.name={name}: its checkpoint lacks {len(core)} of {len(model.state_dict())} tensors of a"
+            f" {type(model).__name__} ({core[0]}{', ...' if core[1:] else ''}); encoder.pretrained=false starts from"
+            " random weights"
+        )
+    if lost:
+        setattr(model.config, NEW_POOLER, True)
+    return model
 
 
 def _layers(model: nn.Module, count: int) -> nn.ModuleList:
-    """The stack of layers: the first list of modules as long as the configuration says."""
+    """The stack of layers: the first list of modules as long as the configuration says. Some have none that could be
+    told apart, as ALBERT, whose layers share their weights."""
     for part in model.modules():
         if isinstance(part, nn.ModuleList) and len(part) == count:
             return part
-    raise InputError(f"encoder.name: found no stack of {count} layers in a {type(model).__name__}")
+    raise InputError(
+        f"encoder.name: found no stack of {count} layers in a {type(model).__name__}, so encoder.layer_decay must be 1"
+        " and encoder.freeze none or all"
+    )
 
 
 def _depths(model: nn.Module, layers: nn.ModuleList) -> dict[int, int]:
-    """By id of a parameter: 0 for what comes before the layers, i for layer i of n, n for what comes behind."""
+    """By id of a parameter: 0 for embeddings and what comes before the layers, i for layer i of n, n + 1 for what comes
+    behind, such as a pooler. Without layers all 0."""
     inside = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
-    depths, seen = {}, 0
+    tables = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
+    depths, here = {}, 0
     for parameter in model.parameters():
-        depths[id(parameter)] = seen = inside.get(id(parameter), 0 if not seen else len(layers))
+        if id(parameter) in inside:
+            here = len(layers) + 1
+        depths[id(parameter)] = inside.get(id(parameter), 0 if id(parameter) in tables else here)
     return depths
 
 
@@ -193,8 +230,9 @@ def _adapt(model: nn.Module, rank: int) -> None:
         raise InputError("encoder.lora: needs the package peft (pip install 'xmtc[lora]')")
     from peft import LoraConfig, inject_adapter_in_model
 
-    # scaling 2: the updates are as large as those of the weights that they stand for at twice the rank
-    settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", bias="none")
+    settings = LoraConfig(
+        r=rank, lora_alpha=LORA_SCALE * rank, lora_dropout=0.0, target_modules="all-linear", bias="none"
+    )
     inject_adapter_in_model(settings, model)
 
 
@@ -204,4 +242,5 @@ def _positions(model: nn.Module) -> int | None:
         if isinstance(part, nn.Embedding) and name.endswith("position_embeddings"):
             # RoBERTa counts from the row behind its padding's
             return part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
-    return getattr(model.config, "max_position_embeddings", None)
+    told = getattr(model.config, "max_position_embeddings", None)
+    return told if told and told > 0 else None  # XLNet says -1: relative positions have no end
