@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from xmtc.config import compose_checked
 from xmtc.data.batch import Batch, Labels
 from xmtc.encoders.joint import Read
 from xmtc.encoders.label_tasks import ConditionalTask, PairTask, draw_given, draw_pairs
@@ -94,7 +95,7 @@ def slow_attention(words, labels, weight, bias, cosine=True):
                             total += weight[c, 0, a, b] * near[x, y]
                 best = max(best, total)
         weights[i] = np.tanh(best)
-    return weights @ unit, weights
+    return weights @ (unit if cosine else words), weights
 
 
 @pytest.mark.parametrize("settings", [{}, {"kernel": "1d"}, {"cosine": False}])
@@ -245,6 +246,37 @@ def test_the_authors_code_trains_the_layers_only(build):
                 part.p = 0.0
         losses = [model(batch_of(rows=ROWS)).auxiliary for _ in range(2)]
         assert all((losses[0][task].item() == losses[1][task].item()) == same for task in ("plcp", "clcp"))
+
+
+def test_draws_that_stay_differ_by_seed_and_document(build):
+    models = [build(authors=True, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (model._uniform(batch_of(rows=ROWS), (50,)) for model in models)
+    assert torch.equal(first, again) and not torch.isin(other, first).any()
+    assert len(first.unique()) == 150 and 0 <= first.min() and first.max() < 1
+    alone = Batch(torch.tensor([2]), csr([[1]]), torch.tensor([[4]]), torch.tensor([1]))
+    assert torch.equal(models[0]._uniform(alone, (50,))[0], first[2])
+
+
+def test_the_tasks_weigh_as_much_beside_a_mean_over_the_labels(build):
+    """The recipe's loss is then L times smaller. Beside a sum, as in the recipes modern and laco, they are as given."""
+    losses = []
+    for settings in ({}, {"reduction": "label_sum"}, {"reduction": "mean"}):
+        model = build(plcp=1.0, clcp=5.0, **settings).train()
+        torch.manual_seed(3)
+        losses.append(model(batch_of(rows=ROWS)).auxiliary)
+    for task, weight in (("plcp", 1.0), ("clcp", 5.0)):
+        torch.manual_seed(3)
+        assert getattr(model, task) * n == pytest.approx(weight)
+        assert losses[0][task].item() == losses[1][task].item()
+        assert losses[2][task].item() == pytest.approx(losses[0][task].item() / n, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "recipe, reduction", [("modern", "label_sum"), ("laco", "label_sum"), ("paper", "mean"), ("labelcorank", "mean")]
+)
+def test_the_tasks_follow_the_recipes_loss(recipe, reduction):
+    config = compose_checked(["encoder=laco", f"recipe={recipe}", "embedding=random", "seed=7"])
+    assert (config.encoder.reduction, config.encoder.seed) == (reduction, 7)
 
 
 @pytest.mark.parametrize("kind", [LACO, SeqTag])

@@ -2,12 +2,14 @@
 
 import importlib.util
 import os
+import shutil
 import socket
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.pretrained import from_pretrained
@@ -122,6 +124,12 @@ def test_frozen_parts_stay(build, batch_of):
     assert model.dropout.training and not model.backbone.model.training
 
 
+def test_all_layers_are_not_the_pooler(build, batch_of):
+    moved, every = step(build(freeze=2, pooling="pooler"), batch_of(TEXTS))
+    assert every - moved == {name for name in every if "backbone" in name and "pooler" not in name}
+    assert {name for name in moved if "pooler" in name}
+
+
 def test_learning_rates_fall_by_layer(build):
     model = build(lr_factor=0.5, layer_decay=0.1)
     groups = scaled(AdamW(parameter_groups(torch.nn.ModuleDict({"e": model, "d": model.make_decoder(3)})), lr=2.0))
@@ -163,6 +171,60 @@ def test_lora_starts_as_the_model_and_trains_little(build, batch_of):
     moved, every = step(model, batch_of(TEXTS))
     assert {name for name in moved if "backbone" in name} == {name for name in every if "lora_B" in name}
     assert sum("lora_" in name for name in every) == 2 * 2 * 6  # two layers of six matrices
+
+
+def test_low_rank_updates_have_their_layers_rate(build):
+    pytest.importorskip("peft")
+    model = build(lora=2, layer_decay=0.1, lr_factor=0.5)
+    factors = {name: model.learning_rate_factors().get(p) for name, p in model.named_parameters() if p.requires_grad}
+    assert factors == {name: pytest.approx(1.0 if "layer.1" in name else 0.1) for name in factors if "lora_" in name}
+    for freeze in (0, 1, "embeddings", "all"):
+        with pytest.raises(InputError, match="^encoder.lora=2 .* encoder.freeze must be none"):
+            build(lora=2, freeze=freeze)
+
+
+def rewritten(folder, place, change):
+    """A copy of the folder whose checkpoint has other tensors; change: of their names, None leaves one out."""
+    shutil.copytree(folder, place)
+    file = place / "model.safetensors"
+    kept = {change(name): value for name, value in load_file(file).items()}
+    save_file({name: value for name, value in kept.items() if name}, file, metadata={"format": "pt"})
+    return str(place)
+
+
+def test_weights_that_are_not_there_are_not_made_up(build, folder, tmp_path):
+    renamed = rewritten(folder, tmp_path / "renamed", lambda name: f"student.{name}")
+    cut = rewritten(folder, tmp_path / "cut", lambda name: None if "layer.1.output.dense.bias" in name else name)
+    for name, number in ((renamed, 37), (cut, 1)):
+        with pytest.raises(InputError, match=f"its checkpoint lacks {number} of 39 tensors of a BertModel") as caught:
+            build(name=name)
+        assert "\n" not in str(caught.value)
+    assert build(name=renamed, pretrained=False).backbone.size == 16
+
+
+def test_a_pooler_that_was_not_published_is_new_and_said_to_be(build, folder, tmp_path, batch_of, caplog):
+    bare = rewritten(folder, tmp_path / "bare", lambda name: None if "pooler" in name else name)
+    build(name=bare)
+    build(pooling="pooler")
+    assert not caplog.text
+    lora = [{"lora": 2}] if importlib.util.find_spec("peft") else []
+    for settings in ({"freeze": "all"}, {"lr_factor": 0.05}, *lora):
+        model = build(name=bare, pooling="pooler", **settings)
+        moved, _ = step(model, batch_of(TEXTS))
+        assert {name for name in moved if "pooler" in name} == {f"encoder.backbone.pooler.{part}" for part in ("weight", "bias")}
+        assert not set(model.learning_rate_factors()) & set(model.backbone.pooler.parameters())
+    assert "has no pooler in its weights" in caplog.text and "\n" not in caplog.messages[0]
+    # a run directory has the weights of the new one
+    caplog.clear()
+    model = build(name=bare, pooling="pooler").eval()
+    caplog.clear()
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(folder / "tokenizer.json", run)
+    model.keep(run)
+    again = Transformer(tiny_vocabulary(run), None, name="somewhere/else", pooling="pooler", offline=True).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(batch_of(TEXTS)).features, model(batch_of(TEXTS)).features) and not caplog.text
 
 
 def test_a_run_directory_needs_no_pretrained_folder(build, batch_of, tmp_path, folder):
@@ -249,41 +311,6 @@ def test_behind_a_proxy_the_hub_is_asked(monkeypatch):
         AutoConfig, "from_pretrained", lambda *a, **options: seen.append(options["local_files_only"]) or "model"
     )
     assert from_pretrained(AutoConfig, "nobody/nothing", "key") == "model" and seen == [False]
-
-
-FAMILIES = {
-    "roberta": {"type_vocab_size": 1, "max_position_embeddings": 26, "pad_token_id": 1},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_position_embeddings": 24},
-    "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8, "max_position_embeddings": 24},
-    "distilbert": {"max_position_embeddings": 24},
-}
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_other_families(folder, batch_of, tmp_path, family):
-    """RoBERTa's padding has id 1 and its positions start behind it; the others have their own names for everything."""
-    from transformers import AutoConfig, AutoModel
-
-    sizes = DISTIL if family == "distilbert" else SIZES
-    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-    config = AutoConfig.for_model(family, vocab_size=44, **(special | sizes | FAMILIES[family]))
-    torch.manual_seed(5)
-    theirs = AutoModel.from_config(config).eval()
-    theirs.save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
-    settings = {"name": str(tmp_path), "offline": True, "freeze": 1, "layer_decay": 0.5}
-    model = Transformer(tiny_vocabulary(tmp_path), None, **settings).eval()
-    assert model.window == 22 and len(model.backbone.frozen) >= 2
-    texts = ["w3 w4 w5 w6 w7 w1 w2", "w1", "w8 w9 w3"]
-    batch = batch_of(texts)
-    whole = model(batch).features
-    for row, tokens, length in zip(whole, batch.tokens, batch.lengths, strict=True):
-        ids = torch.cat([torch.tensor([2]), tokens[:length], torch.tensor([3])])[None]
-        with torch.no_grad():
-            alone = theirs(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0].mean(0)
-        torch.testing.assert_close(row, alone, rtol=1e-3, atol=1e-4)
 
 
 def test_minilm_comes_without_a_network():

@@ -20,6 +20,7 @@ from xmtc.data.files import replaced
 from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
+from xmtc.parsing import read_yaml
 from xmtc.training.build import open_store, ranking_metrics
 from xmtc.training.kept import BEST, save_tensors, write
 from xmtc.training.predictions import Predictions
@@ -29,11 +30,15 @@ from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, s
 
 log = logging.getLogger(__name__)
 BLOCK = 4096  # documents whose features are made at a time
+STEPS = ("execution", "objective", "recipe.", "checkpoints.")
+OF_TEXT = ("text_style", "prefer_words", "fixed_length")  # what a recipe says of the words
 
 
 def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     """Fits, scores validation and test, and returns what metrics.json holds."""
     _refuse(config, names)
+    if idle := without_effect(folder):
+        log.warning("encoder=%s is fitted without gradients; without effect: %s", names.get("encoder"), " ".join(idle))
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     born = provenance(names)
     model: FittedModel = make(config["encoder"])
@@ -99,6 +104,15 @@ def _refuse(config: dict, names: dict) -> None:
     for key in ("resume", "init_from"):
         if config[key]:
             raise InputError(f"{key}: encoder={names.get('encoder')} is fitted at once and goes on from no other run")
+
+
+def without_effect(folder: Path) -> list[str]:
+    """The words of the run's own command that set gradient steps, of which there are none."""
+    path = folder / "overrides.yaml"
+    words = read_yaml(path) if path.is_file() else []
+    keys = [str(word).lstrip("+~").partition("=")[0] for word in words]
+    pairs = zip(words, keys, strict=True)
+    return [word for word, key in pairs if key.startswith(STEPS) and key.removeprefix("recipe.") not in OF_TEXT]
 
 
 def targets(gold: Labels, num_labels: int) -> csr_matrix:

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from xmtc.data.checksums import require_whole
 from xmtc.data.store import _lines
 from xmtc.data.vocabulary import PADDING
+from xmtc.encoders.pretrained import LORA_SCALE
 from xmtc.errors import InputError
 from xmtc.execution.base import row_names
 from xmtc.heads.block import FullBlock
@@ -19,6 +20,7 @@ from xmtc.sweeping.settings import AND
 from xmtc.training.kept import is_whole
 from xmtc.training.results import write_json
 
+BASE = ".base_layer."  # what peft puts into the names of the weights that it adapts
 ORIGIN = "started_from.json"
 TOLD = ("commit", "dirty", "command", "seed", "dataset_sha256", "started_from")
 
@@ -27,7 +29,10 @@ log = logging.getLogger(__name__)
 
 def start_from(run: Path, built) -> None:
     """Copies what fits: label rows of decoder and blocks by label id, rows of word tables by word, all else by name and
-    shape. What does not fit keeps its initial value and is logged. A head that the other run had not stays as made."""
+    shape. What does not fit keeps its initial value and is logged. A head that the other run had not stays as made.
+    Low-rank updates (`encoder.lora`) that have no like here are added to the weights that they update.
+
+    InputError: nothing fits, or what the other run left cannot be used."""
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.exists():
         raise InputError(f"init_from: {run} has no checkpoints/best.ckpt")
@@ -51,9 +56,11 @@ def start_from(run: Path, built) -> None:
         for name, part in module.named_modules()
         if words and isinstance(part, torch.nn.Embedding) and part.padding_idx == PADDING
     }
-    left = []
+    left, ours = [], module.state_dict()
+    theirs = _without_adapters(theirs, ours)
     with torch.no_grad():
-        for name, mine in module.state_dict().items():
+        for full_name, mine in ours.items():
+            name = full_name.replace(BASE, ".")
             rows = labels if name in by_label else None
             if name in own:
                 continue
@@ -70,7 +77,28 @@ def start_from(run: Path, built) -> None:
                 mine.copy_(theirs[name])
             else:
                 left.append(name)
+    taken = {name.replace(BASE, ".") for name in ours} - own - set(left)
+    if not taken:
+        raise InputError(f"init_from: nothing of {run} fits this model; another encoder, or other sizes?")
+    if not any(name.startswith("encoder.") for name in taken):
+        log.warning("init_from %s: no weights of the encoder fit; it starts as made", run)
     log.info("init_from %s: %d labels matched; kept as made: %s", run, len(labels[0]), ", ".join(left) or "nothing")
+
+
+def _without_adapters(theirs: dict, ours: dict) -> dict:
+    """Their tensors under the names that they have without peft. A pair A, B of low-rank updates stays if ours has such
+    a pair; else W becomes W + scale B A."""
+    found = {name.replace(BASE, "."): value for name, value in theirs.items()}
+    for name in [name for name in theirs if ".lora_A." in name]:
+        place, other = name.partition(".lora_A.")[0], name.replace(".lora_A.", ".lora_B.")
+        if all(key in ours and ours[key].shape == theirs[key].shape for key in (name, other)):
+            continue
+        down, up = found.pop(name), found.pop(other)
+        weight = found[f"{place}.weight"]
+        if weight.shape != (len(up), down.shape[1]):
+            raise InputError(f"init_from: the low-rank updates of {place} are no Linear's; start with that encoder.lora")
+        found[f"{place}.weight"] = weight + LORA_SCALE * up @ down
+    return found
 
 
 @rank_zero_only
