@@ -163,7 +163,8 @@ def test_labelcorank_has_a_pooler_of_its_own_where_the_model_has_none(models, bu
         return z, 0.5 * (np.log1p(np.exp(z)) - z * target).sum() / len(TEXTS)
 
     weight, bias = pooler.weight.detach().numpy().copy(), pooler.bias.detach().numpy().copy()
-    np.testing.assert_allclose(model.propose(batch_of())[0].detach().numpy(), value(weight, bias)[0], rtol=1e-4, atol=1e-5)
+    found = model.propose(batch_of())[0].detach().numpy()
+    np.testing.assert_allclose(found, value(weight, bias)[0], rtol=1e-4, atol=1e-5)
     model.train()(batch_of()).auxiliary["first"].backward()
     for array, found in [(weight, pooler.weight.grad), (bias, pooler.bias.grad)]:
         for place in [tuple(np.random.default_rng(i).integers(0, size) for size in array.shape) for i in range(4)]:
@@ -174,7 +175,8 @@ def test_labelcorank_has_a_pooler_of_its_own_where_the_model_has_none(models, bu
             array[place] = start
             assert found[place].item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-3, abs=1e-5)
     # the only part of the model that is trained, and at the rate of new layers
-    assert {name for name, p in model.backbone.named_parameters() if p.requires_grad} == {"pooler.weight", "pooler.bias"}
+    trained = {name for name, p in model.backbone.named_parameters() if p.requires_grad}
+    assert trained == {"pooler.weight", "pooler.bias"}
     assert not set(model.learning_rate_factors()) & set(pooler.parameters())
 
 

@@ -211,7 +211,8 @@ def test_a_pooler_that_was_not_published_is_new_and_said_to_be(build, folder, tm
     for settings in ({"freeze": "all"}, {"lr_factor": 0.05}, *lora):
         model = build(name=bare, pooling="pooler", **settings)
         moved, _ = step(model, batch_of(TEXTS))
-        assert {name for name in moved if "pooler" in name} == {f"encoder.backbone.pooler.{part}" for part in ("weight", "bias")}
+        ours = {f"encoder.backbone.pooler.{part}" for part in ("weight", "bias")}
+        assert {name for name in moved if "pooler" in name} == ours
         assert not set(model.learning_rate_factors()) & set(model.backbone.pooler.parameters())
     assert "has no pooler in its weights" in caplog.text and "\n" not in caplog.messages[0]
     # a run directory has the weights of the new one

@@ -205,9 +205,12 @@ def test_the_whole_way(encoder, tmp_path, caplog):
         for wrong, line in [("head=lcenet", "takes head=none"), (f"init_from={folder}", "init_from")]:
             with pytest.raises(InputError, match=line):
                 xmtc.run([*overrides, wrong, f"hydra.run.dir={tmp_path}/other"])
-        assert "trainer.devices" not in caplog.text
-        xmtc.run([*overrides, "trainer=ddp", "test=false", f"hydra.run.dir={tmp_path}/two"])
+        assert "trainer.devices" not in caplog.text and "without effect" not in caplog.text
+        idle = ["execution=chunked", "objective=focal", "recipe.max_epochs=3", "recipe.optimizer.lr=0.1"]
+        words = ["trainer=ddp", "test=false", "recipe=labelcorank", "recipe.text_style=fast", *idle]
+        xmtc.run([*overrides, *words, f"hydra.run.dir={tmp_path}/two"])
         assert "encoder=br is fitted in one process: trainer.devices is not used" in caplog.text
+        assert f"encoder=br is fitted without gradients; without effect: {' '.join(idle)}" in caplog.messages
 
 
 def check_it_is_used_as_a_run(folder, model, texts, place):

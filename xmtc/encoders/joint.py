@@ -2,10 +2,10 @@
 
     [CLS] text [SEP] y_1 ... y_n [SEP]
 
-Each label is one new token with a vector of its own, as wide as the model's word vectors (ELECTRA's are narrower than its
-hidden states); the labels stand right behind the text, so their positions depend
-on its length, as in LACO's code. Segment 0 for the text and the last [SEP], 1 for the labels, where the model has
-segments. The text is cut so that all labels fit.
+Each label is one new token with a vector of its own, as wide as the model's word vectors (ELECTRA's are narrower than
+its hidden states); the labels stand right behind the text, so their positions depend on its length, as in LACO's code.
+Segment 0 for the text and the last [SEP], 1 for the labels, where the model has segments. The text is cut so that all
+labels fit.
 """
 
 from __future__ import annotations

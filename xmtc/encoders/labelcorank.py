@@ -10,11 +10,11 @@
     flatten (B, gamma D) -> Linear -> logits           second loss; loss = beta L1 + (1 - beta) L2
 
 Built from the paper: the released code cannot run, and its selection is the ablation without the matrix. Decisions
-where the paper is silent: co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the
-`partners` strongest of each label; P is the model's own pooler, or a new one, tanh(h_cls W + b), where the model or its
-weights have none (roberta-base is published without); inner size 512; dropout 0.3 within the feed-forward layers, on H and on the
-attention; Xavier-normal output weights; if no label exceeds alpha, the five most probable stand in; if the labels that
-occur with them run out, the most probable others fill up. gamma is at most the number of labels.
+where the paper is silent: co-occurrence is n_ij / n_i of training documents, diagonal 0, kept for the `partners`
+strongest of each label; P is the model's own pooler, or a new one, tanh(h_cls W + b), where the model or its weights
+have none (roberta-base is published without); inner size 512; dropout 0.3 within the feed-forward layers, on H and on
+the attention; Xavier-normal output weights; if no label exceeds alpha, the five most probable stand in; if the labels
+that occur with them run out, the most probable others fill up. gamma is at most the number of labels.
 
 Ablations (table 8): selection=top_prob is "w/o correlation matrix", sort=none "w/o label ranking" (S2 by probability,
 then S3 by score), positions=false "w/o position information". RoBERTa alone: encoder=transformer

@@ -5,8 +5,9 @@
     and labels -> tanh -> weights (B,M);  document = sum of weights x normalised H_D -> dropout -> Linear to the labels
     PLCP, CLCP: auxiliary losses on H_Y                                                             `label_tasks.py`
 
-Decisions: cosine and the two-dimensional convolution as in the authors' code (the paper writes plain dot products
-and norms nowhere: cosine=false, where the document is the weighted sum of H_D as it is), padding masked before the convolution, the maximum and the sum, which their code does not;
+Decisions: cosine and the two-dimensional convolution as in the authors' code (the paper writes plain dot products and
+norms nowhere: cosine=false, where the document is the weighted sum of H_D as it is); padding masked before the
+convolution, the maximum and the sum, which their code does not;
 label tokens are new vectors; pairs and given labels are drawn anew every time (theirs: once, when the file is written).
 `plcp` and `clcp` are the weights of the tasks, 1 and 5 in their code, each used alone in the printed rows; 0 leaves the
 task out. With `kernel=1d` the convolution does not span neighbouring label ids, so their order does not count.
@@ -175,7 +176,7 @@ class LACO(Encoder):
             encoded.auxiliary["clcp"] = self.clcp * self.conditional_task(labels_BnD, labels, given_Bn)
 
     def _uniform(self, batch: Batch, shape: tuple[int, ...]) -> Tensor:
-        """(B, *shape) in [0, 1): new ones every time, or with `authors` the same for a document in every epoch of a run."""
+        """(B, *shape) in [0, 1): new ones every time, or with `authors` the same for a document in all epochs."""
         device = batch.documents.device
         if not self.authors:
             return torch.rand(len(batch), *shape, device=device)

@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         if self.pooler is not None and not (vocabulary.folder / KEPT).is_file():
             log.warning("encoder.name=%s: has no pooler in its weights; a new one is trained in its place", name)
         if lora and freeze != "none":
-            raise InputError(f"encoder.lora={lora} freezes all other weights: encoder.freeze must be none, got {freeze}")
+            raise InputError(f"encoder.lora={lora} freezes all else: encoder.freeze must be none, got {freeze}")
         if lora:
             _adapt(self.model, lora)
         by_layer = freeze not in ("none", "all") or layer_decay < 1

@@ -1,4 +1,4 @@
-"""Any encoder of the Hugging Face library: BERT, RoBERTa, DeBERTa, ModernBERT, MiniLM ... (Devlin et al., NAACL 2019).
+"""An encoder of the Hugging Face library that reads text: BERT, MiniLM, RoBERTa, DeBERTa ... (Devlin et al., 2019).
 
     tokens -> [CLS] tokens [SEP] (in windows, if long) -> pretrained layers -> pooling -> mean over windows -> dropout
 
@@ -7,15 +7,21 @@ Decisions
   name's too. Only safetensors are read. A run directory keeps the architecture and its weights: prediction needs
   neither network nor the folder the weights came from.
 * Pooling: `cls` the first position; `mean` over all positions that are not padding, special tokens included, as
-  sentence-transformers does; `pooler` the model's own tanh layer over the first position (LabelCoRank's classifier). A
-  pooler that is not used is left out, so that every parameter that may move does.
+  sentence-transformers does; `pooler` the model's own tanh layer over the first position (LabelCoRank's classifier), or
+  a new one where the model or its weights have none. A pooler that is not used is left out, so that every parameter
+  that may move does.
 * Documents longer than a window are read in several, `stride` tokens apart; their features are averaged. So no length
   is refused; cost and memory grow with the number of windows.
 * `lr_factor` is the learning rate of the pretrained weights in units of the recipe's: the layers above want a hundred
   times more. With `layer_decay` d, layer i of n (1 is the lowest) has lr_factor * d^(n - i) and the embeddings
   lr_factor * d^n.
 * Frozen layers and embeddings also drop nothing out. `lora` trains low-rank updates of all linear layers instead
-  (Hu et al., ICLR 2022; the package peft); everything else of the model is frozen.
+  (Hu et al., ICLR 2022; the package peft); everything else of the model is frozen. The updates are new weights: of
+  `lr_factor` and `layer_decay` they take the latter alone.
+* Tested with tiny weights: BERT, RoBERTa, DeBERTa 1 and 2, ModernBERT, NomicBERT, DistilBERT, ELECTRA, MobileBERT,
+  RemBERT, MPNet, ALBERT, BigBird, Longformer (its first position sees every other), XLNet (without its segments; its
+  [CLS] is the last position, `cls` the first). ALBERT's layers share their weights: none can be frozen alone or have a
+  rate of its own. `checkpointing` is refused where the library has none for a model (MPNet, ALBERT, XLNet).
 
 Shapes: B documents, T tokens, N windows, W positions of a window, D hidden size.
 """
@@ -44,9 +50,10 @@ class Transformer(Encoder):
 
     pretrained: false starts from random weights in the same architecture. window: tokens of a document read at once,
     null for as many as the model has positions; stride: null for windows that do not overlap. freeze: `embeddings`,
-    `all`, or n for the embeddings and the n lowest layers. lora: rank of the updates, 0 for none. attention: null for
-    the fastest that the model has (PyTorch's scaled_dot_product_attention where it can). checkpointing: activations of
-    a layer are computed again in the backward pass, about a third more time for memory of one layer.
+    `all`, or n for the embeddings and the n lowest layers; a new pooler never is frozen. lora: rank of the updates, 0
+    for none. attention: null for the fastest that the model has (PyTorch's scaled_dot_product_attention where it can).
+    checkpointing: activations of a layer are computed again in the backward pass, about a third more time for memory
+    of one layer.
     """
 
     def __init__(

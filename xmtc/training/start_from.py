@@ -96,7 +96,7 @@ def _without_adapters(theirs: dict, ours: dict) -> dict:
         down, up = found.pop(name), found.pop(other)
         weight = found[f"{place}.weight"]
         if weight.shape != (len(up), down.shape[1]):
-            raise InputError(f"init_from: the low-rank updates of {place} are no Linear's; start with that encoder.lora")
+            raise InputError(f"init_from: the updates of {place} do not fit its weights; keep that run's encoder.lora")
         found[f"{place}.weight"] = weight + LORA_SCALE * up @ down
     return found
 
