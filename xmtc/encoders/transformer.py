@@ -19,9 +19,10 @@ Decisions
   (Hu et al., ICLR 2022; the package peft); everything else of the model is frozen. The updates are new weights: of
   `lr_factor` and `layer_decay` they take the latter alone.
 * Tested with tiny weights: BERT, RoBERTa, DeBERTa 1 and 2, ModernBERT, NomicBERT, DistilBERT, ELECTRA, MobileBERT,
-  RemBERT, MPNet, ALBERT, BigBird, Longformer (its first position sees every other), XLNet (without its segments; its
-  [CLS] is the last position, `cls` the first). ALBERT's layers share their weights: none can be frozen alone or have a
-  rate of its own. `checkpointing` is refused where the library has none for a model (MPNet, ALBERT, XLNet).
+  RemBERT, MPNet, ALBERT, BigBird (in full attention), Longformer (its first position sees every other), XLNet (without
+  its segments; its [CLS] is the last position, `cls` the first). ALBERT's layers share their weights: none can be
+  frozen alone or have a rate of its own. `checkpointing` is refused where the library has none for a model (MPNet,
+  ALBERT, XLNet).
 
 Shapes: B documents, T tokens, N windows, W positions of a window, D hidden size.
 """
