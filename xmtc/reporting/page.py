@@ -71,7 +71,7 @@ def _section(
     if found:
         parts.append(f"<h3>Differences on the same documents</h3>{table(comparison_rows(found), 3)}")
         parts.append(f'<p class="soft">{DIFFERENCES.format(len(found))}</p>')
-    runs = [run for each in configurations for run in each.runs]
+    runs = [run for each in configurations for run in (*each.runs, *each.copies)]
     bad = [index for index, run in enumerate(runs) if not run.complete]
     parts.append(f"<h3>Runs</h3>{table(run_rows(runs), 3, bad)}</section>")
     return "\n".join(parts)
