@@ -63,8 +63,8 @@ def _agreed(number: int) -> str:
         except RuntimeError:
             pass
     raise InputError(
-        f"hydra.run.dir: {world()} processes were started for one run ({started or 'WORLD_SIZE'}), which need one folder;"
-        " say which to all of them: hydra.run.dir=runs/NAME"
+        f"hydra.run.dir: {world()} processes were started for one run ({started or 'WORLD_SIZE'}), which need one"
+        " folder; say which to all of them: hydra.run.dir=runs/NAME"
     )
 
 
@@ -72,9 +72,8 @@ def refuse_sweep(what: str) -> None:
     """InputError if several processes were to run the same sweep, each of them all of it. what: is asked for."""
     if world() > 1:
         raise InputError(
-            f"{what}: each of the {world()} processes that {starter() or 'WORLD_SIZE'} speaks of would run the whole sweep;"
-            " start it once, by python -m alone: hydra/launcher=local or submitit starts the processes of"
-            " each job (trainer.devices, trainer.num_nodes)"
+            f"{what}: each of {world()} processes ({starter() or 'WORLD_SIZE'}) would run the whole sweep; start it"
+            " once, by python -m alone: hydra/launcher=local or submitit starts the processes of each job"
         )
 
 

@@ -40,6 +40,10 @@ class Configuration:
             [self.encoder, self.head, *recipe, *(f"{k.split('.')[-1]}={v}" for k, v in self.settings.items())]
         )
 
+    def name_of(self, run: Run) -> str:
+        """Of one of its runs: no other configuration's run on this data is called so."""
+        return self.name + (f" seed {run.seed}" if run.seed is not None else "")
+
     def values(self, metric: str) -> list[float]:
         values = (run.test.get(metric) for run in self.complete)
         return [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
