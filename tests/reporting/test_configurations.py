@@ -66,6 +66,24 @@ def test_a_copied_run_gives_no_spread(make_run, tmp_path, capsys):
     assert all(f"{tmp_path}/s/{name}" in page for name in ("first", "second"))  # among the runs both are listed
 
 
+def test_curves_are_named_by_what_tells_them_apart(make_run, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, plot = [], Axes.plot
+
+    def watched(axis, *points, **looks):
+        drawn.append((looks["label"], looks["color"], looks["marker"]))
+        return plot(axis, *points, **looks)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    for number, rank in enumerate((10, 30, 10)):
+        make_run(f"s/{number}", head="lcenet", seed=number // 2, rank=rank)
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    left, right = drawn[:3], drawn[3:]
+    assert [label for label, *_ in left] == [f"bow lcenet rank={r} seed {s}" for r, s in ((10, 0), (10, 1), (30, 0))]
+    assert left == right and len(set(left)) == 3  # against seconds and against steps
+
+
 def test_what_differs_in_a_setting_is_another_configuration(make_run, tmp_path):
     for number, rank in enumerate((10, 10, 30)):
         make_run(f"{number}", head="lcenet", seed=number, rank=rank, blocks=1)
