@@ -60,8 +60,12 @@ def analyse(
 def _names(runs: Sequence[Run]) -> dict[Path, str]:
     """What the tables call each run: as reports do, with the settings that tell it from others of its encoder and head;
     its folder as well where even that is another's."""
-    named = {run.folder: made.name + (f" seed {run.seed}" if run.seed is not None else "")
-             for group in configurations(runs).values() for made in group for run in made.runs}  # fmt: skip
+    named = {
+        run.folder: made.name_of(run)
+        for group in configurations(runs).values()
+        for made in group
+        for run in (*made.runs, *made.copies)
+    }
     times = Counter(named.values())
     return {folder: name if times[name] == 1 else f"{name} ({folder.name})" for folder, name in named.items()}
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
+from xmtc.config.outside import refuse_other_count, together
 from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked, replaced, writing_to
 from xmtc.errors import InputError
@@ -87,6 +88,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
         from xmtc.training.quiet import quiet_lightning
         from xmtc.training.session import session
 
+        refuse_other_count(plain["trainer"])
         first = rank_zero_only.rank == 0
         with ExitStack() as around:
             around.enter_context(writing_to(folder, "training", "runs"))
@@ -99,6 +101,8 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
                 _begin_in(folder, plain["init_from"])
                 _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
                 _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
+            elif not plain["resume"]:
+                refuse_used(folder)  # as the first one does, for which this one would wait in vain
             result = session(plain, folder, names)
         part = "test" if plain["test"] else "validation"
         log.info("%s: %s", part, " ".join(f"{k} {100 * result[part][k]:.2f}" for k in ("P@1", "P@3", "P@5", "nDCG@5")))
@@ -155,7 +159,7 @@ def composed(overrides: list[str]) -> tuple[DictConfig, Path, list[str], dict]:
     """What `execute` takes. `${hydra:...}` stands for this run until the next is composed."""
     from hydra.core.hydra_config import HydraConfig
 
-    arguments = continued(list(overrides))
+    arguments = together(continued(list(overrides)))
     config = compose_checked(arguments, hydra_node=True)
     choices = config.hydra.runtime.choices
     names = {group: choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}

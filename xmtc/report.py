@@ -58,7 +58,7 @@ def report(
     found = {} if head_gains else {key: _compare(made, resamples) for key, made in data.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
-        pictures = _pictures(runs, added, target)
+        pictures = _pictures(data, added, target)
         sections = [markdown_gains(added), markdown_summary(data, found, rows, quality)]
         table = markdown(runs) + "".join(f"\n{part}" for part in sections if part)
         links = "".join(f"\n![{path.stem.replace('_', ' ')}]({path.name})\n" for path in pictures)
@@ -101,9 +101,9 @@ def _compare(made: Sequence[Configuration], resamples: int) -> list[Comparison]:
     return compare({name: scores for name, (scores, _) in held.items()}, COMPARED, resamples)
 
 
-def _pictures(runs, added, target: Path) -> list[Path]:
+def _pictures(data, added, target: Path) -> list[Path]:
     try:
-        return [*plot_gains(added, target), *plot_curves(runs, target)]
+        return [*plot_gains(added, target), *plot_curves(data, target)]
     except ImportError:
         print("no curves: matplotlib is not installed (pip install 'xmtc[plots]')", file=sys.stderr)
         return []

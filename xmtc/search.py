@@ -55,7 +55,9 @@ def search(arguments: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
     from xmtc.config import compose_checked
+    from xmtc.config.outside import refuse_sweep
 
+    refuse_sweep("xmtc.search")
     fixed, space = read_space(arguments.overrides)
     first = {key: values[0] for key, values in ends(space).items()}
     config = compose_checked([*fixed, *words_of(first), "test=false"])  # what cannot be used is named before all trials

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from xmtc.config import check_node, compose_checked, config_dir
+from xmtc.config import check_node, checked_command_line, compose_checked, config_dir
 from xmtc.config.compose import compose_jobs
 from xmtc.config.make import make
 from xmtc.config.plain import TYPES, lookup
@@ -132,3 +132,27 @@ def test_sizes_and_dropouts_have_bounds(group):
             if wrong is not None:
                 with pytest.raises(InputError, match=f"{group}.{key}: expected"):
                     check_node(node | {key: wrong}, group)
+
+
+def test_a_logger_that_was_typed_wins_over_debug():
+    assert not compose_checked(["debug=fast"]).logger
+    for words in (["debug=fast", "logger=wandb"], ["logger=wandb", "debug=fast"]):
+        assert compose_checked(words).logger.project == "xmtc"
+
+
+def test_wandb_groups_the_jobs_of_any_sweep(tmp_path, monkeypatch):
+    """Hydra's own launcher runs them in one process, ours says its name to the processes of its jobs."""
+    monkeypatch.delenv("XMTC_SWEEP", raising=False)
+    seen = []
+
+    def groups(*words):
+        with checked_command_line([f"paths.runs={tmp_path}/runs", "logger=wandb", *words]) as line:
+            line.run(lambda config: seen.append(config.logger.group))
+        return [seen.pop() for _ in list(seen)]
+
+    assert groups("-m", "seed=0,1", f"hydra.sweep.dir={tmp_path}/tables/five") == ["tables/five"] * 2
+    (own,) = set(groups("-m", "seed=0,1"))
+    assert own.startswith("multirun/2") and (tmp_path / "runs" / own).is_dir()
+    assert groups(f"hydra.run.dir={tmp_path}/run") == [None]
+    monkeypatch.setenv("XMTC_SWEEP", "of a launcher")
+    assert groups(f"hydra.run.dir={tmp_path}/run") == ["of a launcher"]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from statistics import stdev
 
 import numpy as np
@@ -35,6 +36,52 @@ def test_means_and_spread_over_seeds(make_run, tmp_path):
     assert one.mean("P@1") == pytest.approx(0.54) and one.std("P@1") == pytest.approx(stdev([0.5, 0.53, 0.59]))
     assert len(one.runs) == 4 and len(one.complete) == 3 and one.mean("absent") is None
     assert one.fact("train_seconds") == 60
+
+
+def test_a_seed_counts_once_however_often_it_is_there(make_run, tmp_path, capsys):
+    """A copied run directory, a run that was begun anew beside the one that broke: no second seed."""
+    make_run("a", complete=False)
+    for name, score in (("c", 0.7), ("b", 0.5), ("d", 0.5)):
+        make_run(name, score=score)
+    make_run("e", seed=1, score=0.6)
+    (one,) = made(tmp_path).values()
+    assert [run.folder.name for run in one.runs] == ["b", "e"] and len(one.complete) == 2
+    assert [run.folder.name for run in one.copies] == ["c", "d", "a"]
+    assert one.values("P@1") == [0.5, 0.6] and one.mean("P@1") == pytest.approx(0.55)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"bow none seed 0 counts once: {tmp_path}/b, not {tmp_path}/c, {tmp_path}/d, {tmp_path}/a"
+    unknown = [replace(run, seed=None) for run in one.copies]  # of no seed nobody knows
+    ((one,),) = configurations(unknown).values()
+    assert len(one.runs) == 3 and not one.copies
+
+
+def test_a_copied_run_gives_no_spread(make_run, tmp_path, capsys):
+    for name in ("first", "second"):
+        make_run(f"s/{name}")
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    assert "±" not in capsys.readouterr().out.split("± is")[0]
+    (row,) = (row for row in csv.DictReader((tmp_path / "s" / "summary.csv").open()) if row["metric"] == "P@1")
+    assert (row["seeds"], row["std"]) == ("1", "")
+    page = (tmp_path / "s" / "report.html").read_text()
+    assert all(f"{tmp_path}/s/{name}" in page for name in ("first", "second"))  # among the runs both are listed
+
+
+def test_curves_are_named_by_what_tells_them_apart(make_run, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, plot = [], Axes.plot
+
+    def watched(axis, *points, **looks):
+        drawn.append((looks["label"], looks["color"], looks["marker"]))
+        return plot(axis, *points, **looks)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    for number, rank in enumerate((10, 30, 10)):
+        make_run(f"s/{number}", head="lcenet", seed=number // 2, rank=rank)
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    left, right = drawn[:3], drawn[3:]
+    assert [label for label, *_ in left] == [f"bow lcenet rank={r} seed {s}" for r, s in ((10, 0), (10, 1), (30, 0))]
+    assert left == right and len(set(left)) == 3  # against seconds and against steps
 
 
 def test_what_differs_in_a_setting_is_another_configuration(make_run, tmp_path):

@@ -73,13 +73,15 @@ def test_two_processes_a_job_train_each_configuration_exactly_once(sweep, tmp_pa
     refused = sweep("head=none,lcenet", *ddp, launcher=None)
     assert refused.returncode == 2 and "hydra/launcher=local" in refused.stderr
     assert not (tmp_path / "sweep").exists()
-    done = sweep("head=none,lcenet", *ddp)
+    done = sweep("head=lcenet", "execution=dense,sharded", "hydra.launcher.devices_per_job=2", *ddp)
     assert done.returncode == 0, done.stderr
-    assert len(folders(tmp_path)) == 2
-    for folder, head in zip(folders(tmp_path), ("none", "lcenet")):
-        result = metrics(folder)
-        assert result["provenance"]["head"] == head and result["provenance"]["world_size"] == 2
+    results = [metrics(folder) for folder in folders(tmp_path)]
+    assert [result["provenance"]["execution"].split()[0] for result in results] == ["dense", "sharded"]
+    for folder, result in zip(folders(tmp_path), results):
+        assert result["provenance"]["world_size"] == 2
         # its ranks trained this configuration and no other
         assert set(re.findall(r"run directory: (\S+)", (folder / "job.log").read_text())) == {str(folder)}
         steps = [line.split(",")[0] for line in (folder / "curves.csv").read_text().splitlines()]
         assert len(steps) == len(set(steps))
+    dense, sharded = results  # one model, wherever its labels lie
+    assert dense["test"] == pytest.approx(sharded["test"], abs=1e-6)

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from xmtc.config.compose import SWEEP, Composer, composing, without_hydra
+from xmtc.config.outside import together
 from xmtc.errors import InputError
 
 # Switches that show something and run nothing
@@ -67,7 +68,10 @@ def checked_command_line(
     arguments = [word for word in argv if word not in overrides] + overrides if rest else list(argv)
     config_dirs = [known.config_dir] if known.config_dir else []
     with composing(known.config_name or config_name, config_dirs, task_name, remember=True) as composer:
-        line = CommandLine(arguments, composer, overrides, sweep=known.multirun or SWEEP in overrides)
+        sweep = known.multirun or SWEEP in overrides
+        if config_name == "run" and not sweep:
+            overrides = together(overrides)
+        line = CommandLine(arguments, composer, overrides, sweep)
         for config in _checked(line):
             if check is not None:
                 check(config)

@@ -32,6 +32,7 @@ from xmtc.config.check import check_base, check_node
 from xmtc.config.launchers import check_launcher, refuse_basic_launcher
 from xmtc.config.loader import Loader
 from xmtc.config.messages import one_line, unknown_top_level
+from xmtc.config.outside import refuse_sweep
 from xmtc.config.paths import command_dir
 from xmtc.config.plain import check_plain
 from xmtc.config.resolvers import register_resolvers
@@ -104,6 +105,7 @@ class Composer:
 
     def jobs(self, overrides: Sequence[str]) -> list[tuple[list[str], DictConfig]]:
         """See `compose_jobs`."""
+        refuse_sweep("-m")
         with self._told():
             master = self._composed(_of_a_sweep(overrides), RunMode.MULTIRUN)
             if not master.hydra.sweeper._target_.endswith("BasicSweeper"):

@@ -4,7 +4,6 @@ jobs would train together."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +28,7 @@ def refuse_basic_launcher(launcher: Mapping[str, Any], config: DictConfig, overr
     if not str(launcher.get("_target_")).endswith("BasicLauncher"):
         return
     trainer = OmegaConf.to_container(config.trainer, resolve=True) if "trainer" in config else {}
-    count = max(processes(trainer), int(os.environ.get("WORLD_SIZE", 1)))
+    count = processes(trainer)
     if count > 1:
         words = [word for word in overrides if not word.startswith("hydra/launcher=")]
         raise InputError(

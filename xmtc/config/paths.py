@@ -29,3 +29,8 @@ def command_dir(config_name: str) -> Path:
     folder = config_dir()
     own = folder / "command"
     return own if (own / f"{config_name}.yaml").is_file() else folder
+
+
+def sweep_name(sweep: Path) -> str:
+    """The group of its runs in Weights & Biases: two parts tell a date or a table from another."""
+    return "/".join(sweep.parts[-2:])

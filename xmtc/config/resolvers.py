@@ -16,17 +16,25 @@ head on it, in `recipe.encoders.<encoder>.heads.<head>.KEY`.
 `${rounds:EPOCHS,FRACTION}`: epochs over a share of the training documents, EPOCHS / sqrt(FRACTION) rounded: a sixteenth
 of the documents is seen four times as often, in a quarter of the steps.
 
+`${sweep:}`: what groups the jobs of a sweep: what its launcher says (environment XMTC_SWEEP), else, in a job that
+Hydra's own launcher runs, the sweep's folder; null for a single run.
+
 `${keys_of:COMMAND}`, `${choices_of:COMMAND}`: what --help tells of a command's keys and of the choices it makes itself.
 """
 
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from xmtc.config.keys import describe_choices, describe_keys
+from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 
 _ABSENT = object()
@@ -80,10 +88,18 @@ def rounds(epochs: int, fraction: float) -> int:
     return max(1, round(epochs / math.sqrt(fraction)))
 
 
+def sweep() -> str | None:
+    named, hydra = os.environ.get("XMTC_SWEEP"), HydraConfig.instance().cfg
+    if named or hydra is None or hydra.hydra.mode != RunMode.MULTIRUN:
+        return named or None
+    return sweep_name(Path(str(hydra.hydra.sweep.dir)).absolute())
+
+
 def register_resolvers() -> None:
     """Idempotent. Must run before anything is composed."""
     OmegaConf.register_new_resolver("paper", paper, replace=True)
     OmegaConf.register_new_resolver("modern", modern, replace=True)
     OmegaConf.register_new_resolver("rounds", rounds, replace=True)
+    OmegaConf.register_new_resolver("sweep", sweep, replace=True)
     OmegaConf.register_new_resolver("keys_of", describe_keys, replace=True)
     OmegaConf.register_new_resolver("choices_of", describe_choices, replace=True)

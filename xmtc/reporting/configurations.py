@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
@@ -15,12 +16,13 @@ QUALITY = "nDCG@5"
 
 @dataclass
 class Configuration:
-    """runs: all of it, seed by seed, the incomplete ones too. settings: what tells it from others of the same encoder,
-    head and recipe, as {key: value}."""
+    """runs: one of each seed, seed by seed, the incomplete ones too. settings: what tells it from others of the same
+    encoder, head and recipe, as {key: value}. copies: further runs of a seed, which count nowhere."""
 
     runs: list[Run]
     settings: dict[str, str] = field(default_factory=dict)
     several_recipes: bool = False
+    copies: list[Run] = field(default_factory=list)
 
     def __getattr__(self, name: str):
         if name in ("dataset", "encoder", "head", "recipe", "dataset_sha256"):
@@ -37,6 +39,10 @@ class Configuration:
         return " ".join(
             [self.encoder, self.head, *recipe, *(f"{k.split('.')[-1]}={v}" for k, v in self.settings.items())]
         )
+
+    def name_of(self, run: Run) -> str:
+        """Of one of its runs: no other configuration's run on this data is called so."""
+        return self.name + (f" seed {run.seed}" if run.seed is not None else "")
 
     def values(self, metric: str) -> list[float]:
         values = (run.test.get(metric) for run in self.complete)
@@ -78,7 +84,8 @@ def quality_column(row: dict[str, float]) -> str | None:
 
 
 def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Configuration]]:
-    """{(dataset, sha256): configurations}, in the order of the runs."""
+    """{(dataset, sha256): configurations}, in the order of the runs. Of several runs of one seed the first complete one
+    counts, in the order of their folders; standard error says which."""
     found = {}
     for data, group in by_data(runs).items():
         same: list[list[Run]] = []
@@ -89,8 +96,23 @@ def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Con
         for configuration in made:
             configuration.settings = _telling(configuration, made)
             configuration.several_recipes = len({each.recipe for each in made}) > 1
+        for configuration in made:
+            _each_seed_once(configuration)
         found[data] = made
     return found
+
+
+def _each_seed_once(configuration: Configuration) -> None:
+    of_seed: dict[object, list[Run]] = {}
+    for run in sorted(configuration.runs, key=lambda run: (not run.complete, str(run.folder))):
+        seed = id(run) if run.seed is None else run.seed  # without one, nobody knows that it is the same
+        of_seed.setdefault(seed, []).append(run)
+    for seed, (first, *others) in of_seed.items():
+        if others:
+            left = ", ".join(str(run.folder) for run in others)
+            print(f"{configuration.name} seed {seed} counts once: {first.folder}, not {left}", file=sys.stderr)
+            configuration.copies += others
+    configuration.runs = sorted((first for first, *_ in of_seed.values()), key=lambda run: str(run.seed))
 
 
 def alike(one: Run, other: Run) -> bool:

@@ -13,8 +13,9 @@ from xmtc.reporting.gain_tables import Found
 from xmtc.reporting.page_parts import legend, table
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
+from xmtc.reporting.styles import Style, styles
 from xmtc.reporting.summary import Data, comparison_rows, summary_rows
-from xmtc.reporting.svg import COLOURS, Line, bars, curves
+from xmtc.reporting.svg import Line, bars, curves
 from xmtc.reporting.tables import run_rows
 
 BINS = ("head", "torso", "tail")
@@ -59,25 +60,26 @@ def _section(
     parts = [f'<section><h2>{escape(dataset)} <span class="soft">{escape((sha or "data unknown")[:12])}</span></h2>']
     parts.append(f"<h3>Means over seeds</h3>{table(summary_rows(configurations, quality), first)}")
     parts.append(f'<p class="soft">{MEANS}</p>')
-    colours = {each.name: COLOURS[index % len(COLOURS)] for index, each in enumerate(configurations)}
-    pictures = [picture for column in ("step", "seconds") if (picture := _curves(configurations, colours, column))]
-    if pictures:
-        parts.append(f"<h3>Learning curves</h3>{_legend(configurations, colours)}")
-        parts.append(f'<div class="pictures">{"".join(pictures)}</div>')
-    pictures = [picture for metric in BINNED if (picture := _bins(configurations, colours, metric))]
-    if pictures:
-        parts.append(f'<h3>By label frequency</h3><div class="pictures">{"".join(pictures)}</div>')
+    styled = styles(each.name for each in configurations)
+    lines = [picture for column in ("step", "seconds") if (picture := _curves(configurations, styled, column))]
+    binned = [picture for metric in BINNED if (picture := _bins(configurations, styled, metric))]
+    if lines or binned:
+        parts.append(legend((each.name, styled[each.name], each.head == "none") for each in configurations))
+    if lines:
+        parts.append(f'<h3>Learning curves</h3><div class="pictures">{"".join(lines)}</div>')
+    if binned:
+        parts.append(f'<h3>By label frequency</h3><div class="pictures">{"".join(binned)}</div>')
         parts.append('<p class="soft">Head: the 10 % most frequent labels, torso: the next 40 %, tail: the rest.</p>')
     if found:
         parts.append(f"<h3>Differences on the same documents</h3>{table(comparison_rows(found), 3)}")
         parts.append(f'<p class="soft">{DIFFERENCES.format(len(found))}</p>')
-    runs = [run for each in configurations for run in each.runs]
+    runs = [run for each in configurations for run in (*each.runs, *each.copies)]
     bad = [index for index, run in enumerate(runs) if not run.complete]
     parts.append(f"<h3>Runs</h3>{table(run_rows(runs), 3, bad)}</section>")
     return "\n".join(parts)
 
 
-def _curves(configurations: Sequence[Configuration], colours: dict[str, str], column: str) -> str:
+def _curves(configurations: Sequence[Configuration], styled: dict[str, Style], column: str) -> str:
     lines = []
     for each in configurations:
         for run in each.runs:
@@ -85,19 +87,15 @@ def _curves(configurations: Sequence[Configuration], colours: dict[str, str], co
                 (row[column], 100 * row[key]) for row in run.curve() if column in row and (key := quality_column(row))
             ]
             if points:
-                lines.append(Line(each.name, points, colours[each.name], each.head == "none"))
+                lines.append(Line(each.name, points, styled[each.name], each.head == "none"))
     label = "steps" if column == "step" else "training seconds"
     return curves(lines, label, "validation nDCG@5", f"validation nDCG@5 by {label}")
 
 
-def _bins(configurations: Sequence[Configuration], colours: dict[str, str], metric: str) -> str:
+def _bins(configurations: Sequence[Configuration], styled: dict[str, Style], metric: str) -> str:
     rows = []
     for each in configurations:
         means = [each.mean(f"{metric}/{name}") for name in BINS]
         if any(mean is not None for mean in means):
-            rows.append((each.name, colours[each.name], [None if mean is None else 100 * mean for mean in means]))
+            rows.append((each.name, styled[each.name], [None if mean is None else 100 * mean for mean in means]))
     return bars(BINS, rows, metric, f"{metric} by label frequency")
-
-
-def _legend(configurations: Sequence[Configuration], colours: dict[str, str]) -> str:
-    return legend((each.name, colours[each.name], each.head == "none") for each in configurations)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from xmtc.reporting.styles import Style, key
+
 
 def table(rows: Sequence[Sequence[str]], numbers_from: int, bad: Sequence[int] = ()) -> str:
     """rows: the header first. Columns from `numbers_from` on are sorted as numbers. bad: rows that did not finish."""
@@ -19,11 +21,11 @@ def table(rows: Sequence[Sequence[str]], numbers_from: int, bad: Sequence[int] =
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
 
 
-def legend(names: Iterable[tuple[str, str, bool]]) -> str:
-    """names: (name, colour, dashed). A box hides the lines of that name in the section it stands in."""
+def legend(names: Iterable[tuple[str, Style, bool]]) -> str:
+    """names: (name, style, dashed). A box hides what has that name in the pictures of the section it stands in."""
     items = []
-    for name, colour, dashed in names:
+    for name, style, dashed in names:
         name = escape(name, quote=True)
-        key = f'<span class="key{" dashed" if dashed else ""}" style="border-color:{colour}"></span>'
-        items.append(f'<li><label><input type="checkbox" checked value="{name}">{key}{name}</label></li>')
+        box = f'<input type="checkbox" checked value="{name}">'
+        items.append(f"<li><label>{box}{key(style, dashed)}<span>{name}</span></label></li>")
     return f'<ul class="legend">{"".join(items)}</ul>'

@@ -9,35 +9,42 @@ from pathlib import Path
 from xmtc.reporting.gain_tables import panels
 from xmtc.reporting.gains import Gain
 from xmtc.reporting.runs import Run
-from xmtc.reporting.tables import by_data
+from xmtc.reporting.styles import every, style
+from xmtc.reporting.summary import Data
 
 METRIC = "nDCG@5"
 MOST_NAMED = 20  # a longer legend would hide the curves
 
 
-def plot_curves(runs: Sequence[Run], output: Path) -> list[Path]:
+def plot_curves(data: Data, output: Path) -> list[Path]:
     """One picture per dataset and hash: validation nDCG@5 against seconds and against steps. Returns what was written;
     runs without a validation point are left out. ImportError if matplotlib is not installed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # not pyplot: needs no display, keeps no global state
     from matplotlib.figure import Figure
 
     written = []
-    for (dataset, sha), group in by_data(runs).items():
-        curves = [(run, points) for run in group if (points := _points(run))]
+    for (dataset, sha), configurations in data.items():
+        runs = [(made.name_of(run), run) for made in configurations for run in made.runs]
+        curves = [(name, points) for name, run in runs if (points := _points(run))]
         if not curves:
             continue
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        named = len(curves) if len(curves) <= MOST_NAMED else 0
+        figure = Figure(figsize=(11, 4.2 + 0.19 * -(-named // 2)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2, sharey=True)
         for axis, column in zip(axes, ("seconds", "step")):
-            for run, points in curves:
+            for index, (name, points) in enumerate(curves):
                 x, y = [p[column] for p in points if column in p], [p[METRIC] for p in points if column in p]
-                axis.plot(x, y, marker=".", linewidth=1.2, label=run.name)
+                look = style(index)
+                axis.plot(
+                    x, y, color=look.colour, marker=look.mark, markersize=4, markevery=every(len(x)),
+                    linewidth=1.2, label=name,
+                )  # fmt: skip
             axis.set_xlabel("training seconds" if column == "seconds" else "steps")
             axis.grid(alpha=0.3)
         axes[0].set_ylabel(f"validation {METRIC} x 100")
-        if len(curves) <= MOST_NAMED:
-            axes[1].legend(fontsize="small")
+        if named:
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
         figure.suptitle(dataset)
         path = output / _name("curves", dataset, sha)
         figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-COLOURS = ("#2f6fb7", "#c8501e", "#2d8659", "#8a4fb0", "#b08900", "#c2387b", "#4a7c8c", "#7a5c3e")
+from xmtc.reporting.styles import Style, bar, every, mark
+
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
 
@@ -18,7 +19,7 @@ class Line:
 
     name: str
     points: list[tuple[float, float]]
-    colour: str
+    style: Style
     dashed: bool = False
 
 
@@ -52,19 +53,18 @@ def curves(lines: Sequence[Line], x_label: str, y_label: str, title: str) -> str
     for line in lines:
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line.points)
         dash = ' stroke-dasharray="5 4"' if line.dashed else ""
-        dots = "".join(f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="2"/>' for x, y in line.points)
-        parts.append(
-            f'<g class="line" data-name="{escape(line.name, quote=True)}" stroke="{line.colour}" fill="{line.colour}">'
-            f"<title>{escape(line.name)}</title>"
-            f'<polyline fill="none" stroke-width="1.8"{dash} points="{path}"/>{dots}</g>'
-        )
+        marked = line.points[:: every(len(line.points))]
+        marks = "".join(mark(line.style, across(x), down(y)) for x, y in marked)
+        curve = f'<polyline fill="none" stroke-width="1.8"{dash} points="{path}"/>{marks}'
+        parts.append(_named("line", line.name, line.style, line.name, curve))
     return "".join([*parts, *_labels(x_label, y_label), "</svg>"])
 
 
 def bars(
-    groups: Sequence[str], rows: Sequence[tuple[str, str, Sequence[float | None]]], y_label: str, title: str
+    groups: Sequence[str], rows: Sequence[tuple[str, Style, Sequence[float | None]]], y_label: str, title: str
 ) -> str:
-    """Grouped bars from 0; rows: (name, colour, a value for each group or None)."""
+    """Grouped bars from 0; rows: (name, style, a value for each group or None). Each bar is a group with its row's
+    name, for the page's legend."""
     values = [value for _, _, each in rows for value in each if value is not None]
     if not values:
         return ""
@@ -75,32 +75,29 @@ def bars(
         parts.append(f'<path class="grid" d="M{LEFT} {down(y):.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
     wide = (WIDTH - LEFT - RIGHT) / len(groups)
-    bar = wide * 0.84 / len(rows)
+    each_wide = wide * 0.84 / len(rows)
     for index, group in enumerate(groups):
         start = LEFT + index * wide + wide * 0.08
         middle = LEFT + (index + 0.5) * wide
         parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(group)}</text>')
-        for number, (name, colour, each) in enumerate(rows):
-            if each[index] is None:
+        for number, (name, style, each) in enumerate(rows):
+            if (value := each[index]) is None:
                 continue
-            left, high = start + number * bar, down(each[index])
-            parts.append(
-                f'<rect class="bar" x="{left:.1f}" y="{high:.1f}" width="{bar * 0.9:.1f}" '
-                f'height="{HEIGHT - BOTTOM - high:.1f}" fill="{colour}">'
-                f"<title>{escape(name)}, {escape(group)}: {each[index]:.2f}</title></rect>"
-            )
+            height = HEIGHT - BOTTOM - down(value)
+            drawn = bar(style, start + number * each_wide, down(value), each_wide * 0.9, height)
+            parts.append(_named("bar", name, style, f"{name}, {group}: {value:.2f}", drawn))
     return "".join([*parts, *_labels("labels by training frequency", y_label), "</svg>"])
 
 
 def intervals(
     groups: Sequence[str],
-    rows: Sequence[tuple[str, str, Sequence[tuple[float, float, float] | None]]],
+    rows: Sequence[tuple[str, Style, Sequence[tuple[float, float, float] | None]]],
     y_range: tuple[float, float],
     x_label: str,
     y_label: str,
     title: str,
 ) -> str:
-    """Points with their intervals, joined from group to group; rows: (name, colour, (low, middle, high) for each group
+    """Points with their intervals, joined from group to group; rows: (name, style, (low, middle, high) for each group
     or None). y_range: low and high of the axis, for pictures that stand beside each other; 0 is drawn within it. Each
     row is a group with its name, for the page's legend."""
     low, high = min(y_range[0], 0.0), max(y_range[1], 0.0)
@@ -114,7 +111,7 @@ def intervals(
     for index, group in enumerate(groups):
         middle = LEFT + (index + 0.5) * wide
         parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(group)}</text>')
-    for number, (name, colour, each) in enumerate(rows):
+    for number, (name, style, each) in enumerate(rows):
         shift = (number - (len(rows) - 1) / 2) * min(14.0, wide * 0.7 / max(len(rows), 1))
         places = [(LEFT + (index + 0.5) * wide + shift, point) for index, point in enumerate(each) if point]
         line = " ".join(f"{x:.1f},{down(point[1]):.1f}" for x, point in places)
@@ -123,12 +120,16 @@ def intervals(
             ends = "".join(f"M{x - 4:.1f} {down(y):.1f}h8" for y in (bottom, top))
             bar = f"M{x:.1f} {down(bottom):.1f}V{down(top):.1f}{ends}"
             inside.append(f'<path fill="none" stroke-width="1.6" d="{bar}"/>')
-            inside.append(f'<circle cx="{x:.1f}" cy="{down(middle):.1f}" r="3.5"/>')
-        parts.append(
-            f'<g class="line" data-name="{escape(name, quote=True)}" stroke="{colour}" fill="{colour}">'
-            f"<title>{escape(name)}</title>{''.join(inside)}</g>"
-        )
+            inside.append(mark(style, x, down(middle), 3.5))
+        parts.append(_named("line", name, style, name, "".join(inside)))
     return "".join([*parts, *_labels(x_label, y_label), "</svg>"])
+
+
+def _named(kind: str, name: str, style: Style, title: str, inside: str) -> str:
+    """A part of a picture that the legend shows and hides by its name. title: seen where one points at it."""
+    looks = f'stroke="{style.colour}" fill="{style.colour}"'
+    name = escape(name, quote=True)
+    return f'<g class="{kind}" data-name="{name}" {looks}><title>{escape(title)}</title>{inside}</g>'
 
 
 def _frame(title: str) -> list[str]:

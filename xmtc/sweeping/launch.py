@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, on_gpu, processes, visible_gpus
 from xmtc.sweeping.jobs import Job, existing, place, swept
@@ -96,11 +97,6 @@ def slots_of(launcher, jobs: Sequence[Job]) -> list[Slot]:
     if per_job < most:
         raise InputError(f"hydra.launcher.devices_per_job={per_job}: there is a job with trainer.devices={most}")
     return gpu_slots(launcher.devices or visible_gpus(), per_job, launcher.jobs_per_device)
-
-
-def sweep_name(sweep: Path) -> str:
-    """The group of its runs in Weights & Biases: two parts tell a date or a table from another."""
-    return "/".join(sweep.parts[-2:])
 
 
 def launcher_dir(sweep: Path) -> str:

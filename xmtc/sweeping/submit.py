@@ -17,10 +17,11 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn
 
+from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import on_gpu, processes
 from xmtc.sweeping.jobs import LOG, Job, swept
-from xmtc.sweeping.launch import jobs_of, launcher_dir, returns, sweep_name
+from xmtc.sweeping.launch import jobs_of, launcher_dir, returns
 from xmtc.sweeping.pool import State, locked
 
 log = logging.getLogger("xmtc.sweep")

@@ -13,6 +13,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from xmtc.config.make import make
+from xmtc.config.outside import starter
 from xmtc.data.batch import Labels
 from xmtc.data.collate import Documents
 from xmtc.data.datamodule import XMTCData
@@ -101,6 +102,8 @@ def _refuse(config: dict, names: dict) -> None:
         )
     if config["trainer"].get("devices", 1) not in (1, "auto"):
         log.warning("encoder=%s is fitted in one process: trainer.devices is not used", names.get("encoder"))
+    if starter():
+        raise InputError(f"encoder={names.get('encoder')} is fitted in one process: start it without {starter()}")
     for key in ("resume", "init_from"):
         if config[key]:
             raise InputError(f"{key}: encoder={names.get('encoder')} is fitted at once and goes on from no other run")
