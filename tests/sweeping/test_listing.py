@@ -55,6 +55,12 @@ def test_without_earlier_runs_nothing_is_made_up(tmp_path):
     assert lines[-1] == "2 jobs" and sum(line.count("unknown") for line in lines[1:3]) == 4
 
 
+def test_the_data_set_is_told_once(tmp_path):
+    lines = listing(["-m", "dataset=toy,reuters", "encoder=br", f"paths.runs={tmp_path}", "dry_run=true"]).splitlines()
+    assert lines[0].split() == ["#", "dataset", "hours", "GiB"]
+    assert [line.split()[1] for line in lines[1:3]] == ["toy", "reuters"]
+
+
 def test_why_a_job_is_unknown(tmp_path, monkeypatch):
     """Each reason once, with the jobs that it holds for; the hub is not asked for what a job would need of it."""
     asked = []

@@ -37,9 +37,8 @@ def listing(argv: Sequence[str]) -> str:
     for runs in dict.fromkeys(config["paths"]["runs"] for config in composed):
         measured |= earlier(Path(runs))
     settings = [pairs(words) for words, _ in jobs]
-    told = [
-        key for key in dict.fromkeys(k for each in settings for k in each) if len({e.get(key) for e in settings}) > 1
-    ]
+    keys = dict.fromkeys(key for each in settings for key in each if key != "dataset")  # which has its own column
+    told = [key for key in keys if len({each.get(key) for each in settings}) > 1]
     rows = [["#", "dataset", *told, "hours", "GiB"]]
     costs, known_hours, guessed = Costs(), [], 0
     unknown: dict[str, list[str]] = {}  # by the reason
