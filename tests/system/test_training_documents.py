@@ -18,7 +18,7 @@ def conditional(sets, a, b):
 
 
 def test_an_evaluation_of_training_documents_is_analysed_as_a_run(finished, tmp_path):
-    """As the comment of experiment=laco/table5 says: evaluate, then analyse, here against a loop over the same texts."""
+    """As the comment of experiment=laco/table5 says: evaluate, then analyse; against a loop over the same texts."""
     result, folder = finished
     source = make(read_yaml(folder / "config.yaml", dict)["dataset"]["source"])
     documents = list(source.documents("train"))

@@ -43,9 +43,10 @@ OWN = 1000  # labels at most of an encoder with weights of its own for each labe
 
 def documents_of(card: Card, config: dict) -> int:
     """Documents of the training part, those split off for validation left out. InputError: the card does not say."""
-    train = card.documents.get("train")
-    if train is None or config["dataset"].get("subset") is not None:
-        raise InputError(f"{config['dataset']['name']}: its card does not say how many documents are trained on")
+    train, subset = card.documents.get("train"), config["dataset"].get("subset")
+    if train is None or subset is not None:
+        kind = f"training documents of dataset.subset={subset}" if subset else "training documents"
+        raise InputError(f"{config['dataset']['name']}: its card does not say how many {kind} there are")
     held = config["data"]["validation_size"] if card.documents.get("validation") is None else 0
     return train - (math.ceil(held * train) if held < 1 else int(held))
 

@@ -73,8 +73,8 @@ def needs(built: Built, config: dict, processes: int = 1) -> Needs:
 def needs_of(
     module, probe: Probe, sizes: Sizes, config: dict, processes: int, scored: int, base: int | None = None
 ) -> Needs:
-    """What `probe` finds for a module of these sizes. scored: documents whose lists are kept. base: bytes of the process
-    without the module; null: what it holds now beside that."""
+    """What `probe` finds for a module of these sizes. scored: documents whose lists are kept. base: bytes of the
+    process without the module; null: what it holds now beside that."""
     execution, memory = module.execution, probe.memory(sizes)
     on_gpu = _device_type(config) == "cuda"
     weights, optimizer, averages = _held(module, config, memory, sizes)

@@ -38,9 +38,10 @@ class Cost:
 
 
 class Costs:
-    """`of(config)`: the cost of a composed job, or why there is none: its store is not prepared yet and it has no card,
-    it has no steps (a fitted system), or it cannot be built from what lies here. Jobs that differ in what a step does not depend on are
-    tried once: it takes seconds to a minute each, told on stderr, and Ctrl-C leaves the rest unknown."""
+    """`of(config)`: the cost of a composed job, or why there is none: its store is not prepared yet and there is no
+    card, it has no steps (a fitted system), or it cannot be built from what lies here. Jobs that differ in what a step
+    does not depend on are tried once: it takes seconds to a minute each, told on stderr, and Ctrl-C leaves the rest
+    unknown."""
 
     def __init__(self):
         self._known: dict[str, Cost | str] = {}
@@ -90,7 +91,10 @@ class Costs:
                 return why
             print(f"estimating {name} (number {len(self._known) + 1}; Ctrl-C leaves the rest unknown)", file=sys.stderr)
             if not prepared:
-                peak = needs_from_card(config, card, self._base).peak
+                try:
+                    peak = needs_from_card(config, card, self._base).peak
+                except InputError as error:
+                    return f"{error}; {why}"
                 return Cost(None, peak, documents_of(card, config), why)
             pl.seed_everything(config["seed"], workers=True, verbose=False)
             built = build(config | {"data": config["data"] | {"fraction": 1.0}})

@@ -13,8 +13,9 @@ ROW = ("experiment", "dataset", "encoder", "head", "seed")  # what may be said o
 
 
 def printed_hours(words: Sequence[str], config: dict[str, Any]) -> float | None:
-    """`train_hours` of the row of `experiments/EXPERIMENT/printed.csv` that a job is, by data set, encoder and head; None
-    where there is none, or where the job was given other settings. words: its overrides; config: resolved, plain."""
+    """`train_hours` of the row of `experiments/EXPERIMENT/printed.csv` that a job is, by data set, encoder and head;
+    None where there is none, or where the job was given other settings. words: its overrides; config: resolved, plain.
+    """
     said = pairs(words)
     if "experiment" not in said or any(matters(key) and key not in ROW for key in said):
         return None
