@@ -64,6 +64,7 @@ def test_as_with_the_corpus(encoder, tmp_path, monkeypatch):
     assert here.phases.keys() == there.phases.keys() and here.execution == there.execution
     rough = 1.0 if encoder == "bow" else 0.15  # distinct words do not grow with the documents in a straight line
     assert here.activations == pytest.approx(there.activations, rel=rough)
+    assert here.gradients == pytest.approx(there.gradients, rel=rough)
     for phase in ("labels forward", "labels backward"):
         assert here.phases[phase] == pytest.approx(there.phases[phase], rel=0.15), phase
     assert 1000 <= here.base < 100_000  # what was said, and the lists of the documents
