@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 import xmtc
-from xmtc.config import compose_jobs
+from xmtc.config import compose_jobs, config_dir
 from xmtc.sweeping.listing import asks_for_a_list, listing
+from xmtc.sweeping.printed import printed_hours
 
 EMPTY = "/nowhere"  # a cache without a store: nothing can be tried there
 
@@ -53,6 +54,45 @@ def test_without_earlier_runs_nothing_is_made_up(tmp_path):
     text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", f"paths.cache_dir={EMPTY}", "dry_run=true"])
     lines = text.splitlines()
     assert lines[-1] == "2 jobs" and sum(line.count("unknown") for line in lines[1:3]) == 4
+
+
+def test_the_data_set_is_told_once(tmp_path):
+    lines = listing(["-m", "dataset=toy,reuters", "encoder=br", f"paths.runs={tmp_path}", "dry_run=true"]).splitlines()
+    assert lines[0].split() == ["#", "dataset", "hours", "GiB"]
+    assert [line.split()[1] for line in lines[1:3]] == ["toy", "reuters"]
+
+
+def test_a_corpus_that_is_not_here_is_estimated_from_its_card(tmp_path):
+    """Memory and steps, marked; hours of the paper; and where the corpus would have to be."""
+    where = [f"paths.runs={tmp_path}", f"paths.data_dir={tmp_path}", f"paths.cache_dir={tmp_path / 'cache'}"]
+    words = ["-m", "experiment=cornet/table2", "encoder=xmlcnn", "head=none", "embedding=random", *where]
+    lines = listing([*words, "dry_run=true"]).splitlines()
+    assert lines[0].split() == ["#", "dataset", "hours", "GiB", "steps"]
+    *_, gib, mark, steps = lines[1].split()
+    assert float(gib.removeprefix("~")) > 0.5 and mark == "card"
+    assert steps == "11,460"  # 15,249 documents, 40 a step, 30 epochs
+    assert f"{tmp_path / 'eurlex'}: no such corpus folder" in lines[2]
+    assert lines[-1].startswith("1 jobs; card: estimated from the counts on the corpus' card (1 jobs)")
+    assert [path.name for path in tmp_path.iterdir()] == []  # nothing was made
+
+
+@pytest.mark.parametrize(
+    "words, hours",
+    [
+        (["encoder=xmlcnn", "head=none"], 19.57),
+        (["encoder=meshprobenet", "head=cornet", "seed=3", "paths.runs=x"], 43.67),
+        (["encoder=xmlcnn", "head=none", "recipe.max_epochs=3"], None),
+        (["encoder=xmlcnn", "head=none", "dataset=eurlex"], None),
+        (["encoder=kimcnn", "head=none"], None),
+    ],
+)
+def test_hours_that_the_paper_prints(words, hours):
+    """Of the row that a job is: with other settings it would be another."""
+    if not (config_dir().parent / "experiments").is_dir():
+        pytest.skip("experiments/ is not part of this installation")
+    name = "eurlex" if "dataset=eurlex" in words else "wiki500k"
+    assert printed_hours(["experiment=cornet/table4", *words], {"dataset": {"name": name}}) == hours
+    assert printed_hours(words, {"dataset": {"name": name}}) is None  # not a job of a table
 
 
 def test_why_a_job_is_unknown(tmp_path, monkeypatch):

@@ -198,6 +198,28 @@ def test_jobs_are_known_by_their_settings_and_not_by_their_number(tmp_path):
     assert other.folder == tmp_path / "0_x_2"
 
 
+def test_a_figure_takes_the_runs_of_its_table(tmp_path):
+    """Another experiment's name alone is no other job, as long as it means the same configuration."""
+    finished(tmp_path / "0_x", "head=none", "experiment=a/table2")
+    finished(tmp_path / "1_x", "head=cornet", "experiment=a/table2", config="seed: 2\n")
+    config = {"seed": 1, "recipe": {"lr": 0.1}}
+    heads = ("none", "cornet")
+    jobs = [Job(n, [f"head={h}", "experiment=a/figure4"], tmp_path / f"{n}_x", config) for n, h in enumerate(heads)]
+    known = existing(tmp_path)
+    for job in jobs:
+        place(job, tmp_path, known)
+    assert [job.folder.name for job in jobs] == ["0_x", "1_x_2"]  # the second is another configuration
+    other = Job(3, ["head=none", "experiment=a/figure5"], tmp_path / "3_x", config)
+    table = Job(0, ["head=none", "experiment=a/table2"], tmp_path / "0_x", config)
+    place(table, tmp_path, existing(tmp_path))
+    assert table.folder.name == "0_x"
+    (jobs[0].folder / "checkpoints").mkdir()
+    (jobs[0].folder / "checkpoints" / "last.ckpt").touch()
+    assert not any("experiment=" in word for word in jobs[0].command())  # a run that goes on keeps its own
+    place(other, tmp_path, existing(tmp_path))
+    assert other.folder.name == "0_x"
+
+
 def test_a_changed_configuration_is_not_taken_for_the_old_one(tmp_path):
     finished(tmp_path / "0_x", "seed=1")
     same = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.1}, "paths": {"runs": "new"}})

@@ -81,6 +81,8 @@ def _small(node, place):
     node = {
         key: SMALL[key] if key in SMALL and value is not None else _small(value, place) for key, value in node.items()
     }
+    if target.endswith(".LSAN"):  # its label vectors are word vectors
+        node["hidden"] = node["embedding"]["size"]
     if "name" in node:  # of a pretrained model
         node["name"] = str(place / "bert")
     if "length" in node:

@@ -114,3 +114,23 @@ def test_tensorboard_writes_events(train):
 def test_debug_fast_goes_the_whole_way(train):
     result, folder = train("debug=fast", "encoder=bow", "encoder.embedding.size=16", "data.limit=20")
     assert result["steps"] == 1 and (folder / "predictions.npz").exists()
+
+
+def test_curves_of_label_sets(train):
+    """With recipe.validation.sets, of probabilities of one half; the one evaluation is that of the weights kept."""
+    from sklearn.metrics import f1_score
+
+    words = ["encoder=bow", "head=lcenet", "head.rank=4", "recipe.validation.sets=true", "recipe.optimizer.lr=0.1"]
+    _, folder = train(*words, "recipe.max_epochs=1")
+    with open(folder / "curves.csv") as file:
+        (row,) = csv.DictReader(file)
+    kept = np.load(folder / "predictions_validation.npz")
+    count = len((folder / "labels.tsv").read_text().splitlines())
+    gold, answered = (np.zeros((len(kept["labels"]), count), bool) for _ in range(2))
+    for document, (start, stop) in enumerate(zip(kept["gold_offsets"], kept["gold_offsets"][1:])):
+        gold[document, kept["gold_indices"][start:stop]] = True
+        answered[document, kept["labels"][document][kept["scores"][document] >= 0.5]] = True
+    assert answered.sum(1).max() > 5  # more than the ranking metrics look at
+    for average in ("micro", "macro"):
+        expected = f1_score(gold, answered, average=average, zero_division=0)
+        assert 0 < expected < 1 and float(row[f"val/{average}-F1"]) == pytest.approx(expected, abs=1e-6)

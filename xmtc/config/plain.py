@@ -57,6 +57,7 @@ TYPES: dict[str, Any] = {
     "recipe.validation.interval": Positive | None,
     "recipe.validation.epochs": Count | None,
     "recipe.validation.patience": Natural | None,
+    "recipe.validation.sets": bool,
     "recipe.head_lr_factor": NotNegative,
     "recipe.pretrained_lr_factor": NotNegative,
     "recipe.lcenet.rank": Count,

@@ -70,12 +70,20 @@ def cut(decoder: LabelDecoder, head: CorrelationHead, labels: int) -> tuple[Labe
     memo: dict[int, Tensor] = {}
     for parameter in rows:
         order = torch.arange(labels, device=parameter.device) % max(len(parameter), 1)
-        memo[id(parameter)] = nn.Parameter(parameter.detach()[order].cpu(), parameter.requires_grad)
+        memo[id(parameter)] = nn.Parameter(_here(parameter.detach()[order]), parameter.requires_grad)
     for buffer in (b for block in head.blocks for b in getattr(block, "label_buffers", dict)().values()):
-        memo[id(buffer)] = buffer[torch.arange(labels, device=buffer.device) % max(len(buffer), 1)].cpu()
+        memo[id(buffer)] = _here(buffer[torch.arange(labels, device=buffer.device) % max(len(buffer), 1)])
+    for tensor in (*decoder.parameters(), *decoder.buffers(), *head.parameters(), *head.buffers()):
+        if tensor.is_meta and id(tensor) not in memo:
+            memo[id(tensor)] = nn.Parameter(_here(tensor), tensor.requires_grad) if tensor.is_leaf else _here(tensor)
     decoder, head = copy.deepcopy((decoder, head), memo)
     decoder.num_labels = labels
     return decoder.cpu(), head.cpu()
+
+
+def _here(tensor: Tensor) -> Tensor:
+    """On the CPU; zeros for one that is only a shape."""
+    return torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor.cpu()
 
 
 def _moments(decoder, head, objective: Objective | None, documents: int, tokens: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 
 from xmtc.config.make import make
 from xmtc.estimating.probe import Memory, Probe, Sizes
-from xmtc.execution.base import row_names
+from xmtc.execution.base import Execution, row_names
 from xmtc.execution.chunked import Chunked, chunk_size
 from xmtc.training.best import LARGE
 from xmtc.training.optimizers import parameter_groups
@@ -65,9 +65,17 @@ def size(number: float) -> str:
 
 def needs(built: Built, config: dict, processes: int = 1) -> Needs:
     """From the built modules, before they are trained. Random numbers of the run are left as they were."""
-    module, execution = built.module, built.module.execution
     probe, sizes = probe_of(built, config, processes)
-    memory = probe.memory(sizes)
+    scored = len(built.data.validation) + (len(built.data.test) if config["test"] else 0)
+    return needs_of(built.module, probe, sizes, config, processes, scored)
+
+
+def needs_of(
+    module, probe: Probe, sizes: Sizes, config: dict, processes: int, scored: int, base: int | None = None
+) -> Needs:
+    """What `probe` finds for a module of these sizes. scored: documents whose lists are kept. base: bytes of the
+    process without the module; null: what it holds now beside that."""
+    execution, memory = module.execution, probe.memory(sizes)
     on_gpu = _device_type(config) == "cuda"
     weights, optimizer, averages = _held(module, config, memory, sizes)
     if processes > 1 and not execution.collective:  # DDP's buckets are a second copy of what it averages
@@ -76,32 +84,37 @@ def needs(built: Built, config: dict, processes: int = 1) -> Needs:
         averages += weights
     else:
         memory.phases["best weights"] = weights  # read beside those of the last step before the test
-    held = sum(p.nbytes for p in module.parameters())
-    scored = LISTS * (len(built.data.validation) + (len(built.data.test) if config["test"] else 0))
-    base = 0 if on_gpu else max(resident_bytes() - held, 0) + scored
+    if base is None:
+        base = max(resident_bytes() - sum(p.nbytes for p in module.parameters()), 0)
+    base = 0 if on_gpu else base + LISTS * scored
     return Needs(weights, optimizer, averages, memory.gradients, memory.phases, base, execution.describe())
 
 
 def probe_of(built: Built, config: dict, processes: int) -> tuple[Probe, Sizes]:
     module, execution = built.module, built.module.execution
-    together = processes if execution.collective else 1
-    documents, evaluation = config["data"]["batch_size"], config["data"]["evaluation_batch_size"]
-    sizes = Sizes(math.ceil(module.decoder.num_labels / together), documents, evaluation, together)
-    if isinstance(execution, Chunked):
-        device = _device_type(config)
-        chunks = [execution.chunk or chunk_size(n * together, sizes.labels, device) for n in (documents, evaluation)]
-        sizes.chunk, sizes.evaluation_chunk = chunks
+    sizes = sizes_of(execution, config, module.decoder.num_labels, processes)
 
     def make_side(labels: int):
         return module.encoder.make_decoder(labels), make(config["head"], num_labels=labels)
 
-    batch = typical_batch(built.data.train, documents)
+    batch = typical_batch(built.data.train, sizes.documents)
     # on the GPU it trains on, if there is one: a large encoder would take minutes on the CPU
     on_gpu = _device_type(config) == "cuda" and torch.cuda.is_available()
     device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else next(module.parameters()).device
     module.encoder.to(device)
     autocast = autocast_of(config, device.type)
     return Probe(module.encoder, batch.to(device), make_side, execution, autocast, module.micro_batch), sizes
+
+
+def sizes_of(execution: Execution, config: dict, labels: int, processes: int) -> Sizes:
+    together = processes if execution.collective else 1
+    documents, evaluation = config["data"]["batch_size"], config["data"]["evaluation_batch_size"]
+    sizes = Sizes(math.ceil(labels / together), documents, evaluation, together)
+    if isinstance(execution, Chunked):
+        device = _device_type(config)
+        chunks = [execution.chunk or chunk_size(n * together, sizes.labels, device) for n in (documents, evaluation)]
+        sizes.chunk, sizes.evaluation_chunk = chunks
+    return sizes
 
 
 def typical_batch(documents, count: int):

@@ -1,4 +1,5 @@
-"""What a job of a sweep will take where nothing like it was run yet: built, and tried for a few steps."""
+"""What a job of a sweep will take where nothing like it was run yet: built, and tried for a few steps; where its corpus
+is not here, its memory from the counts of the corpus' card."""
 
 from __future__ import annotations
 
@@ -18,27 +19,34 @@ FREE = ("seed", "data.fraction", "recipe.prior_bias", "recipe.max_epochs", "trai
 
 @dataclass(frozen=True)
 class Cost:
-    """step: seconds. peak: bytes. documents: of the training part."""
+    """step: seconds, null where only the card is known, and why. peak: bytes. documents: of the training part."""
 
-    step: float
+    step: float | None
     peak: int
     documents: int
+    why: str | None = None
 
-    def hours(self, config: dict[str, Any]) -> float:
-        """Of all epochs; evaluations and an early end are not counted."""
+    def steps(self, config: dict[str, Any]) -> int:
+        """Of all epochs."""
         count = math.ceil(self.documents * config["data"].get("fraction", 1.0))
-        steps = math.ceil(min(count, config["data"]["limit"] or count) / config["data"]["batch_size"])
-        return self.step * steps * config["recipe"]["max_epochs"] / 3600
+        each = math.ceil(min(count, config["data"]["limit"] or count) / config["data"]["batch_size"])
+        return each * config["recipe"]["max_epochs"]
+
+    def hours(self, config: dict[str, Any]) -> float | None:
+        """Of all epochs; evaluations and an early end are not counted."""
+        return None if self.step is None else self.step * self.steps(config) / 3600
 
 
 class Costs:
-    """`of(config)`: the cost of a composed job, or why there is none: its store is not prepared yet, it has no steps (a
-    fitted system), or it cannot be built from what lies here. Jobs that differ in what a step does not depend on are
-    tried once: it takes seconds to a minute each, told on stderr, and Ctrl-C leaves the rest unknown."""
+    """`of(config)`: the cost of a composed job, or why there is none: its store is not prepared yet and there is no
+    card, it has no steps (a fitted system), or it cannot be built from what lies here. Jobs that differ in what a step
+    does not depend on are tried once: it takes seconds to a minute each, told on stderr, and Ctrl-C leaves the rest
+    unknown."""
 
     def __init__(self):
         self._known: dict[str, Cost | str] = {}
         self._stopped = False
+        self._base: int | None = None  # bytes of a process that has only begun
 
     def of(self, config: dict[str, Any]) -> Cost | str:
         key = json.dumps({k: v for k, v in that_matter(config).items() if k not in FREE}, default=str, sort_keys=True)
@@ -55,19 +63,40 @@ class Costs:
         import pytorch_lightning as pl
 
         from xmtc.config.make import make
+        from xmtc.data.acquire import corpus_of
+        from xmtc.data.cards import card_of
         from xmtc.data.preparation import is_prepared
         from xmtc.data.pretrained import hub_unasked
+        from xmtc.data.sources.subset import make_source
+        from xmtc.estimating.card import documents_of, needs_from_card
         from xmtc.estimating.run import needs, timed_seconds
         from xmtc.fitted.base import is_fitted
         from xmtc.training.build import build
+        from xmtc.training.record import resident_bytes
 
+        self._base = self._base or resident_bytes()
         if is_fitted(config["encoder"]):
             return "a fitted system has no steps that could be tried"
-        source, name = make(config["dataset"]["source"]), config["dataset"]["name"]
+        source, name = make_source(config["dataset"]), config["dataset"]["name"]
         with hub_unasked():
-            if not is_prepared(source, name, make(config["encoder"]["text"]), Path(config["paths"]["cache_dir"])):
-                return f"{name} is not prepared for this encoder (`python -m xmtc.prepare`)"
+            card = card_of(config["dataset"]) if corpus_of(source) else None
+            text = make(config["encoder"]["text"])
+            why = f"{name} is not prepared for this encoder (`python -m xmtc.prepare`)"
+            try:
+                prepared = is_prepared(source, name, text, Path(config["paths"]["cache_dir"]))
+            except InputError as error:
+                if card is None:
+                    raise
+                prepared, why = False, str(error)
+            if not prepared and card is None:
+                return why
             print(f"estimating {name} (number {len(self._known) + 1}; Ctrl-C leaves the rest unknown)", file=sys.stderr)
+            if not prepared:
+                try:
+                    peak = needs_from_card(config, card, self._base).peak
+                except InputError as error:
+                    return f"{error}; {why}"
+                return Cost(None, peak, documents_of(card, config), why)
             pl.seed_everything(config["seed"], workers=True, verbose=False)
             built = build(config | {"data": config["data"] | {"fraction": 1.0}})
             peak = needs(built, config).peak

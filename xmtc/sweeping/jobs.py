@@ -14,6 +14,7 @@ from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.settings import pairs, that_matter, words_that_matter
 
 LOG, NOTE, LOCK = "job.log", "job.json", ".job.lock"
+EXPERIMENT = "experiment="
 STOPPED = (75, 130)  # what xmtc.run ends with after SIGTERM and after Ctrl-C
 
 
@@ -48,7 +49,7 @@ class Job:
         """A single run: without -m no process that it starts can be the sweep again."""
         if self.cut:
             held = saved_overrides(self.folder) or []
-            words = [word for word in self.overrides if word not in held]
+            words = [word for word in self.overrides if word not in held and not word.startswith(EXPERIMENT)]
             words = [f"resume='{self.folder}'", *words]
         else:
             words = [*self.overrides, f"hydra.run.dir='{self.folder}'"]
@@ -103,10 +104,11 @@ def existing(sweep: Path) -> dict[tuple[str, ...], Path]:
 
 
 def place(job: Job, sweep: Path, known: dict[tuple[str, ...], Path]) -> None:
-    """Gives the job the folder of the same job in an earlier start of the sweep, else one that is free. InputError:
-    that job was made with other settings, because a file of the configuration has changed in between."""
+    """Gives the job the folder of the same job in an earlier start of the sweep, else of an equal one under another
+    experiment's name (a figure of the runs of a table), else one that is free. InputError: that job was made with other
+    settings, because a file of the configuration has changed in between."""
     identity = tuple(words_that_matter(job.overrides))
-    folder = known.get(identity)
+    folder = known.get(identity) or _renamed(job, identity, known)
     if folder is not None:
         job.folder = folder
         _refuse_changes(job)
@@ -118,17 +120,31 @@ def place(job: Job, sweep: Path, known: dict[tuple[str, ...], Path]) -> None:
     known[identity] = job.folder
 
 
+def _renamed(job: Job, identity: tuple[str, ...], known: dict[tuple[str, ...], Path]) -> Path | None:
+    """Such a folder, from then on this job's alone. What an experiment sets is in the configuration, which must be the
+    same."""
+    bare = [word for word in identity if not word.startswith(EXPERIMENT)]
+    for words, folder in known.items():
+        same = [word for word in words if not word.startswith(EXPERIMENT)] == bare
+        if same and job.config and (folder / "config.yaml").is_file() and _change(folder, job) is None:
+            known[identity] = known.pop(words)
+            return folder
+    return None
+
+
 def _refuse_changes(job: Job) -> None:
-    path = job.folder / "config.yaml"
+    if (change := _change(job.folder, job)) is not None:
+        raise InputError(f"{job.folder}: was made with {change}; use another hydra.sweep.dir, or delete that folder")
+
+
+def _change(folder: Path, job: Job) -> str | None:
+    """What differs between the configuration of the run in `folder` and the job's."""
+    path = folder / "config.yaml"
     if not path.is_file() or not job.config:
-        return
+        return None
     old, new = that_matter(read_yaml(path, dict)), that_matter(job.config)
-    for key in dict.fromkeys([*new, *old]):
-        if _changed(key, old, new):
-            raise InputError(
-                f"{job.folder}: was made with {key}={old.get(key)}, which is {new.get(key)} now;"
-                " use another hydra.sweep.dir, or delete that folder"
-            )
+    keys = (key for key in dict.fromkeys([*new, *old]) if _changed(key, old, new))
+    return next((f"{key}={old.get(key)}, which is {new.get(key)} now" for key in keys), None)
 
 
 def _changed(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:

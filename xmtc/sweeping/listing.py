@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +15,7 @@ from xmtc.config.compose import compose_jobs
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.costs import Costs
+from xmtc.sweeping.printed import printed_hours
 from xmtc.sweeping.settings import pairs, that_matter
 
 
@@ -26,6 +28,7 @@ def asks_for_a_list(argv: Sequence[str]) -> bool:
 def listing(argv: Sequence[str]) -> str:
     """The sweep as a table: what each job is, its hours and GiB of memory: of finished runs of the same configuration
     (any seed) under paths.runs, else, with a `~`, from a few steps of the model where its corpus is prepared, else
+    memory and steps from the counts of the corpus' card, hours that the paper prints for this row of its table, or
     `unknown`, and why. InputError if a job cannot be used. Trains nothing to the end, writes nothing, asks no hub."""
     from hydra._internal.utils import get_args_parser
 
@@ -37,32 +40,47 @@ def listing(argv: Sequence[str]) -> str:
     for runs in dict.fromkeys(config["paths"]["runs"] for config in composed):
         measured |= earlier(Path(runs))
     settings = [pairs(words) for words, _ in jobs]
-    told = [
-        key for key in dict.fromkeys(k for each in settings for k in each) if len({e.get(key) for e in settings}) > 1
-    ]
-    rows = [["#", "dataset", *told, "hours", "GiB"]]
-    costs, known_hours, guessed = Costs(), [], 0
+    keys = dict.fromkeys(key for each in settings for key in each if key != "dataset")  # which has its own column
+    told = [key for key in keys if len({each.get(key) for each in settings}) > 1]
+    rows = [["#", "dataset", *told, "hours", "GiB", "steps"]]
+    costs, known_hours, marks = Costs(), [], Counter()
     unknown: dict[str, list[str]] = {}  # by the reason
-    for number, (config, each) in enumerate(zip(composed, settings)):
-        cells = [str(number), config["dataset"]["name"], *(each.get(key, "") for key in told)]
-        found, mark = measured.get(identity(config)), ""
-        if found is None:
-            cost = costs.of(config)
-            if isinstance(cost, str):
-                unknown.setdefault(cost, []).append(str(number))
-            else:
-                found, mark, guessed = (cost.hours(config), cost.peak / 2**30), "~", guessed + 1
-        if found:
+    for number, (config, (words, _), each) in enumerate(zip(composed, jobs, settings)):
+        hours = gib = steps = ""
+        found = measured.get(identity(config))
+        if found is not None:
+            hours, gib = (f"{value:.2f}" for value in found)
             known_hours.append(found[0])
-        rows.append([*cells, *(f"{mark}{value:.2f}" for value in found or ())] + ["unknown"] * (0 if found else 2))
+        elif isinstance(cost := costs.of(config), str):
+            unknown.setdefault(cost, []).append(str(number))
+        else:
+            gib = f"~{cost.peak / 2**30:.2f}"
+            if (value := cost.hours(config)) is not None:
+                hours = f"~{value:.2f}"
+                marks["~"] += 1
+                known_hours.append(value)
+            else:
+                gib, steps = f"{gib} card", f"{cost.steps(config):,}"
+                marks["card"] += 1
+                unknown.setdefault(f"measured hours: {cost.why}", []).append(str(number))
+        if not hours and (value := printed_hours(words, config)) is not None:
+            hours = f"{value:.2f} printed"
+            marks["printed"] += 1
+        cells = [str(number), config["dataset"]["name"], *(each.get(key, "") for key in told)]
+        rows.append([*cells, hours or "unknown", gib or "unknown", steps])
+    if not marks["card"]:
+        rows = [row[:-1] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     total = f"{len(jobs)} jobs"
     if known_hours:
         few = f" for the {len(known_hours)} that are known" if len(known_hours) < len(jobs) else ""
         total += f"; {sum(known_hours):.2f} hours one after the other{few}"
-    if guessed:
-        total += f"; ~ is an estimate, evaluations not counted ({guessed} jobs)"
+    legend = {
+        "~": "~ is an estimate, evaluations not counted", "card": "card: estimated from the counts on the corpus' card",
+        "printed": "printed: in the paper, on other hardware, in no sum",
+    }  # fmt: skip
+    total += "".join(f"; {text} ({marks[mark]} jobs)" for mark, text in legend.items() if marks[mark])
     reasons = [f"unknown: {', '.join(numbers)}: {reason}" for reason, numbers in unknown.items()]
     return "\n".join([*lines, *reasons, total])
 

@@ -8,7 +8,7 @@ from typing import Any
 # where files lie, who watches, how many helpers: the numbers are the same
 INDIFFERENT = (
     "paths.", "logger", "data.workers", "prepare_workers", "offline", "resume", "dry_run", "names", "hydra",
-    "checkpoints",
+    "checkpoints", "recipe.validation.sets",
 )  # fmt: skip
 AND = " && "  # in a provenance, between the command of a run and of what was made from it
 

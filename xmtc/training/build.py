@@ -82,6 +82,7 @@ def build(config: dict) -> Built:
         instantiate(config["recipe"]["optimizer"], _convert_="object", _partial_=True),
         make(config["recipe"]["schedule"]),
         config["recipe"].get("head_lr_factor", 1.0),
+        config["recipe"]["validation"].get("sets", False),
     )
     module.micro_batch = data.micro_batch
     return Built(store, data, module)

@@ -13,10 +13,12 @@ from xmtc.data.batch import Batch, placeholder
 from xmtc.decoders.base import LabelDecoder
 from xmtc.encoders.base import Encoded, Encoder
 from xmtc.heads.block import CorrelationHead
+from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.label_state import own_checkpoint, whole_checkpoint
 from xmtc.training.micro_batches import encode
 from xmtc.training.optimizers import parameter_groups, scaled
+from xmtc.training.results import KEPT
 
 
 class XMTCModule(pl.LightningModule):
@@ -24,7 +26,8 @@ class XMTCModule(pl.LightningModule):
 
     optimizer: parameter groups -> optimizer. schedule: optimizer, total steps -> factor of the learning rate per step.
     k: labels kept of each document in evaluation. collector: where a full evaluation leaves its top-k lists.
-    head_lr_factor: of the optimiser's learning rate, for the head's parameters.
+    head_lr_factor: of the optimiser's learning rate, for the head's parameters. sets: in validation also micro- and
+    macro-F1 of the labels with a probability of at least one half, among the KEPT best.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class XMTCModule(pl.LightningModule):
         optimizer: Callable,
         schedule: Callable,
         head_lr_factor: float = 1.0,
+        sets: bool = False,
     ):
         super().__init__()
         self.encoder, self.decoder, self.head = encoder, decoder, head
@@ -44,6 +48,8 @@ class XMTCModule(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.head_lr_factor = execution.head_lr_factor = head_lr_factor
         self.raw_metrics = metrics.clone() if len(head.blocks) else None  # of the logits before the head
+        # a logit of 0 is a probability of one half
+        self.set_metrics = LabelSetMetrics(decoder.num_labels, threshold=0.0) if sets else None
         self.k = max(metrics.ks)
         self.collector = None
         self.micro_batch: int | None = None  # documents that are encoded at a time in training; null: all
@@ -62,20 +68,25 @@ class XMTCModule(pl.LightningModule):
         # Lightning would keep them through the next forward pass and every evaluation
         self.zero_grad()
 
-    def _evaluate(self, batch: Batch, raw_metrics: RankingMetrics | None = None) -> None:
+    def _evaluate(
+        self, batch: Batch, raw_metrics: RankingMetrics | None = None, set_metrics: LabelSetMetrics | None = None
+    ) -> None:
         if len(batch) == 0 and not self.execution.collective:
             return
         encoded = self.encoder(batch) if len(batch) else self._nothing()  # another process still has documents
+        k = self.k if set_metrics is None else max(self.k, min(KEPT, self.decoder.num_labels))
         if raw_metrics is None:
-            scores, labels = self.execution.topk(encoded, self.k)
+            scores, labels = self.execution.topk(encoded, k)
         else:
             width = max(raw_metrics.ks)
-            (_, raw), (scores, labels) = self.execution.raw_and_enhanced_topk(encoded, width, self.k)
+            (_, raw), (scores, labels) = self.execution.raw_and_enhanced_topk(encoded, width, k)
         if len(batch) == 0:
             return
         self.metrics.update(labels[:, : max(self.metrics.ks)], batch.labels)
         if raw_metrics is not None:
             raw_metrics.update(raw, batch.labels)
+        if set_metrics is not None:
+            set_metrics.update(labels, scores, batch.labels)
         if self.collector is not None:
             self.collector.add(batch.documents, labels, scores)
 
@@ -90,9 +101,11 @@ class XMTCModule(pl.LightningModule):
         self.metrics.reset()
         if self.raw_metrics is not None:
             self.raw_metrics.reset()
+        if self.set_metrics is not None:
+            self.set_metrics.reset()
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        self._evaluate(batch, self.raw_metrics)
+        self._evaluate(batch, self.raw_metrics, self.set_metrics)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
@@ -100,6 +113,9 @@ class XMTCModule(pl.LightningModule):
             raw = self.raw_metrics.compute()
             chosen = {f"{name}@{k}" for name in ("P", "nDCG") for k in self.metrics.ks}
             self.log_dict({f"val/raw/{name}": raw[name] for name in chosen}, sync_dist=False)
+        if self.set_metrics is not None:
+            sets = self.set_metrics.compute()
+            self.log_dict({f"val/{name}": sets[name] for name in ("micro-F1", "macro-F1")}, sync_dist=False)
 
     def _report(self, prefix: str) -> None:
         """Keeps the scores in full precision (Lightning logs float32). Every process holds the same sums, so nothing is

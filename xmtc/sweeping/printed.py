@@ -1,0 +1,32 @@
+"""Hours that a paper prints for a row of its table, which are told where nothing was measured here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+from xmtc.config.paths import config_dir
+from xmtc.sweeping.settings import matters, pairs
+
+ROW = ("experiment", "dataset", "encoder", "head", "seed")  # what may be said of a job that is still that row
+
+
+def printed_hours(words: Sequence[str], config: dict[str, Any]) -> float | None:
+    """`train_hours` of the row of `experiments/EXPERIMENT/printed.csv` that a job is, by data set, encoder and head;
+    None where there is none, or where the job was given other settings. words: its overrides; config: resolved, plain.
+    """
+    said = pairs(words)
+    if "experiment" not in said or any(matters(key) and key not in ROW for key in said):
+        return None
+    path = config_dir().parent / "experiments" / said["experiment"] / "printed.csv"
+    if not path.is_file():  # not a source checkout, or no table of a paper
+        return None
+    wanted = config["dataset"]["name"], said.get("encoder"), said.get("head")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if tuple(map(row.get, ROW[1:4])) == wanted]
+    try:
+        (hours,) = (float(row["train_hours"]) for row in rows)
+    except (KeyError, TypeError, ValueError):  # no such column or number, or not the one row
+        return None
+    return hours
