@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from xmtc.config import compose_checked, compose_jobs, config_dir
+from xmtc.sweeping.settings import pairs
 
 ROOT = Path(__file__).parents[2]
 # row: (the encoder's file, the system as the papers name it)
@@ -31,7 +32,7 @@ ABSENT = {
     "RoBERTa-LiGCN", "RoBERTa+GPT-4o", "RoBERTa* (oracle over own top-10)",
     "Seq2Set", "OCD", "ML-Reasoner", "Seq2Seq_T", "Ground Truth",
 }  # fmt: skip
-BLANK = {(dataset, "MATCH") for dataset in ("aapd", "pubmed-head", "pubmed-tail")}  # it needs metadata
+BLANK = {(f"labelcorank/table{number}", "MATCH") for number in (4, 5, 6)}  # printed without a number
 
 
 def printed(table):
@@ -40,8 +41,10 @@ def printed(table):
     if not path.is_file():
         pytest.skip("experiments/ is not part of this installation")
     with path.open(newline="") as file:
-        rows = [(row["dataset"], row["system"]) for row in csv.DictReader(file)]
-    return [row for row in rows if row[1] not in ABSENT and row not in BLANK]
+        rows = [row for row in csv.DictReader(file) if row["system"] not in ABSENT]
+    rows = [row for row in rows if (table, row["system"]) not in BLANK]
+    subsets = [pairs(row["settings"].split()).get("dataset.subset") for row in rows]
+    return [("-".join(filter(None, [row["dataset"], subset])), row["system"]) for row, subset in zip(rows, subsets)]
 
 
 def composed(experiment):
