@@ -108,6 +108,7 @@ def test_results_csv(tmp_path):
         "steps",
         "train_seconds",
         "peak_memory_bytes",
+        "parameters",
         "device",
         "precision",
         "commit",
@@ -125,6 +126,7 @@ def test_results_csv(tmp_path):
             "9",
             "1234.6",
             "7",
+            "",
             "cpu",
             "",  # of before it was recorded
             "c0ffee",
