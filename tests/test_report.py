@@ -126,7 +126,7 @@ def test_results_csv(tmp_path):
             "9",
             "1234.6",
             "7",
-            "",
+            "3",
             "cpu",
             "",  # of before it was recorded
             "c0ffee",
