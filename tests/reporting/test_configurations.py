@@ -295,3 +295,15 @@ def test_warm_starts_of_several_seeds_are_one_configuration(make_run, tmp_path):
     assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
         "bow lcenet init_from=alike(head=none)": 2, "bow lcenet": 1,
     }  # fmt: skip
+
+
+def test_names_hold_what_tells_apart_and_not_what_most_have(make_run, tmp_path):
+    """Rows that were typed as `row=...`, whose settings nobody typed; the last is of a version with one key more."""
+    usual = {"rank": 512, "blocks": 1, "bottleneck": True, "residual": True, "start": "identity"}
+    rows = [{}, {"blocks": 2}, {"bottleneck": False, "start": "none"}, {"residual": False}, {"rank": 10, "extra": 7}]
+    for index, other in enumerate(rows):
+        make_run(f"{index}", head="lcenet", **(usual | other))
+    assert set(made(tmp_path)) == {
+        "bow lcenet", "bow lcenet blocks=2", "bow lcenet bottleneck=False", "bow lcenet residual=False",
+        "bow lcenet rank=10",
+    }  # fmt: skip

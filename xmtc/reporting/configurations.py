@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
@@ -23,6 +24,8 @@ class Configuration:
     settings: dict[str, str] = field(default_factory=dict)
     several_recipes: bool = False
     copies: list[Run] = field(default_factory=list)
+    apart: list[str] = field(default_factory=list)
+    """keys of settings in which it and others of its encoder, head and recipe differ; the typed ones if they will do"""
 
     def __getattr__(self, name: str):
         if name in ("dataset", "encoder", "head", "recipe", "dataset_sha256"):
@@ -94,7 +97,7 @@ def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Con
             peers.append(run) if peers else same.append([run])
         made = [Configuration(sorted(each, key=lambda run: str(run.seed))) for each in same]
         for configuration in made:
-            configuration.settings = _telling(configuration, made)
+            configuration.apart, configuration.settings = _telling(configuration, made)
             configuration.several_recipes = len({each.recipe for each in made}) > 1
         for configuration in made:
             _each_seed_once(configuration)
@@ -135,16 +138,36 @@ def _of_seed(key: str, run: Run) -> bool:
     return key == "seed" or (key.endswith(".seed") and str(run.settings[key]) == str(run.seed))
 
 
-def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> dict[str, str]:
-    """The settings in which it differs from another of the same encoder, head and recipe; those that were typed, if
-    they are enough to tell them apart."""
+def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> tuple[list[str], dict[str, str]]:
+    """Of others of the same encoder, head and recipe: the keys in which they differ (the typed ones if these will do),
+    and the settings that tell it from them: the typed ones, and as many more as are needed, without those in which it
+    is as more than half of them are."""
     what = (one.encoder, one.head, one.recipe)
     peers = [each.runs[0] for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
     settings = [run.settings for run in peers]
     keys = dict.fromkeys(key for run in peers for key in run.settings if not _of_seed(key, run))
     keys = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
     typed = [key for key in keys if any(key in run.typed for run in peers)]
-    if len({tuple(str(each.get(key)) for key in typed) for each in settings}) == len(peers):
-        keys = typed
+    # a key that some have not is of another version of this framework
+    rest = sorted((key for key in keys if key not in typed), key=lambda key: any(key not in each for each in settings))
+
+    def told(keys: Sequence[str]) -> int:
+        return len({tuple(str(each.get(key)) for key in keys) for each in settings})
+
+    apart = typed if told(typed) == len(peers) else keys
+    keys = typed
+    for key in rest:
+        if told(keys) == len(peers):
+            break
+        if told([*keys, key]) > told(keys):
+            keys = [*keys, key]
     mine = one.runs[0].settings
-    return {key: str(mine[key]) for key in keys if key in mine and not _of_seed(key, one.runs[0])}
+    usual = {key: Counter(str(each.get(key)) for each in settings).most_common(1)[0] for key in keys}
+    shown = {
+        key: str(mine[key])
+        for key in keys
+        if key in mine
+        and not _of_seed(key, one.runs[0])
+        and not (usual[key][0] == str(mine[key]) and usual[key][1] > len(peers) / 2)
+    }
+    return [key for key in apart if key in mine and not _of_seed(key, one.runs[0])], shown

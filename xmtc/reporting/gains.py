@@ -86,7 +86,7 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
 
 def _keys(configurations: Sequence[Configuration]) -> list[str]:
     """The settings that tell configurations of one head apart, of any head."""
-    return list(dict.fromkeys(key for each in configurations for key in each.settings))
+    return list(dict.fromkeys(key for each in configurations for key in each.apart))
 
 
 def _apart(one: Configuration, configurations: Sequence[Configuration]) -> list[str]:
