@@ -10,7 +10,7 @@ import torch
 import xmtc.analyse
 from xmtc.analysing.dependencies import distance
 from xmtc.analysing.rerank import oracle
-from xmtc.analysing.sets import diversity, group_f1, groups, set_matrices, set_metrics
+from xmtc.analysing.sets import diversity, group_f1, groups, set_matrices
 from xmtc.analysing.subsets import frequency_subsets
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
@@ -42,22 +42,6 @@ def predicted_sets(lists, threshold):
 
 def dense(rows, size):
     return np.array([[i in row for i in range(size)] for row in rows])
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.6, 1.1])
-def test_set_metrics_are_those_of_scikit_learn(lists, threshold):
-    from sklearn import metrics
-
-    answered = predicted_sets(lists, threshold)
-    found = set_metrics(*set_matrices(lists, threshold, L), L)
-    p, g = dense(answered, L + 2), dense(GOLD, L + 2)
-    for name, key in [("precision", "P"), ("recall", "R"), ("f1", "F1")]:
-        score = getattr(metrics, f"{name}_score")
-        assert found[f"micro-{key}"] == pytest.approx(score(g, p, average="micro", zero_division=0))
-        assert found[f"macro-{key}"] == pytest.approx(score(g[:, :L], p[:, :L], average="macro", zero_division=0))
-    assert found["hamming-loss"] == pytest.approx((p != g).sum() / (N * L))
-    assert found["subset-accuracy"] == pytest.approx(metrics.accuracy_score(g, p))
-    assert found["example-F1"] == pytest.approx(metrics.f1_score(g, p, average="samples", zero_division=1))
 
 
 def test_distance_equals_the_loop(lists):

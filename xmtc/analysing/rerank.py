@@ -24,7 +24,7 @@ from xmtc.labels import LabelTable
 from xmtc.metrics.hits import hits
 
 Reranker = Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[Sequence[float]]], Sequence[Sequence[str]]]
-DEPTH = 10  # candidates of each document, as in LabelCoRank's table 4
+DEPTH = 10  # candidates of each document, as in LabelCoRank's table 7
 AT_ONCE = 256  # documents in one call
 
 
@@ -48,7 +48,7 @@ def reranker_of(given: str) -> Reranker:
 
 def oracle(lists: Lists, depth: int = DEPTH) -> np.ndarray:
     """(N, K) labels, the true ones among each document's first `depth` in front: the most that re-ordering can reach
-    (RoBERTa* of LabelCoRank's table 4)."""
+    (RoBERTa* of LabelCoRank's table 7)."""
     head = lists.labels[:, :depth]
     order = np.argsort(~hits(torch.from_numpy(head), lists.gold).numpy(), axis=1, kind="stable")
     return np.concatenate([np.take_along_axis(head, order, 1), lists.labels[:, depth:]], 1)

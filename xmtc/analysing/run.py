@@ -11,11 +11,12 @@ from xmtc.analysing.cases import case_studies
 from xmtc.analysing.dependencies import distance
 from xmtc.analysing.documents import test_texts
 from xmtc.analysing.rerank import Reranker, oracle, reranked, reranker_of
-from xmtc.analysing.sets import diversity, group_f1, set_matrices, set_metrics
+from xmtc.analysing.sets import diversity, group_f1, set_matrices
 from xmtc.analysing.subsets import frequency_subsets
 from xmtc.data.lists import read_lists, take_labels
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
+from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.reporting.runs import Run
 
@@ -48,6 +49,8 @@ def analyse_run(
         if threshold is None:
             raise InputError(f"{run.folder}: metrics.json has no threshold; give one with --threshold")
     predicted, gold = set_matrices(lists, threshold, len(labels))
+    sets = LabelSetMetrics(len(labels), threshold)
+    sets.update(torch.from_numpy(lists.labels), torch.from_numpy(lists.scores), lists.gold)
     orders = {"": lists.labels, "oracle of the best 10": oracle(lists)}
     if rerank is not None:
         chosen = reranker_of(rerank) if isinstance(rerank, str) else rerank
@@ -64,7 +67,7 @@ def analyse_run(
         "dataset": _data(run),
         "folder": str(run.folder),
         "threshold": threshold,
-        "sets": set_metrics(predicted, gold, len(labels)),
+        "sets": sets.compute(),
         "dependencies": distance(gold, predicted, epsilon),
         "diversity": {"predicted": diversity(predicted), "gold": diversity(gold)},
         "groups": group_f1(predicted, gold, frequency, shares),

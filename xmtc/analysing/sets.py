@@ -1,7 +1,8 @@
-"""Metrics of predicted label sets, as the papers on few hundred labels print them.
+"""Predicted label sets as matrices: how many differ, and macro-F1 by how frequent a label is.
 
-Sets are rows of bool CSR matrices (N, M), M = L + the labels that training never saw, which can only be missed. All
-averages over labels are over the L labels of the model, undefined ones 0, as in scikit-learn.
+The other measures of sets are those of `LabelSetMetrics`. Sets are rows of bool CSR matrices (N, M), M = L + the labels
+that training never saw, which can only be missed. All averages over labels are over the L labels of the model,
+undefined ones 0, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -25,31 +26,6 @@ def set_matrices(lists: Lists, threshold: float, num_labels: int) -> tuple[csr_m
     predicted.sort_indices()
     gold.sort_indices()
     return predicted, gold
-
-
-def set_metrics(predicted: csr_matrix, gold: csr_matrix, num_labels: int) -> dict[str, float]:
-    """hamming-loss (share of wrong entries among N L), micro and macro P, R, F1, example-F1 (mean over documents, 1
-    where both sets are empty), subset-accuracy. Fractions."""
-    N = predicted.shape[0]
-    hits = predicted.multiply(gold).tocsr()
-    by_label = [np.asarray(m.sum(0)).ravel().astype(np.float64) for m in (hits, predicted, gold)]
-    by_document = [np.asarray(m.sum(1)).ravel().astype(np.float64) for m in (hits, predicted, gold)]
-    hit, answered, true = (v.sum() for v in by_label)
-    known = [v[:num_labels] for v in by_label]
-    hit_N, answered_N, true_N = by_document
-    both_empty = (answered_N + true_N) == 0
-    example = np.where(both_empty, 1.0, 2 * hit_N / np.maximum(answered_N + true_N, 1))
-    return {
-        "hamming-loss": _over(answered + true - 2 * hit, N * num_labels),
-        "micro-P": _over(hit, answered),
-        "micro-R": _over(hit, true),
-        "micro-F1": _over(2 * hit, answered + true),
-        "macro-P": float((known[0] / np.maximum(known[1], 1)).mean()),
-        "macro-R": float((known[0] / np.maximum(known[2], 1)).mean()),
-        "macro-F1": float(label_f1(*known).mean()),
-        "example-F1": float(example.mean()) if N else 0.0,
-        "subset-accuracy": float(((hit_N == answered_N) & (hit_N == true_N)).mean()) if N else 0.0,
-    }
 
 
 def label_f1(hits_L: np.ndarray, predicted_L: np.ndarray, gold_L: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from xmtc.data.batch import Labels
 from xmtc.metrics.hits import hits
 
-ONE = 2**40
+ONE = 2**40  # an F1 of 1, as an integer
 
 
 def best_threshold(scores_NK: Tensor, topk_NK: Tensor, labels: Labels) -> float:
@@ -110,6 +110,7 @@ class LabelSetMetrics(Metric):
         f1 = 2.0 * tp / (2 * tp + fp + fn).clip(min=1)
         documents = int(self.documents)
         return {
+            "hamming-loss": _ratio(predicted + gold - 2 * hit, documents * self.num_labels),
             "micro-P": _ratio(hit, predicted),
             "micro-R": _ratio(hit, gold),
             "micro-F1": _ratio(2 * hit, predicted + gold),
@@ -118,7 +119,6 @@ class LabelSetMetrics(Metric):
             "macro-F1": _ratio(f1.sum(), self.num_labels),
             "example-F1": _ratio(int(self.example_f1) / ONE, documents),
             "subset-accuracy": _ratio(int(self.exact_documents), documents),
-            "hamming-loss": _ratio(predicted + gold - 2 * hit, documents * self.num_labels),
         }
 
 

@@ -15,7 +15,7 @@ from xmtc.reporting.commands import own, words_of
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.runs import Run
-from xmtc.sweeping.settings import matters, pairs, that_matter
+from xmtc.sweeping.settings import matters, that_matter
 
 # how a model is trained, not which model on which documents: such a run stands beside the row, with what differs
 TOLD = ("recipe", "trainer", "execution", "data", "ranks", "embedding", "encoder.embedding")
@@ -27,14 +27,15 @@ def join(printed: Iterable[Printed], configurations: Sequence[Configuration]) ->
     """Fills `matched`: (configuration, {setting: value} in which it was trained in another way than the row says).
 
     Where one is trained exactly as the row says, those that are not are left out. Costs 0.2 s for each row of which
-    somebody ran data set, encoder and head, and as much for each such configuration that only its command is known of.
+    somebody ran data set, encoder and head, and as much for each such run of which only the command is known.
     """
     printed = list(printed)
-    near = {id(row): _near(row, configurations) for row in printed}
-    if any(near.values()):
+    near = [_near(row, configurations) for row in printed]
+    if any(near):
         with composing("run") as composer:
-            for row in printed:
-                row.matched = _alike(row, near[id(row)], composer)
+            ours = {id(each): _settings(each.runs[0], composer) for made in near for each in made}
+            for row, made in zip(printed, near, strict=True):
+                row.matched = _alike(row, made, ours, composer) if made else []
     return printed
 
 
@@ -43,18 +44,20 @@ def _near(row: Printed, configurations: Sequence[Configuration]) -> list[Configu
     return [each for each in configurations if row.encoder and all(getattr(each, k) == getattr(row, k) for k in same)]
 
 
-def _alike(row: Printed, near: Sequence[Configuration], composer: Composer) -> list[tuple[Configuration, dict]]:
-    if not near:
-        return []
+def _settings(run: Run, composer: Composer) -> dict[str, Any] | None:
+    return run.settings if run.resolved else _composed(composer, words_of(own(run.facts.get("command") or "")))
+
+
+def _alike(row: Printed, near: Sequence[Configuration], ours: dict, composer: Composer) -> list:
+    """ours: the settings of each configuration, by its id."""
     words = [f"{group}={getattr(row, group)}" for group in ("dataset", *GROUPS)]
     wanted = _composed(composer, [*words, *row.settings])
     if wanted is None:
         raise InputError(f"printed row {row.system}: {' '.join(row.settings)} is no configuration")
     found = []
     for each in near:
-        run = each.runs[0]
-        ours = run.settings if run.resolved else _composed(composer, words_of(own(run.facts.get("command") or "")))
-        other = None if ours is None else _differing(wanted, ours, run)
+        run, settings = each.runs[0], ours[id(each)]
+        other = None if settings is None else _differing(wanted, settings, run.typed)
         if other is not None and all(_is_told(key) for key in other):
             typed = {key: value for key, value in other.items() if key in run.typed}
             found.append((each, typed or other))  # what follows from a typed setting is not said again
@@ -70,9 +73,8 @@ def _composed(composer: Composer, words: Iterable[str]) -> dict[str, Any] | None
     return that_matter({key: resolved(config, key) for key in map(str, config) if matters(key)})
 
 
-def _differing(wanted: Mapping[str, Any], ours: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _differing(wanted: Mapping[str, Any], ours: Mapping[str, Any], typed: frozenset[str]) -> dict[str, Any]:
     """Ours where it is another. A key of one side alone, of another version, counts if it was typed."""
-    typed = run.typed if run.resolved else frozenset(pairs(words_of(own(run.facts.get("command") or ""))))
     keys = [key for key in {**wanted, **ours} if not (key == "seed" or key.endswith(".seed"))]
     return {
         key: ours.get(key)

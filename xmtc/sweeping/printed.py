@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from typing import Any
 
 from xmtc.config.paths import config_dir
+from xmtc.reporting.printed import read_printed
 from xmtc.sweeping.settings import matters, pairs
 
 ROW = ("experiment", "dataset", "encoder", "head", "seed")  # what may be said of a job that is still that row
@@ -23,10 +23,7 @@ def printed_hours(words: Sequence[str], config: dict[str, Any]) -> float | None:
     if not path.is_file():  # not a source checkout, or no table of a paper
         return None
     wanted = config["dataset"]["name"], said.get("encoder"), said.get("head")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if tuple(map(row.get, ROW[1:4])) == wanted]
-    try:
-        (hours,) = (float(row["train_hours"]) for row in rows)
-    except (KeyError, TypeError, ValueError):  # no such column or number, or not the one row
-        return None
-    return hours
+    hours = [
+        row.values.get("train_hours") for row in read_printed(path) if (row.dataset, row.encoder, row.head) == wanted
+    ]
+    return hours[0] if len(hours) == 1 else None
