@@ -227,6 +227,26 @@ def test_too_little_memory_keeps_the_shards_that_are_done(tmp_path, monkeypatch)
     assert left(tmp_path) == [name]
 
 
+def test_shards_of_a_process_killed_behind_the_whole_store_are_gone_the_next_time(tmp_path, monkeypatch):
+    rename = os.replace
+
+    def killed(old, new):
+        rename(old, new)
+        if str(old).endswith("-new"):
+            os._exit(9)
+
+    if not (pid := os.fork()):
+        monkeypatch.setattr(os, "replace", killed)
+        small_store(tmp_path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    (shards,) = tmp_path.glob(".*-work")
+    whole = content(tmp_path / shards.name[1:].removesuffix("-work"))
+    count = made(monkeypatch)
+    store = small_store(tmp_path).folder
+    assert content(store) == whole and not count and left(tmp_path) == [store.name]
+
+
 def test_two_files_of_one_name_are_told_apart(tmp_path):
     for folder in "ab":
         (tmp_path / folder).mkdir()

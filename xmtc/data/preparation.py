@@ -50,6 +50,9 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
             with locked(cache / f".{place.name}.lock"):
                 if not _usable(place):
                     _make(place, source, name, text, content, workers)
+    elif _shards(place).exists():  # of a process that was killed once the store was whole, or that is about to end
+        with contextlib.suppress(OSError), locked(cache / f".{place.name}.lock"):
+            shutil.rmtree(_shards(place), ignore_errors=True)
     store = Store(place)
     log.info(store.meta["report"])
     return store
@@ -80,6 +83,11 @@ def _place(source: Source, name: str, text: Text, cache: Path) -> tuple[dict, Pa
     return content, cache / f"{name}-{digest.hexdigest()[:16]}"
 
 
+def _shards(place: Path) -> Path:
+    """Where the shards of a store lie while it is made."""
+    return place.with_name(f".{place.name}-work")
+
+
 def _usable(place: Path) -> bool:
     """Whether a whole store of this version is there. Cost: reads all of it, 1.7 GB/s a core."""
     try:
@@ -98,7 +106,7 @@ def _usable(place: Path) -> bool:
 
 
 def _make(place: Path, source: Source, name: str, text: Text, content: dict, workers: int | None) -> None:
-    work, new = (place.with_name(f".{place.name}-{what}") for what in ("work", "new"))
+    work, new = _shards(place), place.with_name(f".{place.name}-new")
     for left in place.parent.glob(f".{place.name}-*"):  # of a process that was killed: the lock is ours
         if left != work:
             shutil.rmtree(left, ignore_errors=True)
