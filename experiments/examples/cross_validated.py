@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     model: FittedModel = make(config["encoder"])
     store = open_store(config, model.text)
     train = XMTCData(store, model.text, "bag", config["seed"], **config["data"]).train
+    model.learn_features(train, store.vocabulary)
     matrix, gold = features(model, train, store), train.gold()
     wanted, k = targets(gold, store.num_labels), min(KEPT, store.num_labels)
     fold = np.random.default_rng(0).permutation(len(train)) % given.folds

@@ -9,9 +9,12 @@ from scipy.sparse import csr_matrix
 
 import xmtc
 from xmtc.data.batch import Labels
+from xmtc.data.collate import Documents
+from xmtc.data.store import Part
 from xmtc.data.text import Words
-from xmtc.data.vocabulary import Vocabulary
+from xmtc.data.vocabulary import UNKNOWN, Vocabulary
 from xmtc.errors import InputError
+from xmtc.fitted import pairs
 from xmtc.fitted.br import BinaryRelevance, ClassifierChain
 from xmtc.fitted.features import tfidf
 from xmtc.fitted.solver import fit_block
@@ -45,6 +48,56 @@ def test_tfidf_is_that_of_scikit_learn(bag_batch):
     assert (found[:, :2] == 0).all()
     rare = tfidf(bags, vocabulary, min_documents=2).toarray()
     assert (rare[:, [2, 5]] == 0).all() and rare[1, 3] == pytest.approx(1) and (rare[3] == 0).all()
+
+
+def documents_of(texts, names):
+    """Documents of one word a letter."""
+    ids = [
+        [names.index(letter) if letter in names else UNKNOWN for letter in text.split()] or [UNKNOWN] for text in texts
+    ]
+    offsets = np.cumsum([0, *map(len, ids)])
+    none = np.zeros(0, np.int32), np.zeros(len(texts) + 1, np.int64)
+    return Documents(Part(np.array(sum(ids, []), np.int32), offsets, *none), Words(), "bag")
+
+
+@pytest.mark.parametrize("block", [2, 4096])
+@pytest.mark.parametrize("least", [1, 2, 9])
+def test_pairs_of_words_are_those_of_scikit_learn(monkeypatch, block, least):
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+
+    monkeypatch.setattr(pairs, "BLOCK", block)
+    names = ["<pad>", "<unk>", *"abcd"]
+    fitted_to = ["a b a b", "b a b c", "", "c", "c d a b", "b a"]
+    asked = [*fitted_to, "b a b a d d", "a x b", "d"]
+    theirs = CountVectorizer(ngram_range=(2, 2), token_pattern=r"\w").fit(fitted_to)
+    counts = theirs.transform(fitted_to)
+    transformer = TfidfTransformer(norm=None, sublinear_tf=True).fit(counts)
+    enough = np.asarray((counts > 0).sum(0))[0] >= least
+    vocabulary = Vocabulary(6, np.array([0, 0, 5, 5, 3, 1]), len(fitted_to))
+    found = pairs.Pairs.learn(documents_of(fitted_to, names), vocabulary, least)
+    written = [f"{names[key // 6]} {names[key % 6]}" for key in found.keys]
+    assert written == list(theirs.get_feature_names_out()[enough])
+    again = pairs.Pairs.of(found.state())
+    documents = documents_of(asked, names)
+    weights = again.weights(*documents.tokens(np.arange(len(asked))), vocabulary).toarray()
+    expected = transformer.transform(theirs.transform([*asked[:-2], "", "d"])).toarray()  # x is unknown: no pair
+    np.testing.assert_allclose(weights, expected[:, enough], rtol=1e-6)
+
+
+def test_words_and_pairs_are_of_length_1_together():
+    names = ["<pad>", "<unk>", *"ab"]
+    documents = documents_of(["a b", "a", "b b b", ""], names)
+    vocabulary = Vocabulary(4, np.array([0, 0, 2, 2]), 4)
+    model = BinaryRelevance(Words(), bigrams=True)
+    model.learn_features(documents, vocabulary)
+    found = model.features(documents, np.arange(4), vocabulary).toarray()
+    assert found.shape == (4, 4 + 2)  # a b, b b
+    np.testing.assert_allclose((found**2).sum(1), [1, 1, 1, 0], rtol=1e-6)
+    once, often = 1 + np.log(5 / 2), 1 + np.log(5 / 3)  # idf of a pair of one document, of a word of two
+    np.testing.assert_allclose(
+        found[0, 2:5], np.array([often, often, once]) / np.sqrt(2 * often**2 + once**2), rtol=1e-6
+    )
+    assert found[2, 5] / found[2, 3] == pytest.approx(once * (1 + np.log(2)) / (often * (1 + np.log(3))))
 
 
 def test_targets_leave_out_unseen_labels():
@@ -173,11 +226,12 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("encoder", ["br", "cc", "tree"])
-def test_the_whole_way(encoder, tmp_path, caplog):
+@pytest.mark.parametrize("encoder, bigrams", [("br", False), ("br", True), ("cc", True), ("tree", True)])
+def test_the_whole_way(encoder, bigrams, tmp_path, caplog):
     if encoder == "tree":
         pytest.importorskip("napkinxc")
     own = {"br": ["encoder.jobs=1"], "cc": [], "tree": ["encoder.threads=1"]}[encoder]
+    own += [f"encoder.bigrams={bigrams}", f"encoder.min_documents={1 + bigrams}"]
     folder = tmp_path / "run"
     overrides = [f"encoder={encoder}", "head=none", *own, *SMALL, f"paths.cache_dir={tmp_path}"]
     result = xmtc.run([*overrides, f"hydra.run.dir={folder}"])

@@ -58,9 +58,9 @@ class Documents(Dataset):
         whole = self.text.length is None or self.layout == "bag"
         return lengths if whole else np.minimum(lengths, self.text.length)
 
-    def gold(self) -> Labels:
-        """True labels of all N documents, in order."""
-        return self._labels(self.numbers)
+    def gold(self, positions: np.ndarray | None = None) -> Labels:
+        """True labels of these documents, in order; of all N without."""
+        return self._labels(self.numbers if positions is None else self.numbers[positions])
 
     def _labels(self, numbers: np.ndarray) -> Labels:
         offsets = self.part.label_offsets
@@ -68,12 +68,16 @@ class Documents(Dataset):
         ids = self.part.label_ids[ranges(starts, counts)].astype(np.int64)
         return Labels(torch.from_numpy(ids), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
 
+    def tokens(self, positions) -> tuple[np.ndarray, np.ndarray]:
+        """The token ids of these documents one behind the other, int32, and how many each has."""
+        numbers = self.numbers[np.asarray(positions, dtype=np.int64)]
+        lengths = self._cut(self._lengths[numbers])
+        return _slices(self.part.tokens, self.part.token_offsets[numbers], lengths), lengths
+
     def __getitem__(self, positions) -> Batch:
         positions = np.asarray(positions, dtype=np.int64)
         numbers = self.numbers[positions]
-        starts, lengths = self.part.token_offsets[numbers], self._lengths[numbers]
-        lengths = self._cut(lengths)
-        tokens = _slices(self.part.tokens, starts, lengths)
+        tokens, lengths = self.tokens(positions)
         batch = Batch(torch.from_numpy(positions), self._labels(numbers))
         if self.layout == "bag":
             batch.bags = _bags(tokens, lengths)

@@ -43,8 +43,9 @@ class BinaryRelevance(FittedModel):
         prune: NotNegative = 0.01,
         jobs: Count | None = None,
         min_documents: Natural = 1,
+        bigrams: bool = False,
     ):
-        super().__init__(text, min_documents)
+        super().__init__(text, min_documents, bigrams)
         if c <= 0 or tolerance <= 0 or prune < 0:
             raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
         self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs
@@ -97,7 +98,7 @@ class BinaryRelevance(FittedModel):
 
     def state(self) -> dict[str, Tensor]:
         weights = self.weights_LV
-        return {
+        return super().state() | {
             "values": torch.from_numpy(weights.data),
             "columns": torch.from_numpy(weights.indices.astype(np.int32)),
             "offsets": torch.from_numpy(weights.indptr.astype(np.int64)),
@@ -106,6 +107,7 @@ class BinaryRelevance(FittedModel):
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
+        super().load(state)
         parts = tuple(state[name].numpy() for name in ("values", "columns", "offsets"))
         bias_L = state["bias"].numpy()
         self._keep(csr_matrix(parts, shape=(len(bias_L), int(state["words"]))), bias_L)

@@ -30,7 +30,7 @@ class FittedTagger(Tagger):
         scores, labels = np.zeros((len(documents), k), np.float32), np.zeros((len(documents), k), np.int64)
         for start in range(0, len(documents), size):
             rows = np.arange(start, min(start + size, len(documents)))
-            features = self.fitted.features(documents[rows].bags, self.reader.vocabulary)
+            features = self.fitted.features(documents, rows, self.reader.vocabulary)
             scores[rows], labels[rows] = self.fitted.topk(features, k)
         return scores, labels
 

@@ -42,8 +42,9 @@ class LabelTree(FittedModel):
         threads: Count | None = None,
         seed: int = 0,
         min_documents: Natural = 1,
+        bigrams: bool = False,
     ):
-        super().__init__(text, min_documents)
+        super().__init__(text, min_documents, bigrams)
         if min(arity, leaves) < 2 or trees < 1:
             raise InputError("encoder: expected arity and leaves of at least 2 and trees of at least 1")
         if importlib.util.find_spec("napkinxc") is None:
@@ -91,9 +92,10 @@ class LabelTree(FittedModel):
         files = sorted(path for path in Path(self._folder.name).rglob("*") if path.is_file())
         named = {str(path.relative_to(self._folder.name)): path for path in files}
         held = {f"file/{name}": torch.from_numpy(np.fromfile(path, np.uint8)) for name, path in named.items()}
-        return held | {"labels": torch.tensor(self.num_labels)}
+        return super().state() | held | {"labels": torch.tensor(self.num_labels)}
 
     def load(self, state: dict[str, Tensor]) -> None:
+        super().load(state)
         self.num_labels = int(state["labels"])
         root = Path(self._folder.name).resolve()
         for name, content in state.items():

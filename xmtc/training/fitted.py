@@ -50,6 +50,7 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     write_text(folder, store, 1)
     list_inputs(folder)
     started = time.monotonic()
+    model.learn_features(data.train, store.vocabulary)
     model.fit(features(model, data.train, store), targets(data.train.gold(), store.num_labels))
     seconds = time.monotonic() - started
     content = {"state_dict": model.state(), "step": 0, "monitor": MONITOR}
@@ -61,10 +62,9 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
         held, metrics = Predictions(len(documents), k), ranking_metrics(store, config)
         for start in range(0, len(documents), BLOCK):
             rows = np.arange(start, min(start + BLOCK, len(documents)))
-            batch = documents[rows]
-            logits, labels = model.topk(model.features(batch.bags, store.vocabulary), k)
+            logits, labels = model.topk(model.features(documents, rows, store.vocabulary), k)
             held.add(torch.from_numpy(rows), torch.from_numpy(labels), torch.from_numpy(logits))
-            metrics.update(torch.from_numpy(labels), batch.labels)
+            metrics.update(torch.from_numpy(labels), documents.gold(rows))
         result[name] = metrics.compute()
         scored.append((name, held, documents))
     content["score"] = result["validation"]["nDCG@5"]
@@ -127,11 +127,11 @@ def targets(gold: Labels, num_labels: int) -> csr_matrix:
 
 
 def features(model: FittedModel, documents: Documents, store: Store) -> csr_matrix:
-    """(N, V) of a part of the store."""
+    """Of a part of the store."""
     from scipy.sparse import vstack
 
     blocks = np.split(np.arange(len(documents)), np.arange(BLOCK, len(documents), BLOCK))
-    return vstack([model.features(documents[rows].bags, store.vocabulary) for rows in blocks], format="csr")
+    return vstack([model.features(documents, rows, store.vocabulary) for rows in blocks], format="csr")
 
 
 def _curve(path: Path, seconds: float, validation: dict) -> None:
