@@ -23,7 +23,7 @@ class FittedModel:
     """Base. A constructor's signature is the configuration schema; it must have `text`, whose words are the features.
 
     min_documents: words (and pairs) met in fewer training documents are no features. bigrams: pairs of neighbouring
-    words are features too, 1.5 to 10 times as many as words.
+    words are features too.
     """
 
     layout = "bag"
