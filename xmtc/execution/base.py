@@ -72,6 +72,9 @@ class Execution:
         which each process holds its own rows, so that nothing averages or overwrites them."""
         return ()
 
+    def move(self, device: torch.device) -> None:
+        """Called when the module has gone there, after `start`: tensors of its own follow."""
+
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
         """The optimiser of all other weights, whose schedule and settings an update in the last sweep follows."""
 

@@ -121,6 +121,10 @@ class Chunked(Execution):
             self.updater.factors = dict.fromkeys(heads, self.head_lr_factor)
         return []
 
+    def move(self, device: torch.device) -> None:
+        if self.updater is not None:
+            self.updater.move(device)
+
     def follow(self, optimizer) -> None:
         self._optimizer = optimizer
 

@@ -69,6 +69,12 @@ class Update:
         """State with one tensor a parameter, rows by label."""
         return {}
 
+    def move(self, device: torch.device) -> None:
+        """To where the rows are now."""
+        self._scratch.clear()
+        for tensors in self.tensors().values():
+            tensors[:] = [tensor.to(device) for tensor in tensors]
+
 
 class Adam(Update):
     def __init__(self, parameters, lr_factor=1.0):

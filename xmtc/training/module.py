@@ -139,6 +139,12 @@ class XMTCModule(pl.LightningModule):
         names = [name for name, tensor in tensors if id(tensor) in own]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
 
+    def _apply(self, fn, recurse=True):
+        """Of `to`, `cuda`, `cpu`. The execution may own states of label rows, and is no module itself."""
+        super()._apply(fn, recurse)
+        self.execution.move(next(self.parameters()).device)
+        return self
+
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         whole_checkpoint(self, checkpoint)
 
