@@ -19,7 +19,7 @@ from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
-from xmtc.training.objectives import Objective
+from xmtc.training.objectives import Objective, PropensityWeighted
 
 DOCUMENTS = 16
 
@@ -192,3 +192,17 @@ def test_a_probe_leaves_random_numbers_and_gradients_as_they_were():
     tried.memory(Sizes(100, DOCUMENTS, DOCUMENTS))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.grad is None for p in tried.encoder.parameters()) and tried.encoder.training
+
+
+@pytest.mark.parametrize("like", [Dense, Chunked])
+def test_an_objective_with_weights_of_fewer_labels_than_are_tried(like):
+    """Those of a corpus of five; sixty-four and more are tried."""
+    objective = PropensityWeighted()
+    objective.prepare(torch.ones(5), 20)
+    weights = objective.weights.clone()
+    plain, weighted = probe(like, head=NoHead), probe(like, head=NoHead)
+    weighted.like.objective = objective
+    sizes = Sizes(5, DOCUMENTS, DOCUMENTS, chunk=5, evaluation_chunk=5)
+    expected, found = plain.memory(sizes), weighted.memory(sizes)
+    assert found.gradients == expected.gradients and found.phases.keys() == expected.phases.keys()
+    assert torch.equal(objective.weights, weights)

@@ -9,6 +9,7 @@ that would go stale when the code changes. Costs one step and one evaluation of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -123,10 +124,12 @@ class Probe:
         decoder, head = self.make_side(labels)
         device = self.batch.documents.device
         decoder, head, like = decoder.to(device), head.to(device), self.like
+        objective = copy.copy(like.objective)  # one may hold weights of the corpus' labels, which may be fewer
+        objective.prepare(torch.ones(labels), len(self.batch))
         if not self.chunked:
-            return Dense(decoder, head, like.objective)
+            return Dense(decoder, head, objective)
         execution = Chunked(
-            decoder, head, like.objective, chunk, like.keep_raw, like.update, like.lr_factor, like.weights,
+            decoder, head, objective, chunk, like.keep_raw, like.update, like.lr_factor, like.weights,
             like.rounding,
         )  # fmt: skip
         execution.start()
