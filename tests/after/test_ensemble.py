@@ -15,6 +15,7 @@ from xmtc.ensemble import ensemble, main
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import choose_weights, fuse, ndcg5, pooled
 from xmtc.metrics.ranking import RankingMetrics
+from xmtc.parsing import read_yaml
 from xmtc.reporting.runs import read_run
 
 
@@ -124,10 +125,29 @@ def test_a_report_tells_ensembles_of_other_members_apart(run, other_run, tmp_pat
     ensemble([run, run, foreign], tmp_path / "both" / "three", train_documents=100)
     one, two, three = (read_run(tmp_path / "both" / name) for name in ("one", "two", "three"))
     mine, other = (read_run(folder) for folder in (run, other_run))
-    first = f"{mine.encoder}-{mine.head}"
-    assert one.encoder == f"{first}+{other.encoder}-{other.head}" and two.encoder == f"{first}+foreign"
-    assert three.encoder == f"2x{first}+foreign"
+    first, second = (called(each) for each in (mine, other))
+    assert one.encoder.lower() == f"{first}+{second}" and two.encoder.lower() == f"{first}+foreign"
+    assert three.encoder.lower() == f"2x{first}+foreign"
     assert one.seed == (mine.seed if mine.seed == other.seed else None) and two.seed is None
+
+
+def called(member):
+    """As an ensemble calls it, in small letters: what was set of its encoder and head stands behind their names."""
+    told = [word for word in read_yaml(member.folder / "overrides.yaml") if word.startswith(("encoder.", "head."))]
+    told = sorted(word.split(".", 1)[1] for word in told)
+    return f"{member.encoder}-{member.head}" + (f"({','.join(told)})" if told else "")
+
+
+def test_members_that_differ_in_a_setting_make_another_ensemble(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    words = [word for word in read_yaml(copy / "overrides.yaml") if not word.startswith("encoder.dropout=")]
+    (copy / "overrides.yaml").write_text(json.dumps([*words, "encoder.dropout=0.625"]))
+    config = read_yaml(copy / "config.yaml")
+    config["encoder"]["dropout"] = 0.625
+    (copy / "config.yaml").write_text(json.dumps(config))
+    ensemble([run, copy], tmp_path / "both", train_documents=100)
+    name = read_run(tmp_path / "both").encoder.lower()
+    assert name == f"{called(read_run(run))}+{called(read_run(copy))}" and "dropout=0.625" in name
 
 
 def test_automatic_choice_is_the_best_on_validation(run, other_run, tmp_path):

@@ -25,7 +25,7 @@ from xmtc.labels import LabelTable
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_json, read_yaml
-from xmtc.reporting.runs import read_run
+from xmtc.reporting.runs import Run, read_run
 from xmtc.tagger import MOST
 
 DEPTH, DOCUMENTS = 20, 20_000  # labels a member and validation documents that choosing looks at
@@ -135,10 +135,18 @@ def _config(folders: list[Path]) -> dict:
 
 
 def _name(folders: list[Path]) -> str:
-    """What it is made of, so that reports tell ensembles apart: encoder-head of each member, else its folder's name."""
+    """What it is made of, so that reports tell ensembles apart: of each member encoder-head and what was set of these
+    two, else its folder's name."""
     runs = [read_run(folder) for folder in folders]
-    names = [run.folder.name if "?" in (run.encoder, run.head) else f"{run.encoder}-{run.head}" for run in runs]
+    names = [run.folder.name if "?" in (run.encoder, run.head) else _member(run) for run in runs]
     return "+".join(name if n == 1 else f"{n}x{name}" for name, n in Counter(names).items())
+
+
+def _member(run: Run) -> str:
+    """`br-none(bigrams=True)`."""
+    told = sorted(key for key in run.typed if key.startswith(("encoder.", "head.")) and key in run.settings)
+    words = ",".join(f"{key.partition('.')[2]}={run.settings[key]}" for key in told)
+    return f"{run.encoder}-{run.head}" + (f"({words})" if words else "")
 
 
 def _train_documents(folders: list[Path], given: int | None) -> int:
