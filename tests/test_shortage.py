@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +28,25 @@ def test_in_one_line(error, line):
     with pytest.raises(InputError, match=line) as raised, in_one_line("counting"):
         raise error
     assert "\n" not in str(raised.value) and raised.value.__cause__ is error
+
+
+def test_finalisers_that_find_no_memory_print_no_traceback():
+    script = """
+import sys
+from xmtc.shortage import unraisable
+
+class Last:
+    def __init__(self, error):
+        self.error = error
+    def __del__(self):
+        raise self.error
+
+sys.unraisablehook = unraisable
+for error in (MemoryError("too much"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), KeyError("mistake")):
+    Last(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "mistake" in done.stderr and "too much" not in done.stderr and "Allocator" not in done.stderr
 
 
 def test_a_log_says_it_in_one_line(caplog):

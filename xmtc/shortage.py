@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,14 @@ def is_shortage(error: BaseException) -> bool:
 def said(error: BaseException) -> str:
     """What an exception says, its first line; never empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+
+
+def unraisable(told) -> None:
+    """For `sys.unraisablehook`: a want of memory met by a finaliser, which Python would print as a traceback, is left
+    unsaid. The command is ending for it, and says so in its one line."""
+    short = told.exc_type is not None and issubclass(told.exc_type, MemoryError)
+    if not (short or told.exc_value is not None and is_shortage(told.exc_value)):
+        sys.__unraisablehook__(told)
 
 
 class NoTraces(logging.Filter):
