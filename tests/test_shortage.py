@@ -33,7 +33,7 @@ def test_in_one_line(error, line):
 def test_finalisers_that_find_no_memory_print_no_traceback():
     script = """
 import sys
-from xmtc.shortage import unraisable
+from xmtc.shortage import in_one_line
 
 class Last:
     def __init__(self, error):
@@ -41,12 +41,16 @@ class Last:
     def __del__(self):
         raise self.error
 
-sys.unraisablehook = unraisable
-for error in (MemoryError("too much"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), KeyError("mistake")):
-    Last(error)
+hook = sys.unraisablehook
+with in_one_line("counting"):
+    for error in (MemoryError("one"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), KeyError("mistake")):
+        Last(error)
+assert sys.unraisablehook is hook
+Last(MemoryError("afterwards"))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "mistake" in done.stderr and "too much" not in done.stderr and "Allocator" not in done.stderr
+    assert "mistake" in done.stderr and "afterwards" in done.stderr
+    assert "Error: one" not in done.stderr and "Allocator" not in done.stderr
 
 
 def test_a_log_says_it_in_one_line(caplog):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from xmtc.config import checked_command_line, command_dir, register_resolvers
 from xmtc.errors import InputError, Preempted
 from xmtc.lean import lean_imports
-from xmtc.shortage import in_one_line, unraisable
+from xmtc.shortage import in_one_line
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
 
@@ -38,7 +38,6 @@ def start(
     import hydra
 
     lean_imports()
-    sys.unraisablehook = unraisable
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would otherwise add lines of its own to ours
     os.environ.setdefault("WANDB_SILENT", "true")  # where its files are is where the run directory is
     register_resolvers()
@@ -61,7 +60,6 @@ def start(
 def ended(program: str, job: Callable[[], int | None]) -> int:
     """The exit code of `job()`, the whole of a command that takes no overrides: what it returns, or 0."""
     lean_imports()
-    sys.unraisablehook = unraisable
     try:
         with in_one_line("at work"):
             code = job()

@@ -32,14 +32,6 @@ def said(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
-def unraisable(told) -> None:
-    """For `sys.unraisablehook`: a want of memory met by a finaliser, which Python would print as a traceback, is left
-    unsaid. The command is ending for it, and says so in its one line."""
-    short = told.exc_type is not None and issubclass(told.exc_type, MemoryError)
-    if not (short or told.exc_value is not None and is_shortage(told.exc_value)):
-        sys.__unraisablehook__(told)
-
-
 class NoTraces(logging.Filter):
     """For a log: a want of memory is said in one line, wherever in a library it was met."""
 
@@ -54,7 +46,16 @@ class NoTraces(logging.Filter):
 
 @contextmanager
 def in_one_line(doing: str) -> Iterator[None]:
-    """InputError in the place of whatever tells that the machine has failed while `doing`."""
+    """InputError in the place of whatever tells that the machine has failed while `doing`. A want of memory that Python
+    cannot raise, since a finaliser met it, is left unsaid: it would be printed as a traceback beside that line."""
+    before = sys.unraisablehook
+
+    def without_shortage(told) -> None:
+        short = told.exc_type is not None and issubclass(told.exc_type, MemoryError)
+        if not (short or told.exc_value is not None and is_shortage(told.exc_value)):
+            before(told)
+
+    sys.unraisablehook = without_shortage
     try:
         yield
     except Exception as error:
@@ -68,3 +69,5 @@ def in_one_line(doing: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in BROKEN:
             raise InputError(f"the disk has failed while {doing} ({error})") from error
         raise
+    finally:
+        sys.unraisablehook = before
