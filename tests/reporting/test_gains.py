@@ -232,7 +232,9 @@ def test_a_study_is_kept_and_shown_on_the_page_of_experiments(grid, tmp_path, ca
         "results.csv", "gains.md", "gains.csv", f"gains_toy_{'a' * 8}.png"
     }  # fmt: skip
     page = (tmp_path / "experiments" / "README.md").read_text()
-    assert "### toy: what a head adds" in page and f"](study/toy/gains_toy_{'a' * 8}.png)" in page
+    assert "![what heads add](gains.png)" in page and (tmp_path / "experiments" / "gains.png").stat().st_size > 5000
+    ours = [line.split("|") for line in page.splitlines() if line.endswith("| study/toy |")]
+    assert [cells[3].split() for cells in ours] == [[f"fraction={share}", "prior_bias=True"] for share in (0.25, 1.0)]
     assert "data.fraction=1.0" in page and "data.fraction=0.25" not in page  # a share is a point of the study
     assert len((kept / "results.csv").read_text().splitlines()) == 5
 

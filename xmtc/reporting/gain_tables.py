@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from xmtc.reporting.gains import MAIN, Gain
+from xmtc.reporting.gains import DATA, MAIN, Gain
 from xmtc.reporting.tables import _table
 
 Found = Mapping[tuple[str, str | None], Sequence[Gain]]
@@ -169,7 +169,9 @@ def counted(found: Sequence[Gain]) -> list[str]:
 def markdown_glance(dataset: str, found: Sequence[Gain], level: int = 2) -> str:
     """The answer in one table, and how to read it."""
     rows = glance_rows(found)
-    text = f"{'#' * level} {dataset}: what a head adds\n\n{_table(rows, right=())}\n\n{counted(found)[0]} {PAIRED}\n\n"
+    same = [key for key in DATA if key not in telling(found) and key in dict(found[0].cell)]
+    title = ", ".join([dataset, *(f"{_short(key)} {dict(found[0].cell)[key]}" for key in same)])
+    text = f"{'#' * level} {title}: what a head adds\n\n{_table(rows, right=())}\n\n{counted(found)[0]} {PAIRED}\n\n"
     return text + "\n".join(f"* {sentence}" for sentence in counted(found)[1:])
 
 

@@ -26,6 +26,8 @@ SHOWN = ("P@1", "P@5", "nDCG@5")
 MAIN = "nDCG@5"
 OF_THE_HEAD = ("head", "recipe.lcenet", "recipe.head_lr_factor")
 DATA = ("data.fraction", "data.limit")  # however they were set
+SAID = (*DATA, "recipe.prior_bias")  # of every cell, though it be the same everywhere: most of a gain hangs on it
+USUAL = ("1", "1.0", "None")
 PLAIN = "none"
 SHARE = 0.95  # of the plain run's last validation score: the quality to which steps are counted
 
@@ -56,7 +58,8 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
     cells: dict[tuple, dict[str, list[Run]]] = {}
     for each in configurations:
         settings = each.runs[0].settings
-        keys = list(dict.fromkeys([*told, *_apart(each, configurations)]))
+        said = [key for key in SAID if str(settings.get(key)) not in USUAL]
+        keys = list(dict.fromkeys([*told, *_apart(each, configurations), *said]))
         cell = (("encoder", each.encoder), ("recipe", each.recipe or ""))
         cell += tuple((key, str(settings.get(key, ""))) for key in keys if not _of_the_head(key))
         own = [f"{key.split('.')[-1]}={settings[key]}" for key in keys if _of_the_head(key) and key in settings]

@@ -84,7 +84,7 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
             f"{path}: was made from more runs ({' '.join(lost[0])}: {old[lost[0]]} seeds, now {new.get(lost[0], 0)});"
             " name the directories of all of them, or remove that file"
         )
-    parts = [markdown_glance(dataset, each, level=3) for (dataset, _), each in found.items() if each]
+    parts = [markdown_glance(dataset, each, level=1) for (dataset, _), each in found.items() if each]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "gains.md", "\n\n".join(parts) + "\n")
     write_text(path, rows)

@@ -1,12 +1,13 @@
 """experiments/README.md: every measured row of every results.csv, with what it cost and where it comes from.
 
 Rows of models trained on a share of the training documents are no scores of a data set: they have a table of their own
-below it. Those in the folder `study` are its points: they stay in their results.csv, and what the study says (gains.md,
-gains_*.png) stands on the page.
+below it. Those in the folder `study` are its points: they stay in their results.csv, and what the study says
+(studies.py) stands on the page.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from xmtc.reporting.configurations import Configuration, configurations
 from xmtc.reporting.joining import join
 from xmtc.reporting.printed import measured_rows, read_printed
 from xmtc.reporting.runs import Run
+from xmtc.reporting.studies import plot_studies, studies
 from xmtc.reporting.summary import percent
 from xmtc.reporting.tables import SHOWN, _table
 
@@ -30,7 +32,10 @@ START, END = (
 
 
 def write_leaderboard(root: Path) -> Path:
-    """Writes ROOT/README.md; what stands there outside of the generated part is kept. InputError: nothing measured."""
+    """Writes ROOT/README.md, and ROOT/gains.png where there are studies; what stands on the page outside of the
+    generated part is kept. InputError: nothing measured."""
+    with contextlib.suppress(ImportError):  # matplotlib is optional
+        plot_studies(root)
     text = leaderboard(root)
     path = root / "README.md"
     old = path.read_text(encoding="utf-8") if path.is_file() else "# Experiments\n"
@@ -81,14 +86,7 @@ def leaderboard(root: Path) -> str:
         if others:
             parts.append(f"Other systems on {dataset}, from `{dataset}/printed.csv`:")
             parts.append(_table([["system", "kind", *SYSTEMS, "source"], *others], right=range(2, 2 + len(SYSTEMS))))
-    studies = sorted(root.rglob("gains.md"))
-    if studies:
-        parts.append("## What heads add")
-    for path in studies:
-        where = path.parent.relative_to(root).as_posix()
-        parts.append(path.read_text(encoding="utf-8").rstrip())
-        parts += [f"![{picture.stem.replace('_', ' ')}]({where}/{picture.name})"
-                  for picture in sorted(path.parent.glob("gains_*.png"))]  # fmt: skip
+    parts += studies(root)
     tables = [folder for folder in folders if folder.parent != root and (folder / "printed.csv").is_file()]
     rows_of = {folder: _joinable(folder, data) for folder in tables}
     parts.append("## The papers' tables")
