@@ -1,6 +1,8 @@
 """Numbers of a corpus against counting, near duplicates against exact comparison, and the command that shows them."""
 
 import json
+from collections import Counter
+from math import ceil
 
 import numpy as np
 import pytest
@@ -35,6 +37,11 @@ def test_against_counting(tmp_path):
     assert test["unseen_positives"] == pytest.approx(sum(map(len, unseen)) / positives, abs=1e-4)
     assert sum(band["positives"] for band in found["labels"]["bands"].values()) == pytest.approx(1, abs=1e-3)
     assert statistics(store, None)["parts"]["train"]["cut"] == 0
+    bands, count = found["labels"]["bands"].values(), len(store.labels)
+    frequency = Counter(label for _, labels in PARTS["train"] for label in set(labels))
+    ranked, stops = sorted(frequency.values(), reverse=True), [0, ceil(count / 10), ceil(count / 2), count]
+    assert [band["labels"] for band in bands] == np.diff(stops).tolist()
+    assert [band["least_frequency"] for band in bands] == [ranked[stop - 1] for stop in stops[1:]]
     assert "200" in table(found) and "20 labels" not in table(found)
     json.dumps(found)
 

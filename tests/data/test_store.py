@@ -1,14 +1,20 @@
 """An opened store: what it says of itself, and how it travels to other processes."""
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from xmtc.data.preparation import prepare
 from xmtc.data.store import Part, Store
+from xmtc.data.text import Words
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
-from xmtc.testing.corpora import small_store
+from xmtc.testing.corpora import Listed, random_documents, small_store
+
+PARTS = {"train": random_documents(300, 0), "validation": random_documents(40, 1, labels=16)}
+PARTS["test"] = random_documents(40, 2, labels=20)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,29 @@ def test_a_store_from_before_special_ids_were_kept(store, tmp_path):
     meta.write_text(kept.replace('"padding"', '"padding_"').replace('"unknown"', '"unknown_"'))
     assert (Store(store.folder).vocabulary.padding, Store(store.folder).vocabulary.unknown) == (0, 1)
     meta.write_text(kept)
+
+
+def test_only_training_documents_count(tmp_path):
+    """Labels that only validation has are in the store, and never met."""
+    store = small_store(tmp_path, **PARTS)
+    trained = Counter(label for _, labels in PARTS["train"] for label in set(labels))
+    assert store.label_frequency.tolist() == [trained[label] for label in store.labels]
+    assert (store.label_frequency == 0).any()
+
+
+def test_parents_are_pairs_of_labels_of_the_store(tmp_path):
+    class Tree(Listed):
+        def label_parents(self):
+            return {"l1": ["l0", "root"], "l2": ["l1"], "unknown": ["l0"]}
+
+    store = prepare(Tree(**PARTS), "small", Words(), tmp_path, 1)
+    number = {label: i for i, label in enumerate(store.labels)}
+    assert store.parents() == sorted([(number["l1"], number["l0"]), (number["l2"], number["l1"])])
+    assert len(store.label_parents()) == 4
+
+
+def test_a_corpus_without_hierarchy(store):
+    assert store.parents() == []
 
 
 @pytest.mark.parametrize("least, size", [(0, 6), (1, 5), (2, 4), (3, 3), (9, 2)])

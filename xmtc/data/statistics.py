@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from xmtc.data.label_side import LabelSide
 from xmtc.data.store import Part, Store
+from xmtc.metrics.frequency_bins import frequency_bins
 
 QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
@@ -38,16 +39,17 @@ def _spread(values: np.ndarray) -> dict:
 
 
 def _labels(store: Store) -> dict:
-    side = LabelSide(store)
-    frequency = side.frequency()
+    frequency = store.label_frequency
     total = max(int(frequency.sum()), 1)
+    names, bins = frequency_bins(torch.from_numpy(frequency))
+    members = {name: np.flatnonzero(bins[:-1].numpy() == number) for number, name in enumerate(names)}
     bands = {
         name: {
             "labels": len(labels),
             "positives": round(float(frequency[labels].sum() / total), 4),
             "least_frequency": int(frequency[labels].min()) if len(labels) else None,
         }
-        for name, labels in side.bands().items()
+        for name, labels in members.items()
     }
     return {
         "labels": store.num_labels,
@@ -56,7 +58,7 @@ def _labels(store: Store) -> dict:
         "never_in_train": int((frequency == 0).sum()),
         "bands": bands,
         "named": sum(name != label for name, label in zip(store.label_names, store.labels, strict=True)),
-        "with_parent": len({child for child, _ in side.parents()}),
+        "with_parent": len({child for child, _ in store.parents()}),
     }
 
 
@@ -110,7 +112,7 @@ def draw(store: Store, found: dict, title: str, folder: Path) -> list[Path]:
     figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)
     ranked, labels, lengths = figure.subplots(1, 3)
-    frequency = np.sort(LabelSide(store).frequency())[::-1]
+    frequency = np.sort(store.label_frequency)[::-1]
     ranked.loglog(np.arange(1, len(frequency) + 1), np.maximum(frequency, 0.5), linewidth=1.2)
     ranked.set(xlabel="label, by frequency", ylabel="training documents")
     for name, part in store.parts.items():

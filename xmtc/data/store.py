@@ -89,6 +89,12 @@ class Store:
         path = self.folder / "label_parents.tsv"
         return [tuple(line.split("\t")) for line in _lines(path)] if path.exists() else []
 
+    def parents(self) -> list[tuple[int, int]]:
+        """(label, the label above it), both labels of the store; what lies above but is no label is left out."""
+        number = {label: i for i, label in enumerate(self.labels)}
+        pairs = ((number.get(child), number.get(above)) for child, above in self.label_parents())
+        return sorted((child, above) for child, above in pairs if child is not None and above is not None)
+
     @property
     def num_labels(self) -> int:
         return len(self.labels)

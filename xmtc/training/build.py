@@ -14,7 +14,6 @@ from xmtc.config.make import make
 from xmtc.data.acquire import acquire, corpus_of
 from xmtc.data.cards import card_of
 from xmtc.data.datamodule import XMTCData
-from xmtc.data.label_side import LabelSide
 from xmtc.data.preparation import prepare
 from xmtc.data.sources.subset import make_source
 from xmtc.data.store import Store
@@ -60,7 +59,7 @@ def build(config: dict) -> Built:
     data = make_data(config, store, encoder)
     encoder.prepare(data.train.gold(), store.label_names)
     decoder = encoder.make_decoder(store.num_labels)
-    decoder.prepare(lambda: LabelSide(store).parents())
+    decoder.prepare(store.parents)
     counts = torch.from_numpy(data.train_label_counts())
     prior = log_odds(counts, len(data.train))
     if config["recipe"]["prior_bias"]:
