@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xmtc.bounds import Count, NotNegative
+from xmtc.data.checksums import damaged, list_files
+from xmtc.data.files import locked, replaced, save, writing_to
 from xmtc.data.vocabulary import Vocabulary
 
 
@@ -60,6 +67,27 @@ class WordVectors:
         table[vocabulary.padding] = 0
         padding = vocabulary.padding
         return nn.Embedding.from_pretrained(table, freeze=not self.trainable, padding_idx=padding, sparse=sparse)
+
+
+def kept_in_store(vocabulary: Vocabulary, kind: str, settings: dict, make: Callable[[], np.ndarray]) -> Path:
+    """The file of the store in which the vectors of these settings lie, `make`'s answer unless it is there and whole.
+    One process makes it; the others of a run wait for it."""
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    path = vocabulary.folder.parent / "vectors" / f"{kind}-{key}.npy"
+
+    def is_there() -> bool:
+        return path.exists() and damaged(path.parent, [path.name]) is None
+
+    if not is_there():
+        with writing_to(path.parent, "keeping word vectors"):
+            path.parent.mkdir(exist_ok=True)
+            with locked(path.with_suffix(".lock")):
+                if not is_there():
+                    vectors = make()
+                    with replaced(path) as temporary:
+                        save(temporary, vectors)
+                    list_files(path.parent, [path.name])
+    return path
 
 
 class Random(WordVectors):

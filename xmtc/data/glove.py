@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +13,7 @@ from torch import Tensor
 
 from xmtc.bounds import Count
 from xmtc.data.binary_vectors import binary_rows, is_binary
-from xmtc.data.checksums import damaged, list_files
-from xmtc.data.embedding import WordVectors
-from xmtc.data.files import locked, save, writing_to
+from xmtc.data.embedding import WordVectors, kept_in_store
 from xmtc.data.text import SEPARATOR
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.data.word_rows import identity, word_rows
@@ -47,14 +42,8 @@ class Glove(WordVectors):
             )
         if not (vocabulary.folder / "vocabulary.txt").exists():
             raise InputError("embedding=glove: vectors of words need text=words, not a Hugging Face tokenizer")
-        key = hashlib.sha256(json.dumps({"size": self.size} | identity(self.path)).encode()).hexdigest()[:12]
-        kept = vocabulary.folder.parent / "vectors" / f"glove-{key}.npy"
-        if not kept.exists() or damaged(kept.parent, [kept.name]):
-            with writing_to(kept.parent, "keeping word vectors"):
-                kept.parent.mkdir(exist_ok=True)
-                with locked(kept.with_suffix(".lock")):
-                    if not kept.exists() or damaged(kept.parent, [kept.name]):
-                        self._read(vocabulary.folder / "vocabulary.txt", kept)
+        settings = {"size": self.size} | identity(self.path)
+        kept = kept_in_store(vocabulary, "glove", settings, lambda: self._read(vocabulary.folder / "vocabulary.txt"))
         vectors = np.load(kept, mmap_mode="r")
         table = torch.empty(vocabulary.size, self.size).uniform_(-1, 1)
         for start in range(0, vocabulary.size, 10_000):
@@ -63,8 +52,8 @@ class Glove(WordVectors):
             table[start : start + len(piece)][known] = torch.from_numpy(piece)[known]
         return table
 
-    def _read(self, vocabulary: Path, kept: Path) -> None:
-        """Writes (V, E) float32; rows of zeros: no vector."""
+    def _read(self, vocabulary: Path) -> np.ndarray:
+        """(V, E) float32; rows of zeros: no vector."""
         words = vocabulary.read_bytes().split(b"\n")[:-1]
         wanted = {word: i for i, word in enumerate(words) if i >= 2}  # without padding and unknown
         if (separator := wanted.pop(SEPARATOR.encode(), None)) is not None:
@@ -86,13 +75,7 @@ class Glove(WordVectors):
                 raise InputError(f"{self.path}, line {number}: a number that is not finite")
             vectors[row], found[row] = vector, True
         log.info("%d of %d words have a vector (%.0f s)", found.sum(), len(words) - 2, time.monotonic() - begun)
-        temporary = kept.with_name(f".{kept.stem}-{os.getpid()}.npy")
-        try:
-            save(temporary, vectors)
-            os.replace(temporary, kept)
-            list_files(kept.parent, [kept.name])
-        finally:
-            temporary.unlink(missing_ok=True)
+        return vectors
 
 
 def _text_rows(path: Path, wanted: dict[bytes, int]) -> Iterator[tuple[int, bytes, np.ndarray]]:

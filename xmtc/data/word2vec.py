@@ -9,21 +9,15 @@ label end up further apart than words of different labels.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import logging
-import os
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xmtc.bounds import Count, NotNegative
-from xmtc.data.checksums import damaged, list_files
-from xmtc.data.embedding import WordVectors
-from xmtc.data.files import locked, save, writing_to
+from xmtc.data.embedding import WordVectors, kept_in_store
 from xmtc.data.store import Part
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.errors import InputError
@@ -60,15 +54,8 @@ class Word2Vec(WordVectors):
     def table(self, vocabulary: Vocabulary) -> Tensor:
         names = ("size", "epochs", "window", "min_count", "skip_gram", *["labels"] * self.labels)
         settings = {name: getattr(self, name) for name in names} | {"epochs": self._rounds(vocabulary)}
-        key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-        path = vocabulary.folder.parent / "vectors" / f"word2vec-{key}.npy"
-        if not path.exists() or damaged(path.parent, [path.name]):
-            with writing_to(path.parent, "keeping word vectors"):
-                path.parent.mkdir(exist_ok=True)
-                with locked(path.with_suffix(".lock")):  # processes of one run wait for the first
-                    if not path.exists() or damaged(path.parent, [path.name]):
-                        self._train(vocabulary, path)
-        vectors = np.load(path)[: vocabulary.size]
+        kept = kept_in_store(vocabulary, "word2vec", settings, lambda: self._train(vocabulary))
+        vectors = np.load(kept)[: vocabulary.size]
         known = vectors.any(axis=1)
         table = torch.empty(vocabulary.size, self.size).normal_(0, self.scale)
         table[torch.from_numpy(known)] = torch.from_numpy(vectors[known] * (self.scale / vectors[known].std()))
@@ -80,7 +67,8 @@ class Word2Vec(WordVectors):
         words = len(Part.load(vocabulary.folder.parent / "train").tokens)
         return min(max(FEWEST, -(-WORDS // max(words, 1))), MOST)
 
-    def _train(self, vocabulary: Vocabulary, path: Path) -> None:
+    def _train(self, vocabulary: Vocabulary) -> np.ndarray:
+        """(V, E) float32; rows of zeros: met too rarely."""
         try:
             from gensim.models import Word2Vec as Model
         except ImportError as error:
@@ -102,13 +90,7 @@ class Word2Vec(WordVectors):
         keys = np.array(model.wv.index_to_key)
         vectors[keys[keys < size]] = model.wv.vectors[keys < size]
         vectors[vocabulary.unknown] = 0
-        temporary = path.with_name(f".{path.stem}-{os.getpid()}.npy")
-        try:
-            save(temporary, vectors)
-            os.replace(temporary, path)
-            list_files(path.parent, [path.name])
-        finally:
-            temporary.unlink(missing_ok=True)
+        return vectors
 
 
 class _Sentences:
