@@ -22,7 +22,7 @@ from xmtc.config.make import make
 from xmtc.config.paths import config_dir
 from xmtc.config.values import describe
 from xmtc.data.checksums import require_whole
-from xmtc.data.embedding import WordVectors
+from xmtc.data.embedding import vectors_of
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.make import make_encoder
@@ -184,12 +184,9 @@ def _fill(
 
 def _empty(config: dict, vocabulary: Vocabulary, num_labels: int, device: str) -> nn.ModuleDict:
     node = config["encoder"]
-    vectors = {}
-    for key, value in node.items():  # their files may be gone, and the checkpoint holds the table
-        target = isinstance(value, dict) and import_target(value.get("_target_"), f"encoder.{key}")
-        if isinstance(target, type) and issubclass(target, WordVectors):
-            vectors[key] = made = make(value)
-            made.table = lambda vocabulary, size=made.size: torch.empty(vocabulary.size, size)
+    vectors = vectors_of(node)
+    for made in vectors.values():  # their files may be gone, and the checkpoint holds the table
+        made.table = lambda vocabulary, size=made.size: torch.empty(vocabulary.size, size)
     with _NothingAtRandom():
         encoder = make_encoder(node, vocabulary, num_labels, **vectors)
         with torch.device(device):

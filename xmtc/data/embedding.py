@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from xmtc.bounds import Count, NotNegative
+from xmtc.config.check import import_target
+from xmtc.config.make import make
 from xmtc.data.checksums import damaged, list_files
 from xmtc.data.files import locked, replaced, save, writing_to
 from xmtc.data.vocabulary import Vocabulary
@@ -69,8 +71,18 @@ class WordVectors:
         return nn.Embedding.from_pretrained(table, freeze=not self.trainable, padding_idx=padding, sparse=sparse)
 
 
-def kept_in_store(vocabulary: Vocabulary, kind: str, settings: dict, make: Callable[[], np.ndarray]) -> Path:
-    """The file of the store in which the vectors of these settings lie, `make`'s answer unless it is there and whole.
+def vectors_of(node: dict) -> dict[str, WordVectors]:
+    """The word vectors among the arguments of an encoder's node, made, by their key. None of them is read or learnt."""
+    found = {}
+    for key, value in node.items():
+        target = isinstance(value, dict) and import_target(value.get("_target_"), f"encoder.{key}")
+        if isinstance(target, type) and issubclass(target, WordVectors):
+            found[key] = make(value)
+    return found
+
+
+def kept_in_store(vocabulary: Vocabulary, kind: str, settings: dict, compute: Callable[[], np.ndarray]) -> Path:
+    """The file of the store that holds the vectors of these settings, what `compute` answers unless it is there, whole.
     One process makes it; the others of a run wait for it."""
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
     path = vocabulary.folder.parent / "vectors" / f"{kind}-{key}.npy"
@@ -83,7 +95,7 @@ def kept_in_store(vocabulary: Vocabulary, kind: str, settings: dict, make: Calla
             path.parent.mkdir(exist_ok=True)
             with locked(path.with_suffix(".lock")):
                 if not is_there():
-                    vectors = make()
+                    vectors = compute()
                     with replaced(path) as temporary:
                         save(temporary, vectors)
                     list_files(path.parent, [path.name])

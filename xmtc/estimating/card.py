@@ -24,7 +24,7 @@ from xmtc.config.make import make
 from xmtc.data.batch import Labels
 from xmtc.data.cards import Card
 from xmtc.data.collate import Documents
-from xmtc.data.embedding import Random, WordVectors
+from xmtc.data.embedding import Random, WordVectors, vectors_of
 from xmtc.data.sources.synthetic import Zipf
 from xmtc.data.store import Part
 from xmtc.data.text import HuggingFace, Text, Words
@@ -171,13 +171,7 @@ def _vocabularies(text: Text, card: Card, train: int, folder: Path, name: str) -
 
 def _vectors(node: dict) -> dict[str, WordVectors]:
     """Random vectors of the same size in the place of those that would have to be read or learnt."""
-    found = {}
-    for key, value in node.items():
-        target = isinstance(value, dict) and import_target(value.get("_target_"), f"encoder.{key}")
-        if isinstance(target, type) and issubclass(target, WordVectors):
-            made = make(value)
-            found[key] = Random(made.size, made.trainable)
-    return found
+    return {key: Random(made.size, made.trainable) for key, made in vectors_of(node).items()}
 
 
 def _part(text: Text, card: Card, vocabulary: Vocabulary, layout: str) -> Part:
