@@ -12,19 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from xmtc.entry import start
 
-TARGET = {"_target_": "xmtc.enhancing.job.enhance_scores"}
-
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Leaves through SystemExit with the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    start("xmtc.enhance", _job, arguments, config_name="enhance", check=_check, hint="nothing was written")
-
-
-def _check(config: DictConfig) -> None:
-    from xmtc.config import check_node
-
-    check_node(OmegaConf.to_container(config, resolve=True) | TARGET, "")
+    component, hint = "xmtc.enhancing.job.enhance_scores", "nothing was written"
+    start("xmtc.enhance", _job, arguments, config_name="enhance", component=component, hint=hint)
 
 
 def _job(config: DictConfig) -> None:

@@ -11,12 +11,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from xmtc.config import checked_command_line, command_dir, register_resolvers
+from omegaconf import DictConfig, OmegaConf
+
+from xmtc.config import check_node, checked_command_line, command_dir, register_resolvers
 from xmtc.errors import InputError, Preempted
 from xmtc.lean import lean_imports
 from xmtc.shortage import in_one_line
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
+# of a command that is no run: Hydra would leave a log file in the folder that it is given in
+NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout")
 
 
 def start(
@@ -25,13 +29,14 @@ def start(
     argv: Sequence[str],
     always: Sequence[str] = (),
     config_name: str = "run",
-    check: Callable | None = None,
+    component: str = "",
     hint: str = "a run goes on with resume=RUN_DIR",
     usage: str = "",
 ) -> None:
-    """Runs `job(config)` as hydra.main would. always: overrides of the command itself. check: refuses a configuration.
-    hint: what to say after Ctrl-C and SIGTERM; RUN_DIR in it becomes the job's folder. usage: what --help prints where
-    config_name's own help is another command's."""
+    """Runs `job(config)` as hydra.main would. always: overrides of the command itself. component: a function whose
+    parameters the configuration must fit, where no part of it names one. hint: what to say after Ctrl-C and SIGTERM;
+    RUN_DIR in it becomes the job's folder. usage: what --help prints where config_name's own help is another
+    command's."""
     if usage and {"-h", "--help"} & set(argv):
         print(usage.strip())
         return
@@ -44,6 +49,7 @@ def start(
     try:
         task = functools.wraps(job)(lambda config: _ended_job(program, job, config, hint))
         name = program.rpartition(".")[2]
+        check = functools.partial(_check, component) if component else None
         with in_one_line("starting"), checked_command_line([*argv, *always], config_name, check, name) as line:
             sys.argv = [sys.argv[0], *line.arguments]
             if line.shows:
@@ -55,6 +61,10 @@ def start(
         raise bad_input(program, error) from None
     except (Preempted, KeyboardInterrupt) as error:
         raise stopped(program, error, hint) from None
+
+
+def _check(component: str, config: DictConfig) -> None:
+    check_node(OmegaConf.to_container(config, resolve=True) | {"_target_": component}, "")
 
 
 def ended(program: str, job: Callable[[], int | None]) -> int:

@@ -12,10 +12,8 @@ import sys
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmtc.entry import bad_input, start
+from xmtc.entry import NO_FOLDER, bad_input, start
 from xmtc.errors import InputError
-
-NOWHERE = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]  # no directory, no log file
 
 USAGE = f"""\
 usage: python -m xmtc.estimate [GROUP=CHOICE ...] [key=value ...] [run=true|false]
@@ -44,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         raise bad_input("xmtc.estimate", error) from None
     rest = [word for word in words if not word.startswith("run=")]
     hint = "nothing was changed"
-    start("xmtc.estimate", lambda config: estimate(config, timed), rest, NOWHERE, hint=hint, usage=USAGE)
+    start("xmtc.estimate", lambda config: estimate(config, timed), rest, NO_FOLDER, hint=hint, usage=USAGE)
 
 
 def _timed(given: list[str]) -> bool:

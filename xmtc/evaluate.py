@@ -11,22 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from xmtc.entry import start
 
-TARGET = {"_target_": "xmtc.predicting.evaluation.evaluate_file"}
 SHOWN = ("P", "nDCG", "R-precision", "PSP")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Leaves through SystemExit with the exit code."""
-    hint = "nothing was written"
-    start(
-        "xmtc.evaluate", _job, sys.argv[1:] if argv is None else argv, config_name="evaluate", check=_check, hint=hint
-    )
-
-
-def _check(config: DictConfig) -> None:
-    from xmtc.config import check_node
-
-    check_node(OmegaConf.to_container(config, resolve=True) | TARGET, "")
+    arguments = sys.argv[1:] if argv is None else argv
+    component, hint = "xmtc.predicting.evaluation.evaluate_file", "nothing was written"
+    start("xmtc.evaluate", _job, arguments, config_name="evaluate", component=component, hint=hint)
 
 
 def _job(config: DictConfig) -> None:

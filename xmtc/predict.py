@@ -13,19 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from xmtc.entry import reader_gone, start
 
-TARGET = {"_target_": "xmtc.predicting.job.predict_file"}
-
 
 def main(argv: list[str] | None = None) -> None:
     """Command line. Leaves through SystemExit with the exit code."""
-    hint = "with output=FILE the same command goes on where it stopped"
-    start("xmtc.predict", _job, sys.argv[1:] if argv is None else argv, config_name="predict", check=_check, hint=hint)
-
-
-def _check(config: DictConfig) -> None:
-    from xmtc.config import check_node
-
-    check_node(OmegaConf.to_container(config, resolve=True) | TARGET, "")
+    arguments = sys.argv[1:] if argv is None else argv
+    component, hint = "xmtc.predicting.job.predict_file", "with output=FILE the same command goes on where it stopped"
+    start("xmtc.predict", _job, arguments, config_name="predict", component=component, hint=hint)
 
 
 def _job(config: DictConfig) -> None:

@@ -9,10 +9,7 @@ import sys
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmtc.entry import start
-
-# Hydra would leave a log file in the folder that the command is given in
-NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout")
+from xmtc.entry import NO_FOLDER, start
 
 USAGE = """\
 usage: python -m xmtc.prepare [GROUP=CHOICE ...] [key=value ...]

@@ -66,14 +66,11 @@ def _config(name: str, overrides: list[str]) -> dict:
     """The resolved configuration, without what only a run needs."""
     from omegaconf import OmegaConf
 
-    from xmtc.config import compose_checked, register_resolvers
+    from xmtc.config import compose_checked
 
-    register_resolvers()
     config = compose_checked([f"dataset={name}", *overrides])
-    for key in ("logger", "hydra"):  # of a run
-        OmegaConf.set_struct(config, False)
-        config.pop(key, None)
-    return OmegaConf.to_container(config, resolve=True)
+    kept = OmegaConf.masked_copy(config, [key for key in config if key != "logger"])  # whose folder is that of a run
+    return OmegaConf.to_container(kept, resolve=True)
 
 
 def _opened(arguments):
