@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from xmtc.config import check_node, checked_command_line, command_dir, register_resolvers
-from xmtc.errors import InputError, Preempted
+from xmtc.errors import PREEMPTED, InputError, Preempted
 from xmtc.lean import lean_imports
 from xmtc.shortage import in_one_line
 
-PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
 # of a command that is no run: Hydra would leave a log file in the folder that it is given in
 NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout")
 

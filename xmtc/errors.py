@@ -12,5 +12,8 @@ class InputError(Exception):
         super().__init__(" ".join(str(message).splitlines()))
 
 
+PREEMPTED = 75  # exit code, EX_TEMPFAIL of sysexits.h: a scheduler may start the job again
+
+
 class Preempted(Exception):
-    """SIGTERM: a scheduler wants the machine. What was trained is saved; the command ends with exit code 75."""
+    """SIGTERM: a scheduler wants the machine. What was trained is saved; the command ends with exit code PREEMPTED."""

@@ -95,6 +95,7 @@ def test_every_plain_setting_has_a_type():
         ("dry_run=3", "dry_run: expected true or false"),
         ("data.batch_size=0", "data.batch_size: expected a whole number of at least 1"),
         ("data.fraction=2", "data.fraction: expected a number above 0 and up to 1, got the number 2"),
+        ("ranks.patience=0", "ranks.patience: expected a number above 0"),
         ("dataset.propensity.b=0", "dataset.propensity.b: expected a number above 0"),
         ("recipe.validation.interval=0", "recipe.validation.interval: expected a number above 0 or null"),
         ("recipe.optimizer.lr=-1", "recipe.optimizer.lr: expected a number of at least 0, got the number -1"),

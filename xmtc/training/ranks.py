@@ -28,12 +28,11 @@ from typing import NamedTuple
 import pytorch_lightning as pl
 import torch.distributed as dist
 
-from xmtc.errors import InputError
+from xmtc.errors import PREEMPTED
 
 log = logging.getLogger(__name__)
 BEAT = 1.0  # seconds between two beats
 GONE, RUNNING = 5 * BEAT, 10  # silence of one that has no process any more; times the patience for one that runs
-PREEMPTED = 75  # as in xmtc.entry
 PEER = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "gloo", "NCCL", "recvBytes", "Socket")
 
 
@@ -67,8 +66,6 @@ class Ranks(pl.Callback):
     of silence; less than some ten would take a busy machine for a death. Does nothing where there is one process."""
 
     def __init__(self, folder: Path, patience: float = 30.0):
-        if patience <= 0:
-            raise InputError(f"ranks.patience: expected more than 0 seconds, got {patience:g}")
         self.folder, self.patience = folder, patience
         self.rank, self.world = 0, 1
         self._children: list = []  # processes that Lightning has started for the other ranks of this machine
