@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ from xmtc.training.record import resident_bytes
 if TYPE_CHECKING:
     from xmtc.training.build import Built
 
-TIMED_LABELS = 2048  # of the label side that is timed
+TIMED_LABELS, TIMED_STEPS = 2048, 3  # of the label side that is timed, and how often
 LISTS = 100 * 12  # bytes of a scored document: labels and scores of its best 100
 
 
@@ -39,7 +39,6 @@ class Needs:
     phases: dict[str, int]
     base: int
     execution: str
-    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def activations(self) -> int:
@@ -178,14 +177,14 @@ def modelled_seconds(built: Built, config: dict, processes: int = 1) -> dict[str
     with torch.random.fork_rng(devices=[]):
         for labels in (few, many):
             execution = probe.execution(labels, sizes.chunk)
-            seconds[labels] = _median_of(3, lambda execution=execution: _untracked(probe, execution))
+            seconds[labels] = _median(lambda execution=execution: _untracked(probe, execution))
     for parameter in built.module.encoder.parameters():
         parameter.grad = None
     slope = max(seconds[many] - seconds[few], 0.0) / (many - few)
     return _epoch(max(seconds[few] + slope * (sizes.labels - few), 0.0), built, sizes.documents * processes)
 
 
-def timed_seconds(built: Built, config: dict, processes: int = 1, steps: int = 3) -> dict[str, float]:
+def timed_seconds(built: Built, config: dict, processes: int = 1) -> dict[str, float]:
     """Seconds of a step and an epoch from steps of the whole model, its optimiser included. Changes the weights."""
     probe, sizes = probe_of(built, config, 1)
     built.module.to(probe.batch.documents.device)
@@ -200,7 +199,7 @@ def timed_seconds(built: Built, config: dict, processes: int = 1, steps: int = 3
         execution.finish_step(1.0)
         optimizer.step()
 
-    return _epoch(_median_of(steps, step), built, sizes.documents)
+    return _epoch(_median(step), built, sizes.documents)
 
 
 def _untracked(probe: Probe, execution) -> None:
@@ -209,11 +208,11 @@ def _untracked(probe: Probe, execution) -> None:
     loss.backward()
 
 
-def _median_of(count: int, call) -> float:
+def _median(call) -> float:
     """Median seconds after one call that nobody counts."""
     call()
     found = []
-    for _ in range(count):
+    for _ in range(TIMED_STEPS):
         begun = time.perf_counter()
         call()
         found.append(time.perf_counter() - begun)

@@ -13,6 +13,7 @@ from xmtc.heads.block import FullBlock
 from xmtc.shortage import said
 
 log = logging.getLogger(__name__)
+MOST = 3  # settings that are told
 SHARE = 0.9  # of the memory that a setting may fill to be called fitting; and of what has just failed
 CHUNKED = {"_target_": "xmtc.execution.chunked.Chunked"}
 # from what changes nothing about the model to what changes its optimiser
@@ -40,10 +41,8 @@ def answer(error: BaseException, expected: Needs | None, built, config: dict, pr
     return InputError(f"out of memory ({said(error)}): {advice}")
 
 
-def fitting(
-    now: Needs, built, config: dict, processes: int, most: int = 3, memory: int | None = None
-) -> list[tuple[str, int]]:
-    """Settings, least intrusive first, whose estimated peak is below the memory and well below what failed.
+def fitting(now: Needs, built, config: dict, processes: int, memory: int | None = None) -> list[tuple[str, int]]:
+    """Up to three settings, least intrusive first, whose estimated peak is below the memory and well below what failed.
 
     now: the needs of what failed. memory: bytes of the device; null: all that it has.
     """
@@ -57,7 +56,7 @@ def fitting(
             continue  # settings that exclude each other
         if peak <= limit:
             found.append((setting, peak))
-        if len(found) == most:
+        if len(found) == MOST:
             break
     return found
 
