@@ -86,7 +86,7 @@ def test_byte_order_mark_is_no_text(corpus):
 def test_raw_texts_of_attentionxml(corpus):
     for part in ("train", "test"):
         (corpus / f"{part}_texts.txt").rename(corpus / f"{part}_raw_texts.txt")
-    source = FolderSource(str(corpus), text_files=["texts", "raw_texts"])
+    source = FolderSource(str(corpus))
     assert [text for text, _ in source.documents("test")] == ["t", "u"]
 
 

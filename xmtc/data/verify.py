@@ -26,7 +26,8 @@ def verify(source: Source, card: Card) -> list[Finding]:
     """Reads the corpus once. Memory: the distinct labels."""
     source = source.reader()
     source.check()
-    findings = [_hash(path, card.files[path.name]) for path in _files(source) if path.name in card.files]
+    files = [*source.files(), *source.name_files()]
+    findings = [_hash(path, card.files[path.name]) for path in files if path.name in card.files]
     known: set[str] = set()
     train: dict[str, float] = {}
     present = source.parts()
@@ -49,10 +50,6 @@ def verify(source: Source, card: Card) -> list[Finding]:
     return findings
 
 
-def _files(source: Source) -> list[Path]:
-    return [*source.files(), *source.name_files()]
-
-
 def _hash(path: Path, expected: str) -> Finding:
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -66,8 +63,5 @@ def _equal(what: str, expected: int | None, found: int) -> Finding:
 def _near(what: str, expected: float | None, found: float) -> Finding:
     """Printed means are rounded, and words are counted in more than one way: their difference is told, never judged
     a fault beyond one part in a hundred."""
-    return Finding(what, expected, round(found, 2), None if expected is None else _close(expected, found))
-
-
-def _close(expected: float, found: float) -> bool:
-    return abs(expected - found) <= max(TOLERANCE, 0.01 * expected)
+    agrees = None if expected is None else abs(expected - found) <= max(TOLERANCE, 0.01 * expected)
+    return Finding(what, expected, round(found, 2), agrees)

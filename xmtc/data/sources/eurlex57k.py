@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmtc.data.sources.base import Source, require_documents
-from xmtc.data.sources.eurovoc import NAMES, concept_names, concept_parents
+from xmtc.data.sources.eurovoc import concept_names, concept_parents, concepts_file
 from xmtc.data.sources.json_lines import list_of, short, text_of
-from xmtc.data.sources.lines import find
 from xmtc.data.sources.part_files import require_folder
 from xmtc.errors import InputError
 from xmtc.parsing import parse_json
@@ -43,22 +42,19 @@ class Eurlex57kSource(Source):
         return [path for part in self.parts() for path in sorted((self.path / FOLDERS[part]).glob("*.json"))]
 
     def name_files(self) -> list[Path]:
-        path = self._concepts()
+        path = concepts_file(self.path)
         return [] if path is None else [path]
 
     def fingerprint(self) -> dict:
         return {"layout": "eurlex57k", "parts": self.parts()}
 
     def label_names(self) -> dict[str, str]:
-        path = self._concepts()
+        path = concepts_file(self.path)
         return {} if path is None else concept_names(path)
 
     def label_parents(self) -> dict[str, list[str]]:
-        path = self._concepts()
+        path = concepts_file(self.path)
         return {} if path is None else concept_parents(path)
-
-    def _concepts(self) -> Path | None:
-        return next((path for name in NAMES if (path := find(self.path, name))), None)
 
 
 def _law(path: Path) -> tuple[str, list[str]]:

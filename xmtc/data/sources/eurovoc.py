@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmtc.data.sources.lines import lines
+from xmtc.data.sources.lines import find, lines
 from xmtc.errors import InputError
 from xmtc.parsing import parse_json
 
 NAMES = ("eurovoc_en.json", "EURLEX57K.json")
+
+
+def concepts_file(folder: Path) -> Path | None:
+    """EuroVoc beside a corpus, if it is there."""
+    return next((path for name in NAMES if (path := find(folder, name))), None)
 
 
 def concepts(path: Path) -> dict[str, dict]:

@@ -10,7 +10,7 @@ called `*_raw_texts.txt`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from xmtc.data.sources import eurovoc
@@ -24,17 +24,12 @@ PREFIXES = {"train": ("train",), "validation": ("dev", "val", "valid"), "test": 
 
 
 class FolderSource(Source):
-    """A folder in the plain-text layout.
+    """A folder in the plain-text layout. path: the folder."""
 
-    path: the folder. text_files: what follows the prefix in the names of the text files; the first that `train_` has
-    is used for all parts.
-    """
+    TEXT_FILES = ("texts", "raw_texts")  # behind the prefix; the first that `train_` has is used for all parts
 
-    TEXT_FILES = ("texts", "raw_texts")
-
-    def __init__(self, path: str, text_files: str | Sequence[str] = TEXT_FILES):
+    def __init__(self, path: str):
         self.path = Path(path).expanduser()
-        self.text_files = [text_files] if isinstance(text_files, str) else list(text_files)
         self._found: dict[str, tuple[Path, Path]] | None = None
 
     @classmethod
@@ -58,21 +53,18 @@ class FolderSource(Source):
 
     def label_names(self) -> dict[str, str]:
         self._pairs()
-        if (path := label_names_file(self.path)) or not (concepts := self._concepts()):
+        if (path := label_names_file(self.path)) or not (concepts := eurovoc.concepts_file(self.path)):
             return read_label_names(path)
         return eurovoc.concept_names(concepts)
 
     def label_parents(self) -> dict[str, list[str]]:
         if path := find(self.path, "label_parents.tsv"):
             return read_label_parents(path)
-        return eurovoc.concept_parents(concepts) if (concepts := self._concepts()) else {}
+        return eurovoc.concept_parents(concepts) if (concepts := eurovoc.concepts_file(self.path)) else {}
 
     def name_files(self) -> list[Path]:
-        found = (find(self.path, "label_parents.tsv"), self._concepts())
+        found = (find(self.path, "label_parents.tsv"), eurovoc.concepts_file(self.path))
         return [path for path in found if path]
-
-    def _concepts(self) -> Path | None:
-        return next((path for name in eurovoc.NAMES if (path := find(self.path, name))), None)
 
     def _pairs(self) -> dict[str, tuple[Path, Path]]:
         """part -> (texts, labels), looked up once so that a run reads the same files throughout."""
@@ -82,7 +74,7 @@ class FolderSource(Source):
 
     def _find_pairs(self) -> dict[str, tuple[Path, Path]]:
         require_folder(self.path)
-        stem = next((stem for stem in self.text_files if find(self.path, f"train_{stem}.txt")), self.text_files[0])
+        stem = next((stem for stem in self.TEXT_FILES if find(self.path, f"train_{stem}.txt")), self.TEXT_FILES[0])
         pairs = {}
         for part in PARTS:
             candidates = {prefix: self._pair(prefix, stem) for prefix in PREFIXES[part]}
