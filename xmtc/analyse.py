@@ -8,7 +8,6 @@ Writes analysis.md, analysis.json and PNG pictures.
 from __future__ import annotations
 
 import json
-import os
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ def analyse(
     from xmtc.analysing.cases import as_markdown, stages
     from xmtc.analysing.run import analyse_run
     from xmtc.analysing.tables import markdown, pictures
+    from xmtc.data.files import replace_text
     from xmtc.loading import load
 
     runs = [run for run in find_runs(folders) if (run.folder / "predictions.npz").is_file()]
@@ -50,8 +50,8 @@ def analyse(
     try:
         target.mkdir(parents=True, exist_ok=True)
         links = "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures(results, target))
-        _write(target / "analysis.md", text + links)
-        _write(target / "analysis.json", json.dumps(results, indent=1))
+        replace_text(target / "analysis.md", text + links)
+        replace_text(target / "analysis.json", json.dumps(results, indent=1))
     except OSError as error:
         raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
     return text
@@ -68,12 +68,6 @@ def _names(runs: Sequence[Run]) -> dict[Path, str]:
     }
     times = Counter(named.values())
     return {folder: name if times[name] == 1 else f"{name} ({folder.name})" for folder, name in named.items()}
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _shares(text: str) -> list[float]:

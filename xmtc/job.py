@@ -14,7 +14,7 @@ from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.config.outside import refuse_other_count, together
 from xmtc.data.checksums import require_whole
-from xmtc.data.files import locked, replaced, writing_to
+from xmtc.data.files import locked, replace_text, writing_to
 from xmtc.errors import InputError
 from xmtc.given import listed
 from xmtc.parsing import read_yaml
@@ -71,11 +71,9 @@ def job(config: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    names = {group: hydra.runtime.choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}
     if hydra.mode == RunMode.MULTIRUN:  # here too: a sweep that decides its jobs as it goes was not checked before
         refuse_basic_launcher(OmegaConf.to_container(hydra.launcher), config, hydra.overrides.task)
-    overrides = [word for word in hydra.overrides.task if not word.startswith("resume=")]
-    result = execute(config, Path(hydra.runtime.output_dir), overrides, names)
+    result = execute(config, Path(hydra.runtime.output_dir), *_words_and_names(hydra))
     return result and result["best"]["score"]
 
 
@@ -99,8 +97,8 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
                 around.enter_context(alone(folder))
             if first and not plain["resume"]:
                 _begin_in(folder, plain["init_from"])
-                _write(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
-                _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
+                replace_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+                replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
             elif not plain["resume"]:
                 refuse_used(folder)  # as the first one does, for which this one would wait in vain
             result = session(plain, folder, names)
@@ -161,8 +159,6 @@ def composed(overrides: list[str]) -> tuple[DictConfig, Path, list[str], dict]:
 
     arguments = together(continued(list(overrides)))
     config = compose_checked(arguments, hydra_node=True)
-    choices = config.hydra.runtime.choices
-    names = {group: choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}
     OmegaConf.set_readonly(config.hydra, False)
     OmegaConf.set_readonly(config.hydra.runtime, False)
     HydraConfig.instance().set_config(config)  # ${hydra:...} reads it
@@ -171,10 +167,10 @@ def composed(overrides: list[str]) -> tuple[DictConfig, Path, list[str], dict]:
     HydraConfig.instance().set_config(config)
     with open_dict(config):
         hydra = config.pop("hydra")
-    task = [word for word in hydra.overrides.task if not word.startswith("resume=")]
-    return config, folder, task, names
+    return config, folder, *_words_and_names(hydra)
 
 
-def _write(path: Path, content: str) -> None:
-    with replaced(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+def _words_and_names(hydra: DictConfig) -> tuple[list[str], dict]:
+    """The overrides of a run, and what each group chose."""
+    words = [word for word in hydra.overrides.task if not word.startswith("resume=")]
+    return words, {group: hydra.runtime.choices.get(group) for group in ("encoder", "head", "recipe", "embedding")}

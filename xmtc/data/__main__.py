@@ -173,6 +173,7 @@ def _verify(arguments) -> int:
 
 
 def _stats(arguments) -> None:
+    from xmtc.data.files import replace_text
     from xmtc.data.near_duplicates import near_duplicates
     from xmtc.data.statistics import draw, statistics, table
 
@@ -183,9 +184,7 @@ def _stats(arguments) -> None:
     print(table(found))
     output = arguments.output or Path("stats") / arguments.name
     output.mkdir(parents=True, exist_ok=True)
-    temporary = output / ".statistics.json"
-    temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    os.replace(temporary, output / "statistics.json")
+    replace_text(output / "statistics.json", json.dumps(found, indent=1))
     try:
         draw(store, found, arguments.name, output)
     except ImportError:

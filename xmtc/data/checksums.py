@@ -7,11 +7,11 @@ is read here is read again soon after. A file that is not listed counts as whole
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from xmtc.data.files import replace_text
 from xmtc.errors import InputError
 
 NAME = "checksums"
@@ -31,9 +31,7 @@ def list_files(folder: Path, names: Iterable[str] | None = None) -> None:
         known.pop(name, None)
         if (folder / name).is_file():
             known[name] = state(folder / name)
-    temporary = folder / f".{NAME}.tmp"
-    temporary.write_text("".join(f"{state}  {name}\n" for name, state in sorted(known.items())), encoding="utf-8")
-    os.replace(temporary, folder / NAME)
+    replace_text(folder / NAME, "".join(f"{state}  {name}\n" for name, state in sorted(known.items())))
 
 
 def damaged(folder: Path, names: Iterable[str] | None = None) -> str | None:

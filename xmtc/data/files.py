@@ -105,6 +105,12 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Whole or not at all, in UTF-8."""
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def locked(path: Path, waits: bool = True) -> Iterator[None]:
     """One process at a time, the others wait, or get a BlockingIOError. The file is gone afterwards, and the lock

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.config.check import check_node
 from xmtc.data.checksums import list_files, require_whole
-from xmtc.data.files import replaced
+from xmtc.data.files import replace_text
 from xmtc.errors import InputError
 from xmtc.execution.auto import CHOICES, node_of
 from xmtc.execution.base import Execution
@@ -50,6 +50,5 @@ def keep_choices(config: dict, execution: Execution, folder: Path) -> None:
     node = node_of(execution)
     if node is None or node["_target_"] == config["execution"]["_target_"]:
         return  # it was no choice
-    with replaced(folder / FILE) as temporary:
-        temporary.write_text(json.dumps({"format": 1, "execution": node}), encoding="utf-8")
+    replace_text(folder / FILE, json.dumps({"format": 1, "execution": node}))
     list_files(folder, [FILE])

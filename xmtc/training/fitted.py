@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ from xmtc.config.outside import starter
 from xmtc.data.batch import Labels
 from xmtc.data.collate import Documents
 from xmtc.data.datamodule import XMTCData
-from xmtc.data.files import replaced
 from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
@@ -26,7 +24,7 @@ from xmtc.training.build import open_store, ranking_metrics
 from xmtc.training.kept import BEST, save_tensors, write
 from xmtc.training.predictions import Predictions
 from xmtc.training.provenance import provenance
-from xmtc.training.record import COLUMNS, peak_memory_bytes
+from xmtc.training.record import COLUMNS, peak_memory_bytes, write_curve
 from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -73,7 +71,8 @@ def fitted_session(config: dict, folder: Path, names: dict) -> dict:
     if config["test"]:
         result["floor"] = floor(ranking_metrics(store, config), data)
     set_scores(result, scored, store, folder)
-    _curve(folder / "curves.csv", seconds, result["validation"])
+    row = dict(zip(COLUMNS, (0, 0, round(seconds, 2), ""), strict=True))  # of the only evaluation there is
+    write_curve(folder / "curves.csv", [row | {f"val/{name}": value for name, value in result["validation"].items()}])
     result |= {
         "train_seconds": round(seconds, 2),
         "documents_per_second": round(len(data.train) / max(seconds, 1e-9), 1),
@@ -132,13 +131,3 @@ def features(model: FittedModel, documents: Documents, store: Store) -> csr_matr
 
     blocks = np.split(np.arange(len(documents)), np.arange(BLOCK, len(documents), BLOCK))
     return vstack([model.features(documents, rows, store.vocabulary) for rows in blocks], format="csr")
-
-
-def _curve(path: Path, seconds: float, validation: dict) -> None:
-    """One row, of the only evaluation there is."""
-    row = dict(zip(COLUMNS, (0, 0, round(seconds, 2), ""), strict=True))
-    row |= {f"val/{name}": value for name, value in validation.items()}
-    with replaced(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        writer.writeheader()
-        writer.writerow(row)

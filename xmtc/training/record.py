@@ -43,6 +43,14 @@ def process_bytes(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
+def write_curve(path: Path, rows: list[dict]) -> None:
+    """curves.csv, a row an evaluation, with the columns of the last one."""
+    with replaced(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *(name for name in rows[-1] if name not in COLUMNS)], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 class Record(pl.Callback):
     """One row of curves.csv an evaluation, with the mean training loss since the row before.
 
@@ -100,7 +108,7 @@ class Record(pl.Callback):
         row = {"step": trainer.global_step, "epoch": trainer.current_epoch, "seconds": round(self.seconds, 2)}
         self._rows.append(row | {"loss": loss} | metrics)
         if trainer.is_global_zero:
-            self._write()
+            write_curve(self.path, self._rows)
             shown = " ".join(f"{k} {100 * metrics[f'val/{k}']:.2f}" for k in ("P@1", "P@5", "nDCG@5"))
             log.info(
                 "step %d epoch %d: loss %.5g, %s, %.0f s, %.0f documents/s, %.2f GiB",
@@ -108,10 +116,3 @@ class Record(pl.Callback):
                 peak_memory_bytes() / 2**30,
             )  # fmt: skip
         self._mark = time.monotonic()
-
-    def _write(self) -> None:
-        names = list(COLUMNS) + [name for name in self._rows[-1] if name not in COLUMNS]
-        with replaced(self.path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, names, restval="")
-            writer.writeheader()
-            writer.writerows(self._rows)

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.data.checksums import list_files
-from xmtc.data.files import replaced
+from xmtc.data.files import replace_text
 from xmtc.data.store import Store
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
 from xmtc.metrics.ranking import RankingMetrics
@@ -79,5 +79,4 @@ def list_inputs(folder: Path) -> None:
 
 @rank_zero_only
 def write_json(path: Path, content: dict) -> None:
-    with replaced(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+    replace_text(path, json.dumps(content, indent=1))

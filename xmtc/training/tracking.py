@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import secrets
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.config.make import make
+from xmtc.data.files import replace_text
 
 ID = "wandb_id"
 STAGED = "wandb.sdk.launch.inputs.internal"  # keeps what is staged; a part of W&B's whole client API
@@ -59,9 +59,7 @@ def kept_id(folder: Path) -> str | None:
         return None
     path = folder / ID
     if not path.exists():
-        temporary = folder / f"{ID}.tmp"
-        temporary.write_text(secrets.token_hex(8), encoding="utf-8")
-        os.replace(temporary, path)
+        replace_text(path, secrets.token_hex(8))
     return path.read_text(encoding="utf-8").strip()
 
 
