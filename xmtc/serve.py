@@ -46,7 +46,7 @@ def serve(run: str, settings: Settings, token: str | None = None) -> None:
     def announce() -> None:
         log.info("listening on http://%s:%d (Ctrl-C or SIGTERM stops it)", shown, port)
 
-    server = Server(None, settings, announce)
+    server = Server(settings, announce)
     app = make_app(model, settings, token, lambda: server.stopping)
     server.config.app = app
     log.info("%s: %d labels, loaded in %.1f s", run, model.num_labels, time.monotonic() - start)

@@ -82,7 +82,7 @@ class Running:
 
     def __init__(self, model, token, settings):
         self.settings = Settings(**({"port": 0, "linger": 0.2} | settings))
-        self.server = Server(None, self.settings)
+        self.server = Server(self.settings)
         self.app = self.server.config.app = make_app(model, self.settings, token, lambda: self.server.stopping)
         sock = listen(self.settings)
         self.port = sock.getsockname()[1]

@@ -40,20 +40,16 @@ from xmtc.errors import InputError
 _ABSENT = object()
 
 
-def encoder_name(root: DictConfig) -> str | None:
-    """The name of the encoder's file: `xmtc.encoders.xmlcnn.XMLCNN` is `xmlcnn`, whatever its YAML is called."""
-    return _file_name(root, "encoder")
-
-
 def _file_name(root: DictConfig, group: str) -> str | None:
-    """Reads only `_target_`: asking for the whole group would ask this resolver again."""
+    """Of what fills the group: `xmtc.encoders.xmlcnn.XMLCNN` is `xmlcnn`, whatever its YAML is called. Reads only
+    `_target_`: asking for the whole group would ask this resolver again."""
     target = OmegaConf.select(root, f"{group}._target_", default=None)
     return target.rsplit(".", 2)[-2] if isinstance(target, str) and "." in target else None
 
 
 def paper(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
     """First of `dataset.paper.encoders.<encoder>.KEY`, `dataset.paper.KEY`, DEFAULT. A null that is written counts."""
-    places = (f"dataset.paper.encoders.{encoder_name(_root_)}.{key}", f"dataset.paper.{key}")
+    places = (f"dataset.paper.encoders.{_file_name(_root_, 'encoder')}.{key}", f"dataset.paper.{key}")
     return _first(_root_, places, key, default)
 
 
@@ -61,7 +57,7 @@ def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
     """First of `dataset.modern.encoders.<encoder>.KEY`, `dataset.modern.KEY`,
     `recipe.encoders.<encoder>.heads.<head>.KEY`, `recipe.encoders.<encoder>.KEY`, DEFAULT: what suits this encoder on
     this corpus, this corpus, this head on this encoder, or this encoder. DEFAULT under `recipe=paper`."""
-    name = encoder_name(_root_)
+    name = _file_name(_root_, "encoder")
     encoder = f"recipe.encoders.{name}"
     places = (
         f"dataset.modern.encoders.{name}.{key}", f"dataset.modern.{key}",

@@ -137,10 +137,10 @@ class Sweeps:
             self.contexts.append(block.context(leaf))
             self._spreads.append(self.contexts[-1].detach().t().contiguous().t())
 
-    def loss(self, labels: Labels, documents: int | None = None) -> Tensor:
-        """Sweep n+1. documents: B of the loss's normaliser. Scalar in the accumulation type."""
+    def loss(self, labels: Labels) -> Tensor:
+        """Sweep n+1. Scalar in the accumulation type."""
         side = self.side
-        self.targets = targets = Targets(side, labels, len(self.encoded.features), documents, self.dtype)
+        self.targets = targets = Targets(side, labels, len(self.encoded.features), self.dtype)
         n = len(side.blocks)
         total = torch.zeros((), dtype=torch.float64, device=self.encoded.features.device)
         grad_context = self._zeros(side.blocks[-1].gather_weight.shape[1]) if n else None

@@ -15,13 +15,13 @@ Positives = tuple[Tensor, Tensor, Tensor]
 
 
 class Targets:
-    """labels: of the batch, numbered over all processes. size: documents in a chunk's logits. documents: B of the
-    normaliser, null for those of `labels`. dtype: in which is computed."""
+    """labels: of the batch, numbered over all processes. size: documents in a chunk's logits. dtype: in which is
+    computed."""
 
-    def __init__(self, side: LabelSide, labels: Labels, size: int, documents: int | None, dtype: torch.dtype):
+    def __init__(self, side: LabelSide, labels: Labels, size: int, dtype: torch.dtype):
         self.objective, self.first_label, self.size, self.dtype = side.objective, side.first_label, size, dtype
         self.rows, self.ids = labels.rows(), labels.ids - side.first_label
-        self.normaliser = side.objective.normaliser(documents or len(labels), side.num_labels)
+        self.normaliser = side.objective.normaliser(len(labels), side.num_labels)
 
     def positives(self, chunk: slice) -> Positives:
         """For every positive of the batch: place in the chunk's flat (l, B), label, 1 if it lies in the chunk else 0.

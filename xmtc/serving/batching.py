@@ -45,8 +45,8 @@ class Batcher:
     """work: (key, texts, k) -> one answer a text, called in a thread of its own, one call at a time.
 
     k of a call is the largest asked for in it; `cut` shortens an answer to the k that its request wanted.
-    size: documents of a batch. wait: seconds. room: documents waiting. started, done: told of the documents of every
-    batch, and its seconds.
+    size: documents of a batch. wait: seconds. room: documents waiting. done: told of the documents of every batch, and
+    its seconds.
     """
 
     def __init__(

@@ -58,13 +58,14 @@ class Server(uvicorn.Server):
     """On SIGTERM or SIGINT: accept what has connected, stop listening, answer everything that was sent, then end.
 
     A second SIGINT ends at once. `stopping` is for the application: it asks clients to close their connections.
-    announce: called once who connects is heard.
+    announce: called once who connects is heard. `config.app` is set afterwards: an application asks its server
+    whether it is stopping.
     """
 
-    def __init__(self, app, settings: Settings, announce: Callable[[], None] = lambda: None):
+    def __init__(self, settings: Settings, announce: Callable[[], None] = lambda: None):
         super().__init__(
             uvicorn.Config(
-                app,
+                None,
                 http=patient_for(settings.body_timeout),
                 log_config=None,
                 access_log=False,
