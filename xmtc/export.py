@@ -46,7 +46,7 @@ class ExportSettings:
 def export(run: str | Path, settings: ExportSettings) -> tuple[Path, dict]:
     """The folder made, and what its export.json says of it. Raises InputError."""
     import xmtc
-    from xmtc.exporting.folder import filled
+    from xmtc.exporting.folder import filled, write_facts
     from xmtc.model import Model
 
     model = xmtc.load(run)
@@ -71,6 +71,7 @@ def export(run: str | Path, settings: ExportSettings) -> tuple[Path, dict]:
             facts = export_annif(
                 model, folder, settings.uri_prefix, settings.endpoint, settings.language, min(100, model.num_labels)
             )
+        write_facts(folder, settings.format, facts)
     return target, facts
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmtc.exporting.folder import write_facts
 from xmtc.serving.uris import PROJECT, label_uri
 
 _PROJECT = """[{project}]
@@ -31,6 +30,4 @@ def export_annif(model, folder: Path, prefix: str, endpoint: str, language: str,
     name = (model.config.get("dataset") or {}).get("name", "")
     project = _PROJECT.format(project=PROJECT, name=name, language=language, endpoint=endpoint.rstrip("/"), limit=limit)
     (folder / "projects.cfg").write_text(project, encoding="utf-8")
-    facts = {"labels": model.num_labels, "uri_prefix": prefix, "endpoint": endpoint}
-    write_facts(folder, "annif", facts)
-    return facts
+    return {"labels": model.num_labels, "uri_prefix": prefix, "endpoint": endpoint}

@@ -48,6 +48,11 @@ def copy_run(run: Path, folder: Path) -> None:
     shutil.copytree(run / "text", folder / "text")
 
 
+def bytes_of(path: Path) -> int:
+    """Of a graph, with the files beside it that a large one's tensors lie in."""
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
 def write_facts(folder: Path, kind: str, facts: dict) -> None:
     content = {"format": FORMAT, "kind": kind, "xmtc": xmtc.__version__} | facts
     (folder / FACTS).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

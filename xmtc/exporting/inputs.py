@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from xmtc.data.batch import Batch
@@ -11,12 +9,8 @@ from xmtc.data.batch import Batch
 NAMES = {"padded": ("tokens", "lengths"), "bag": ("words", "counts")}
 
 
-def graph_inputs(reader, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """reader: a model's `TextReader`. Inputs by name: see `forms.py`."""
-    return batch_inputs(reader.batch(texts))
-
-
 def batch_inputs(batch: Batch) -> dict[str, np.ndarray]:
+    """batch: of a model's `TextReader`. Inputs by name: see `forms.py`."""
     if batch.bags is None:
         return {"tokens": batch.tokens.numpy(), "lengths": batch.lengths.numpy()}
     offsets = batch.bags.offsets.numpy()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from xmtc.errors import InputError
+from xmtc.exporting.folder import bytes_of
 from xmtc.exporting.inputs import batch_inputs
 from xmtc.exporting.runtime import session
 
@@ -39,7 +40,7 @@ def quantise(model, source: Path, target: Path, documents: int) -> dict:
         )  # fmt: skip
     finally:
         root.setLevel(level)
-    facts = {"bytes": sum(file.stat().st_size for file in target.parent.glob(f"{target.name}*"))}
+    facts = {"bytes": bytes_of(target)}
     try:
         return facts | measure(model, {"float32": source, "int8": target}, documents)
     except InputError as error:

@@ -24,7 +24,7 @@ import torch
 from xmtc.data.collate import Documents
 from xmtc.data.store import Part
 from xmtc.errors import InputError
-from xmtc.exporting.folder import copy_run, write_facts
+from xmtc.exporting.folder import bytes_of, copy_run
 from xmtc.exporting.forms import Graph, form_of
 from xmtc.exporting.inputs import NAMES, batch_inputs
 from xmtc.exporting.runtime import session
@@ -51,7 +51,7 @@ def export_onnx(model, folder: Path, k: int, int8: bool, documents: int) -> dict
         "width": model.reader.width,
         "padding": model.reader.vocabulary.padding,
         "largest_difference": difference,
-        "bytes": _bytes(path),
+        "bytes": bytes_of(path),
     }
     if largest is not None:
         facts["largest_batch"] = largest
@@ -59,7 +59,6 @@ def export_onnx(model, folder: Path, k: int, int8: bool, documents: int) -> dict
         from xmtc.exporting.int8 import quantise
 
         facts["int8"] = quantise(model, path, folder / "model.int8.onnx", documents)
-    write_facts(folder, "onnx", facts)
     return facts
 
 
@@ -158,7 +157,3 @@ def _random_batch(model, documents: int, longest: int, seed: int):
     part = Part(tokens, offsets, np.zeros(0, np.int32), np.zeros(documents + 1, np.int64))
     rows = Documents(part, reader.text, reader.layout, None, reader.vocabulary.padding, reader.width)
     return rows[np.arange(documents)]
-
-
-def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))

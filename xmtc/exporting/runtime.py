@@ -12,7 +12,7 @@ from xmtc.data.checksums import require_whole
 from xmtc.data.reading import TextReader, read_vocabulary
 from xmtc.errors import InputError
 from xmtc.exporting.folder import FACTS
-from xmtc.exporting.inputs import graph_inputs
+from xmtc.exporting.inputs import batch_inputs
 from xmtc.given import whole
 from xmtc.labels import LabelTable
 from xmtc.parsing import read_json, read_yaml
@@ -66,7 +66,7 @@ class OnnxTagger(Tagger):
         size = self.batch_size if batch_size is None else whole(batch_size, "batch_size")
         scores, labels = np.zeros((len(texts), k), np.float32), np.zeros((len(texts), k), np.int64)
         for rows in self._batches(texts, size):
-            found = self.session.run(None, graph_inputs(self.reader, [texts[i] for i in rows]))
+            found = self.session.run(None, batch_inputs(self.reader.batch([texts[i] for i in rows])))
             scores[rows], labels[rows] = (array[:, :k] for array in found)
         return scores, labels
 
