@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from xmtc.bench.compare import Bench
+from xmtc.bench.compare import Bench, largest_error
 from xmtc.bench.memory import peak_beyond
 from xmtc.bounds import Natural
 from xmtc.data.batch import Labels
@@ -113,7 +113,7 @@ def _gradient_error(case: Case, dense, ours) -> float:
     truth = [p.grad for p in sought]
     case.gradients()
     case.step(ours)
-    return max(float((p.grad - grad).norm() / grad.norm()) for p, grad in zip(sought, truth, strict=True))
+    return largest_error((p.grad for p in sought), truth)
 
 
 def _memory(way: str, shape: list[int], large: bool | None = None) -> int:

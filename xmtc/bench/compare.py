@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # --help needs no torch
+    from torch import Tensor
 
 
 @dataclass
@@ -21,6 +25,12 @@ class Bench:
     facts: dict = field(default_factory=dict)
     per_call: int | None = None
     others: dict[str, Callable[[], object]] = field(default_factory=dict)
+
+
+def largest_error(found: Iterable[Tensor], truth: Iterable[Tensor]) -> float:
+    """Of the relative errors, norm by norm, of several tensors."""
+    pairs = zip(found, truth, strict=True)
+    return max(float((mine - theirs).norm() / theirs.norm()) for mine, theirs in pairs)
 
 
 def compare(name: str, bench: Bench, repeats: int, only: str | None) -> dict:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xmtc.bench.compare import Bench
+from xmtc.bench.step import drawn_words
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.embedding import Random
 from xmtc.data.vocabulary import Vocabulary
@@ -46,7 +47,7 @@ class Textbook(nn.Module):
 
 
 def predict(documents: int = 64, tokens: int = 500, words: int = 166_000, labels: int = 4271, rank: int = 512) -> Bench:
-    """EURLEX57K's shapes; words drawn by Zipf's law, as in `convolution`. facts: share of documents with the same five
+    """EURLEX57K's shapes; words drawn by Zipf's law. facts: share of documents with the same five
     labels both ways, and the largest difference of a logit."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
@@ -54,9 +55,7 @@ def predict(documents: int = 64, tokens: int = 500, words: int = 166_000, labels
     encoder = XMLCNN(vocabulary, None, Random(300)).eval()
     decoder, head = encoder.make_decoder(labels), LCENet(labels, rank, blocks=1).eval()
     execution, textbook = Dense(decoder, head, None), Textbook(encoder, decoder, head).eval()
-    frequency = torch.arange(1, words + 1, dtype=torch.float64) ** -1.3
-    drawn = torch.multinomial(frequency, documents * tokens, replacement=True, generator=generator)
-    rows = drawn.view(documents, tokens)
+    rows = drawn_words(documents, tokens, words, generator)
     none = Labels(torch.zeros(0, dtype=torch.int64), torch.zeros(documents + 1, dtype=torch.int64))
     batch = Batch(torch.arange(documents), none, rows, torch.full((documents,), tokens))
 

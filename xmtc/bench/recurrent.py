@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from xmtc.bench.compare import Bench
+from xmtc.bench.compare import Bench, largest_error
 from xmtc.encoders.recurrent import BiLSTM
 
 
@@ -29,6 +29,5 @@ def recurrent(documents: int = 64, tokens: int = 256, size: int = 300, hidden: i
         states, _ = pad_packed_sequence(model.lstm(packed, (h0, c0))[0], batch_first=True)
         return torch.autograd.grad(states, wanted, upstream)
 
-    pairs = zip(ours(), baseline(), strict=True)
-    error = max(float((mine - theirs).norm() / theirs.norm()) for mine, theirs in pairs)
+    error = largest_error(ours(), baseline())
     return Bench(baseline, ours, {"documents": documents, "tokens": tokens, "layers": layers, "gradient_error": error})

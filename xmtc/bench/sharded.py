@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from xmtc.bench.classifier import Case
-from xmtc.bench.compare import Bench
+from xmtc.bench.compare import Bench, largest_error
 from xmtc.data.batch import Labels
 from xmtc.encoders.base import Encoded
 from xmtc.execution.base import row_names
@@ -35,11 +35,11 @@ def sharded(labels: int = 40_000, features: int = 128, rank: int = 32, blocks: i
     for world in WORLDS:
         answers = run_distributed(_rank, world, shape, timeout_seconds=600.0)
         found = answers[0]
-        errors = {name: _error(found["gradients"][name], grad) for name, grad in truth.items()}
+        error = largest_error((found["gradients"][name] for name in truth), truth.values())
         largest = max(answer["bytes"] for answer in answers)
         worlds.append({
             "processes": world, "bytes": largest, "share": largest / whole,
-            "loss_error": abs(found["loss"] - loss) / loss, "gradient_error": max(errors.values()),
+            "loss_error": abs(found["loss"] - loss) / loss, "gradient_error": error,
             "seconds": max(answer["seconds"] for answer in answers),
         })  # fmt: skip
     return Bench(None, None, {"labels": labels, "documents": documents, "worlds": worlds})
@@ -48,10 +48,6 @@ def sharded(labels: int = 40_000, features: int = 128, rank: int = 32, blocks: i
 def _names(case: Case) -> dict[str, torch.nn.Parameter]:
     parts = {"decoder": case.decoder, "head": case.head}
     return {f"{part}.{name}": p for part, module in parts.items() for name, p in module.named_parameters()}
-
-
-def _error(found: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((found - truth).norm() / truth.norm())
 
 
 def _rank(shape: tuple[int, ...]) -> dict:

@@ -59,14 +59,20 @@ class PlainAdam:
             optimizer.zero_grad()
 
 
+def drawn_words(documents: int, tokens: int, words: int, generator: torch.Generator) -> Tensor:
+    """(documents, tokens) of `words` words by Zipf's law with exponent 1.3, which gives about the 2,364 distinct words
+    that 40 documents of EURLEX57K hold (mean of ten random batches)."""
+    frequency = torch.arange(1, words + 1, dtype=torch.float64) ** -1.3
+    return torch.multinomial(frequency, documents * tokens, replacement=True, generator=generator).view(documents, -1)
+
+
 def batch_of(documents: int, tokens: int, words: int, labels: int, device: str, gold: int = 5) -> Batch:
-    """Words by Zipf's law as in the bench `convolution`; `gold` random labels a document."""
+    """Words by Zipf's law; `gold` random labels a document."""
     generator = torch.Generator().manual_seed(0)
-    frequency = torch.arange(1, words - 1, dtype=torch.float64) ** -1.3
-    drawn = torch.multinomial(frequency, documents * tokens, replacement=True, generator=generator) + 2
+    drawn = drawn_words(documents, tokens, words - 2, generator) + 2
     ids = torch.stack([torch.randperm(labels, generator=generator)[:gold].sort().values for _ in range(documents)])
     made = Batch(torch.arange(documents), Labels(ids.flatten(), torch.arange(documents + 1) * gold))
-    made.tokens, made.lengths = drawn.view(documents, tokens), torch.full((documents,), tokens)
+    made.tokens, made.lengths = drawn, torch.full((documents,), tokens)
     if device == "cuda":  # beside a GPU the loader does it; on a CPU it belongs to the step
         made.words, made.places = made.distinct()
     return made.to(device)

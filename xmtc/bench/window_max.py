@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from xmtc.bench.compare import Bench
+from xmtc.bench.compare import Bench, largest_error
 from xmtc.encoders.window_max import window_max as largest
 
 
@@ -28,6 +28,6 @@ def window_max(documents: int = 32, positions: int = 218, labels: int = 90, size
         with torch.autocast("cpu", torch.bfloat16):
             return way()
 
-    error = max(float((mine - other).norm() / other.norm()) for mine, other in zip(ours(), baseline(), strict=True))
+    error = largest_error(ours(), baseline())
     facts = {"documents": documents, "positions": positions, "labels": labels, "gradient_error": error}
     return Bench(lambda: in_bf16(baseline), lambda: in_bf16(ours), facts)
