@@ -66,8 +66,9 @@ def _check(component: str, config: DictConfig) -> None:
     check_node(OmegaConf.to_container(config, resolve=True) | {"_target_": component}, "")
 
 
-def ended(program: str, job: Callable[[], int | None]) -> int:
-    """The exit code of `job()`, the whole of a command that takes no overrides: what it returns, or 0."""
+def ended(program: str, job: Callable[[], int | None], hint: str = "") -> int:
+    """The exit code of `job()`, the whole of a command that Hydra does not run: what it returns, or 0. hint: what to
+    say after Ctrl-C."""
     lean_imports()
     try:
         with in_one_line("at work"):
@@ -77,7 +78,7 @@ def ended(program: str, job: Callable[[], int | None]) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted" + (f"; {hint}" if hint else ""), file=sys.stderr)
         return 130
     except BrokenPipeError:
         return reader_gone()

@@ -12,6 +12,7 @@ from statistics import fmean
 
 from xmtc.arguments import Arguments, bounded
 from xmtc.bounds import Count, Natural
+from xmtc.entry import ended
 from xmtc.errors import InputError
 
 
@@ -36,14 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=bounded(Natural), default=0, metavar="N", help="of the trials and of the search")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", stream=sys.stderr)
-    try:
-        return search(arguments)
-    except InputError as error:
-        print(f"xmtc.search: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("xmtc.search: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+    return ended("xmtc.search", lambda: search(arguments), "the same command goes on where it was")
 
 
 def search(arguments: argparse.Namespace) -> int:
