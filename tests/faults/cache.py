@@ -10,7 +10,6 @@ again, it must end with that result: the store is made again. Moments are proces
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from tests.faults import child
 from tests.faults.commands import Commands, preload, stop
-from tests.faults.log import Log
+from tests.faults.log import Log, asked
 
 KINDS = ("run", "continued", "prepare", "run", "prepare", "predict")
 WHAT = ("all", "store", "file")
@@ -64,11 +63,7 @@ def case(commands: Commands, seed: int, number: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
-    options = parser.parse_args(argv)
+    options = asked(__doc__, 40).parse_args(argv)
     preload()
     done = failures = 0
     with tempfile.TemporaryDirectory() as name, Log(options.log, options.seed) as log:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from tests.faults import child
 from tests.faults.commands import preload
-from tests.faults.log import Log
+from tests.faults.log import Log, asked
 from tests.faults.preloaded import LIBRARY, again_behind
 from tests.faults.training import TRAINING
 
@@ -236,11 +236,7 @@ def work(options: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
-    options = parser.parse_args(argv)
+    options = asked(__doc__, 24).parse_args(argv)
     if LIBRARY in os.environ:
         result = work(options)
         print(json.dumps(result))

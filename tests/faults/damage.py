@@ -10,7 +10,6 @@ The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -30,7 +29,7 @@ from pathlib import Path
 import torch
 
 import xmtc
-from tests.faults.log import Log, first_line
+from tests.faults.log import Log, asked, first_line
 from xmtc.calibrate import calibrate
 from xmtc.data.lists import read_lists
 from xmtc.data.preparation import prepare
@@ -257,11 +256,8 @@ def case(found: dict[str, Subject], seed: int, number: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = asked(__doc__, 1000)
     parser.add_argument("--what", nargs="+")
-    parser.add_argument("--log", type=Path)
     options = parser.parse_args(argv)
     logging.disable(logging.WARNING)
     outcomes: Counter = Counter()

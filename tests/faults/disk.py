@@ -9,7 +9,6 @@ always had room. Mounting needs root. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import random
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import xmtc
-from tests.faults.log import Log, first_line
+from tests.faults.log import Log, asked, first_line
 from tests.faults.training import TRAINING
 from tests.system.contents import contents, difference
 from xmtc.errors import InputError
@@ -68,11 +67,7 @@ def case(base: Path, cache: Path, size: int, wanted: dict) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
-    options = parser.parse_args(argv)
+    options = asked(__doc__, 20).parse_args(argv)
     logging.disable(logging.CRITICAL)
     done = failures = refused = 0
     with tempfile.TemporaryDirectory() as name, Log(options.log, options.seed) as log:

@@ -10,7 +10,6 @@ finished run is a line of FILE, and those that FILE holds are not done again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -20,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults import child
+from tests.faults.log import asked
 from tests.faults.training import TRAINING
 from tests.system.contents import contents, difference
 from xmtc.job import composed, continued, execute
@@ -108,11 +108,8 @@ def alone(folder: Path, cache: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = asked(__doc__, 200, "kills")
     parser.add_argument("--where", choices=("anywhere", "writing"), default="anywhere")
-    parser.add_argument("--log", type=Path)
     options = parser.parse_args()
     different = 0
     rows = options.log.read_text().splitlines() if options.log and options.log.exists() else []

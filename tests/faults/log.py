@@ -1,7 +1,9 @@
-"""What a harness has done, a JSON line a case, so that the next call goes on behind it and counts add up."""
+"""What a harness is asked to do, and what it has done, a JSON line a case, so that the next call goes on behind it and
+counts add up."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import traceback
 from pathlib import Path
@@ -30,6 +32,15 @@ class Log:
     def __exit__(self, *_) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def asked(about: str, count: int, what: str = "cases") -> argparse.ArgumentParser:
+    """Of a harness: how many cases, with which seed, and where its log is. about: its docstring."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument(f"--{what}", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path)
+    return parser
 
 
 def first_line(error: BaseException) -> str:

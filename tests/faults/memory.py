@@ -13,7 +13,6 @@ kernel does for want of memory. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -31,7 +30,7 @@ import torch
 
 from tests.faults import child
 from tests.faults.commands import Commands, kill, preload
-from tests.faults.log import Log
+from tests.faults.log import Log, asked
 
 KINDS = ("run", "run", "prepare", "predict", "run", "serve", "loader", "prepare", "predict", "serve")
 MOST = 120  # seconds in which a server must have answered or ended
@@ -188,10 +187,7 @@ def serve(commands: Commands, choose: random.Random) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
+    parser = asked(__doc__, 40)
     parser.add_argument("--kinds", nargs="+", choices=sorted(set(KINDS)), help="only these")
     options = parser.parse_args(argv)
     preload()

@@ -9,7 +9,6 @@ behind the imports, as an outer launcher would start them. The last line is JSON
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -25,7 +24,7 @@ import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from tests.faults.child import alive
-from tests.faults.log import Log
+from tests.faults.log import Log, asked
 from tests.faults.training import TRAINING
 from xmtc.run import main as run
 from xmtc.training import session  # noqa: F401  here, not in every child
@@ -122,11 +121,7 @@ def case(folder: Path, cache: Path, rank: int, number: signal.Signals, launched:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
-    options = parser.parse_args(argv)
+    options = asked(__doc__, 20).parse_args(argv)
     done = failures = 0
     with tempfile.TemporaryDirectory() as name, Log(options.log, options.seed) as log:
         for number in range(log.done, options.cases):

@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.commands import Commands, preload, stop
-from tests.faults.log import Log
+from tests.faults.log import Log, asked
 from tests.faults.preloaded import LIBRARY, again_behind
 
 SOURCE = r"""
@@ -148,11 +148,7 @@ def work(options: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
-    options = parser.parse_args(argv)
+    options = asked(__doc__, 32).parse_args(argv)
     if LIBRARY not in os.environ:
         return again_behind(SOURCE, "tests.faults.reading", argv)
     result = work(options)

@@ -7,7 +7,6 @@ Training is killed by `kills.py`, sweeps by tests/sweeping. Moments are processo
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from tests.faults import child
 from tests.faults.commands import Commands, kill, preload
-from tests.faults.log import Log
+from tests.faults.log import Log, asked
 
 LIVES = 6  # after so many kills it is let alone, which a whole command with none would never be
 
@@ -40,11 +39,7 @@ def case(commands: Commands, seed: int, number: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path)
-    options = parser.parse_args(argv)
+    options = asked(__doc__, 100, "kills").parse_args(argv)
     preload()
     kills = failures = 0
     if options.log is not None and options.log.exists():
