@@ -6,7 +6,6 @@ Cheap to import (no torch): entry points need it before they know whether anythi
 from xmtc.config.check import check_node
 from xmtc.config.command_line import checked_command_line
 from xmtc.config.compose import compose_checked, compose_jobs
-from xmtc.config.messages import one_line
 from xmtc.config.paths import command_dir, config_dir
 from xmtc.config.resolvers import register_resolvers
 
@@ -17,6 +16,5 @@ __all__ = [
     "compose_checked",
     "compose_jobs",
     "config_dir",
-    "one_line",
     "register_resolvers",
 ]

@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
 
 from xmtc.data.collate import Documents, Layout
-from xmtc.data.loader import Loader
 from xmtc.data.sampler import EvaluationSampler, TrainingSampler
 from xmtc.data.store import Store
 from xmtc.data.text import Text
@@ -103,14 +104,23 @@ class XMTCData(pl.LightningDataModule):
         """(L,) int64: training documents of each label, validation documents left out."""
         return np.bincount(self.train.gold().ids.numpy(), minlength=self.store.num_labels)
 
-    def _loader(self, documents: Documents, sampler) -> Loader:
-        pin = self.trainer is not None and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator"
-        return Loader(documents, sampler, self.workers, pin)
+    def _loader(self, documents: Documents, sampler) -> DataLoader:
+        """Of whole batches. torch's loader draws a seed for its workers each round, by default from the generator that
+        dropout uses: a run with another number of evaluations would then see other masks."""
+        return DataLoader(
+            documents,
+            batch_size=None,
+            sampler=sampler,
+            pin_memory=self.trainer is not None and type(self.trainer.accelerator).__name__ == "CUDAAccelerator",
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            generator=torch.Generator().manual_seed(0),
+        )
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def train_dataloader(self) -> Loader:
+    def train_dataloader(self) -> DataLoader:
         lengths = self.train.lengths() if self.bucketing else None
         rank, processes = self._place()
         if len(self.train) < processes:
@@ -129,13 +139,13 @@ class XMTCData(pl.LightningDataModule):
     def load_state_dict(self, state: dict) -> None:
         self._resumed = state
 
-    def _evaluation(self, documents: Documents) -> Loader:
+    def _evaluation(self, documents: Documents) -> DataLoader:
         return self._loader(documents, EvaluationSampler(len(documents), self.evaluation_batch_size, *self._place()))
 
-    def val_dataloader(self) -> Loader:
+    def val_dataloader(self) -> DataLoader:
         return self._evaluation(self.validation)
 
-    def test_dataloader(self) -> Loader:
+    def test_dataloader(self) -> DataLoader:
         return self._evaluation(self.test)
 
 

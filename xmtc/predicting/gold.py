@@ -18,8 +18,6 @@ from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.predicting.inputs import Columns, Row, rows
 
-MATCHES = ("exact", "caseless")
-
 
 @dataclass(frozen=True)
 class Labelled:

@@ -105,7 +105,7 @@ class Answers:
             found = explained(raw, enhanced, k) | {"head": self.has_head}
             shown = {row["label"] for ranking in (found["raw"], found["enhanced"]) for row in ranking}
             return found if why is None else found | {"why": [label for label in why if label["id"] in shown]}
-        return {"labels": answer.labels[:k], "names": answer.names[:k], "scores": _plain(answer.scores[:k])}
+        return {"labels": answer.labels[:k], "names": answer.names[:k], "scores": answer.scores[:k]}
 
     def about(self) -> dict:
         """What the page and monitoring want to know of the model."""
@@ -155,14 +155,10 @@ def explained(raw, enhanced, k: int) -> dict:
                 "name": name,
                 "move": "promoted" if gain > 0 else "demoted" if gain < 0 else "same",
                 "raw_rank": None if before is None else before + 1,
-                "raw_score": None if before is None else float(raw.scores[before]),
+                "raw_score": None if before is None else raw.scores[before],
                 "rank": None if after is None else after + 1,
-                "score": None if after is None else float(enhanced.scores[after]),
+                "score": None if after is None else enhanced.scores[after],
             })  # fmt: skip
         return rows
 
     return {"raw": moves(raw), "enhanced": moves(enhanced)}
-
-
-def _plain(scores) -> list[float]:
-    return [float(score) for score in scores]

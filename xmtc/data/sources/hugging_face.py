@@ -17,10 +17,6 @@ class HuggingFaceSource(TableSource):
 
     ending = "datasets"
 
-    @classmethod
-    def present(cls, folder: Path) -> bool:
-        return (folder / "train" / "state.json").is_file()
-
     def files(self) -> list[Path]:
         folders = self._paths().values()
         tables = [p for folder in folders for p in sorted([*folder.glob("*.arrow"), folder / "dataset_info.json"])]
