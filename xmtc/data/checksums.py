@@ -7,6 +7,7 @@ is read here is read again soon after. A file that is not listed counts as whole
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,6 +67,12 @@ def state(path: Path) -> str:
         while piece := file.read(PIECE):
             checksum, size = zlib.crc32(piece, checksum), size + len(piece)
     return f"{checksum:08x}  {size}"
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content: what a corpus, and an older run's checkpoint, is known by."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(folder: Path) -> dict[str, str]:

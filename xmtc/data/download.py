@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from xmtc.data.checksums import sha256_of
 from xmtc.data.files import locked, writing_to
 from xmtc.errors import InputError
 from xmtc.parsing import read_json
@@ -183,15 +183,14 @@ def _write(answer, part: Path, start: int, total: int | None, url: str) -> None:
                 log.info("%s: %.0f%s MiB, %.1f MiB/s", name, written / 2**20, of, rate)
 
 
-def _check(part: Path, sha256: str | None) -> None:
-    if sha256 is None:
+def _check(part: Path, expected: str | None) -> None:
+    if expected is None:
         return
-    with open(part, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    found = sha256_of(part)
+    if found != expected:
         part.unlink()
         _notes(part).unlink(missing_ok=True)
-        raise Unavailable(f"the file there is another one (sha256 {found[:12]}..., expected {sha256[:12]}...)")
+        raise Unavailable(f"the file there is another one (sha256 {found[:12]}..., expected {expected[:12]}...)")
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from xmtc.data.checksums import damaged
+from xmtc.data.checksums import damaged, sha256_of
 from xmtc.data.files import locked, writing_to
 from xmtc.data.sources.base import Source
 from xmtc.data.store import FORMAT, Store
@@ -148,8 +148,7 @@ def _hashes(paths: list[Path], cache: Path) -> dict[str, str]:
         status = path.stat()  # the source has opened it
         stamp = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
         if stamp not in known:
-            with open(path, "rb") as file:
-                known[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
+            known[stamp] = sha256_of(path)
             new = True
         met[path.name] += 1
         files[path.name if met[path.name] == 1 else f"{path.name}#{met[path.name]}"] = known[stamp]

@@ -13,7 +13,7 @@ from xmtc.data.collate import Documents, Layout
 from xmtc.data.files import UNREADABLE
 from xmtc.data.store import Part
 from xmtc.data.text import HuggingFace, Text
-from xmtc.data.tokenising import Tokenised, hugging_face_size, pieces, tokenise
+from xmtc.data.tokenising import hugging_face_size, pieces, tokenise
 from xmtc.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 from xmtc.errors import InputError
 from xmtc.parsing import read_json
@@ -62,7 +62,7 @@ class TextReader:
 
     def tokens(self, texts: Sequence[str]) -> Part:
         """The texts as documents without labels."""
-        block = self._tokenise(list(texts))
+        block = tokenise(self._definition if self._words is None else self.text, [(text, []) for text in texts])
         ids = block.ids
         if block.words is not None:
             known = np.fromiter((self._words.get(word, UNKNOWN) for word in block.words), np.int32, len(block.words))
@@ -87,9 +87,6 @@ class TextReader:
         else:
             words = self.text.tokenise(text)
         return words if self.layout == "bag" else words[: self.text.length]
-
-    def _tokenise(self, texts: list[str]) -> Tokenised:
-        return tokenise(self._definition if self._words is None else self.text, [(text, []) for text in texts])
 
 
 def _meta(folder: Path) -> dict:

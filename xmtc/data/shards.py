@@ -43,7 +43,8 @@ def write_shards(folder: Path, spec: Text, documents: Iterable[tuple[str, list[s
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "complete").exists() or damaged(folder) is not None:
         _clear(folder)
-        count = sum(1 for _ in _made(folder, _task(spec), documents, workers))
+        task = spec.json() if isinstance(spec, HuggingFace) else spec
+        count = sum(1 for _ in _made(folder, task, documents, workers))
         if count == 0:
             raise InputError(f"dataset: the {folder.name} part of the corpus has no documents")
         (folder / "complete").write_text(f"{count}\n", encoding="utf-8")
@@ -67,10 +68,6 @@ def _whole(path: Path) -> bool:
         return bool(read_npz(path))
     except InputError:
         return False
-
-
-def _task(spec: Text) -> Text | str:
-    return spec.json() if isinstance(spec, HuggingFace) else spec
 
 
 def _made(folder: Path, spec: Text | str, documents: Iterable, workers: int) -> Iterator[Path]:

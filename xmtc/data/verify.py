@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from xmtc.data.cards import Card
+from xmtc.data.checksums import sha256_of
 from xmtc.data.sources.base import Source
 
 TOLERANCE = 0.01  # of printed means, beyond half of their last digit
@@ -51,8 +51,7 @@ def verify(source: Source, card: Card) -> list[Finding]:
 
 
 def _hash(path: Path, expected: str) -> Finding:
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     return Finding(f"sha256 of {path.name}", expected, found, expected == found)
 
 

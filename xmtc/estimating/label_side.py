@@ -24,11 +24,6 @@ from xmtc.training.objectives import Objective
 LABELS, DOCUMENTS = (8, 16), (2, 4)
 
 
-def label_side_bytes(decoder: LabelDecoder, head: CorrelationHead) -> int:
-    """Of the weights."""
-    return sum(p.nbytes for part in (decoder, head) for p in part.parameters())
-
-
 def dense_bytes(
     decoder: LabelDecoder,
     head: CorrelationHead,

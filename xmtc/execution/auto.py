@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from xmtc.estimating.label_side import dense_bytes, label_side_bytes
+from xmtc.estimating.label_side import dense_bytes
 from xmtc.execution.base import Execution
 from xmtc.execution.chunked import Chunked, kept
 from xmtc.execution.dense import Dense
@@ -76,7 +76,8 @@ def auto(
         level = logging.DEBUG if objective is None else logging.WARNING  # in one of our own parts it is a mistake
         log.log(level, "execution: dense, for its memory cannot be estimated (%s: %s)", type(error).__name__, error)
         return Dense(decoder, head, objective)
-    held = label_side_bytes(decoder, head) * (1 if objective is None else 2 + STATES)
+    weights = sum(p.nbytes for part in (decoder, head) for p in part.parameters())
+    held = weights * (1 if objective is None else 2 + STATES)
     left = max(memory - held, 0)
     share = f"its logits take {needed / 2**30:.2g} GiB of the {left / 2**30:.3g} that labels' weights leave"
     if needed <= DENSE_SHARE * left:

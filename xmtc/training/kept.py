@@ -10,7 +10,6 @@ reading a file again a third of it. PyTorch's own checksums, which it never comp
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 
-from xmtc.data.checksums import state
+from xmtc.data.checksums import sha256_of, state
 from xmtc.data.files import FULL
 from xmtc.errors import InputError
 from xmtc.shortage import BROKEN
@@ -74,7 +73,7 @@ def is_whole(path: Path) -> bool:
     if not path.exists() or not listed:
         return path.exists()
     known = listed.get(LAST if path.name == PREVIOUS else path.name, [])
-    return checksum(path) in known or (any(len(one) == SHA256 for one in known) and _sha256(path) in known)
+    return checksum(path) in known or (any(len(one) == SHA256 for one in known) and sha256_of(path) in known)
 
 
 def newest(folder: Path) -> Path:
@@ -109,12 +108,6 @@ def save_tensors(content: Any, path: str | Path) -> str:
 
 def checksum(path: Path) -> str:
     return state(path).replace("  ", "-")
-
-
-def _sha256(path: Path) -> str:
-    """As listed by older runs."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(folder: Path) -> dict[str, list[str]]:
