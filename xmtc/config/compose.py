@@ -43,13 +43,13 @@ SWEEP = "hydra.mode=MULTIRUN"
 
 
 def compose_checked(
-    overrides: Sequence[str], config_name: str = "run", config_dirs: Sequence[str | Path] = (), hydra_node: bool = False
+    overrides: Sequence[str], config_dirs: Sequence[str | Path] = (), hydra_node: bool = False
 ) -> DictConfig:
     """One job's configuration, unresolved, everything in it checked. InputError if it cannot be used.
 
     config_dirs: folders with more groups, as --config-dir gives. hydra_node: keep Hydra's own node.
     """
-    with composing(config_name, config_dirs) as composer:
+    with composing("run", config_dirs) as composer:
         return composer.one(overrides, hydra_node)
 
 

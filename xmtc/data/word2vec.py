@@ -25,6 +25,7 @@ from xmtc.errors import InputError
 log = logging.getLogger(__name__)
 WORDS = 10_000_000  # words to learn from: with 2 million the vectors of 900,000 words of text were useless, with 9 good
 FEWEST, MOST = 2, 50  # epochs
+PIECE = 5000  # words that the library is given at a time
 
 
 class Word2Vec(WordVectors):
@@ -97,16 +98,16 @@ class _Sentences:
     """Documents as lists of token ids, in pieces that the library takes whole. With `first_label` the labels of the
     document, one behind every `every` words, as the ids from there on."""
 
-    def __init__(self, part: Part, first_label: int | None = None, every: int = 5, piece: int = 5000):
-        self.part, self.first_label, self.every, self.piece = part, first_label, every, piece
+    def __init__(self, part: Part, first_label: int | None = None, every: int = 5):
+        self.part, self.first_label, self.every = part, first_label, every
 
     def __len__(self) -> int:
         return len(self.part)
 
     def __iter__(self):
         for document, (start, stop) in enumerate(itertools.pairwise(self.part.token_offsets)):
-            for place in range(start, stop, self.piece):
-                words = self.part.tokens[place : min(place + self.piece, stop)].tolist()
+            for place in range(start, stop, PIECE):
+                words = self.part.tokens[place : min(place + PIECE, stop)].tolist()
                 yield words if self.first_label is None else self._with_labels(words, document)
 
     def _with_labels(self, words: list[int], document: int) -> list[int]:
