@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from xmtc.errors import InputError
-from xmtc.training.averaging import Exponential, RunningMean
+from xmtc.training.averaging import RunningMean
 
 
 def mean(steps, at):
@@ -28,9 +28,6 @@ def test_gradients_that_accumulate_over_batches_make_no_extra_snapshots(make_mod
     fit(make_module(), steps, averaging, validate=False, accumulate_grad_batches=2)
     assert max(steps.weights) == 6  # 5 batches: 2 + 2 + 1, twice
     torch.testing.assert_close(averaging.average, mean(steps, [0, 2, 4, 6]))
-    averaging, steps.weights = Exponential(decay=0.9, every=3), {}
-    fit(make_module(), steps, averaging, validate=False, accumulate_grad_batches=2)
-    assert averaging.count == 2
 
 
 def test_evaluations_see_the_average_and_training_does_not(make_module, fit, steps):
@@ -70,27 +67,6 @@ def test_batch_statistics_are_refused(make_module, fit):
     module.extra = nn.Sequential(nn.BatchNorm1d(3))
     with pytest.raises(InputError, match="recipe.averaging"):
         fit(module, RunningMean(0))
-
-
-@pytest.mark.parametrize(("every", "start"), [(1, 0), (2, 0), (3, 4)])
-def test_exponential_average_starts_as_a_plain_mean(make_module, fit, steps, every, start):
-    averaging = Exponential(decay=0.7, every=every, start_step=start)
-    fit(make_module(), steps, averaging, validate=False)
-    expected, count = None, 0
-    for step in range(1, 11):
-        if step >= start and step % every == 0:
-            share = max(1 - 0.7**every, 1 / (count + 1))
-            weights, old = steps.weights[step], expected or steps.weights[step]
-            expected = {name: (1 - share) * old[name] + share * weights[name] for name in weights}
-            count += 1
-    assert averaging.count == count > 1
-    torch.testing.assert_close(averaging.average, expected)
-
-
-@pytest.mark.parametrize("decay", [0.0, 1.0])
-def test_decays_that_average_nothing_are_refused(decay):
-    with pytest.raises(InputError, match="recipe.averaging.decay"):
-        Exponential(decay)
 
 
 def test_a_stop_within_an_evaluation_leaves_the_raw_weights_in_the_model(make_module, fit, steps, monkeypatch):

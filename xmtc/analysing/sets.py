@@ -60,7 +60,3 @@ def diversity(sets: csr_matrix) -> dict[str, int]:
     pairs = zip(sets.indptr[:-1], sets.indptr[1:], strict=True)
     distinct = {sets.indices[start:stop].tobytes() for start, stop in pairs}
     return {"distinct": len(distinct), "empty": int((np.diff(sets.indptr) == 0).sum())}
-
-
-def _over(numerator: float, denominator: float) -> float:
-    return float(numerator / denominator) if denominator else 0.0

@@ -27,7 +27,7 @@ class Averaging(pl.Callback):
         self._swapped = False
         self._step = 0  # the last one seen
 
-    def update(self, module: pl.LightningModule, step: int, epoch: int) -> None:
+    def update(self, module: pl.LightningModule, step: int) -> None:
         raise NotImplementedError
 
     def setup(self, trainer, module, stage) -> None:
@@ -54,7 +54,7 @@ class Averaging(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.global_step != self._step:  # not after a batch whose gradient is only accumulated
             self._step = trainer.global_step
-            self.update(module, trainer.global_step, trainer.current_epoch)
+            self.update(module, trainer.global_step)
 
     @torch.no_grad()
     def _swap(self, module) -> None:
@@ -102,7 +102,7 @@ class RunningMean(Averaging):
             self.started_at = trainer.global_step
             self._move_towards(module, 1.0)
 
-    def update(self, module, step, epoch) -> None:
+    def update(self, module, step) -> None:
         if self.started_at is not None and (step - self.started_at) % self.every == 0:
             self._move_towards(module, 1 / (self.count + 1))
 
@@ -112,19 +112,3 @@ class RunningMean(Averaging):
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
         self.started_at = state["started_at"]
-
-
-class Exponential(Averaging):
-    """Exponential moving average, updated every `every` steps with decay per step `decay`."""
-
-    def __init__(self, decay: float = 0.999, every: Count = 10, start_step: Natural = 0):
-        super().__init__()
-        if not 0 < decay < 1:
-            raise InputError(f"recipe.averaging.decay: expected 0 < decay < 1, got {decay}")
-        self.decay, self.every, self.start_step = decay, every, start_step
-
-    def update(self, module, step, epoch) -> None:
-        if step >= self.start_step and step % self.every == 0:
-            # early on, a plain mean: the start should not be remembered for 1 / (1 - decay) steps
-            share = max(1 - self.decay**self.every, 1 / (self.count + 1))
-            self._move_towards(module, share)
