@@ -15,6 +15,7 @@ from xmtc.encoders.pretrained import LORA_SCALE
 from xmtc.errors import InputError
 from xmtc.execution.base import row_names
 from xmtc.heads.block import FullBlock
+from xmtc.labels import LabelTable
 from xmtc.parsing import read_json
 from xmtc.sweeping.settings import AND
 from xmtc.training.kept import is_whole
@@ -43,7 +44,7 @@ def start_from(run: Path, built) -> None:
     require_whole(run, ["labels.tsv", "text/vocabulary.txt"])
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module, store = built.module, built.store
-    labels = _matches([line.split("\t")[1] for line in _lines(run / "labels.tsv")], store.labels, "label")
+    labels = _matches(LabelTable(run / "labels.tsv").ids, store.labels, "label")
     words = None
     if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
         words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words(), "word")
