@@ -1,4 +1,4 @@
-"""Averages of the weights along training, which evaluation uses in place of the last ones.
+"""The mean of the weights along training, which evaluation uses in place of the last ones.
 
 Lightning's own averaging copies frozen tables and averages per epoch; the papers average every 100 steps and evaluate
 the average. Only trainable parameters are averaged, so models with batch statistics are refused.
@@ -14,29 +14,29 @@ from xmtc.bounds import Count, Natural
 from xmtc.errors import InputError
 
 
-class Averaging(pl.Callback):
-    """Base. The average is swapped in before an evaluation and out after it; training goes on from the raw weights.
+class RunningMean(pl.Callback):
+    """Mean of snapshots: one at the start of epoch `start_epoch` (count 1), then one every `every` steps (SWA in the
+    authors' code). It is swapped in before an evaluation and out after it; training goes on from the raw weights.
 
     Memory: one more copy of the trainable weights. Saved and resumed with the checkpoint.
     """
 
-    def __init__(self):
+    def __init__(self, start_epoch: Natural = 10, every: Count = 100):
+        self.start_epoch, self.every = start_epoch, every
+        self.started_at: int | None = None
         self.count = 0
         self.average: dict[str, Tensor] = {}
         self.enabled = True
         self._swapped = False
         self._step = 0  # the last one seen
 
-    def update(self, module: pl.LightningModule, step: int) -> None:
-        raise NotImplementedError
-
     def setup(self, trainer, module, stage) -> None:
         if any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in module.modules()):
             raise InputError("recipe.averaging: batch normalisation has statistics that are not averaged; use null")
 
     @torch.no_grad()
-    def _move_towards(self, module, share: float) -> None:
-        """average += share (weights - average); the first call copies."""
+    def _add(self, module) -> None:
+        """The weights as they are join the mean; the first ones are copied."""
         self.count += 1
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
@@ -44,17 +44,23 @@ class Averaging(pl.Callback):
                     average = self.average[name]
                     if average.device != parameter.device:  # loaded from a checkpoint
                         average = self.average[name] = average.to(parameter.device)
-                    average.lerp_(parameter.detach(), share)
+                    average.lerp_(parameter.detach(), 1 / self.count)
                 else:
                     self.average[name] = parameter.detach().clone()
 
     def on_train_start(self, trainer, module) -> None:
         self._step = trainer.global_step
 
+    def on_train_epoch_start(self, trainer, module) -> None:
+        if self.started_at is None and trainer.current_epoch >= self.start_epoch:
+            self.started_at = trainer.global_step
+            self._add(module)
+
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.global_step != self._step:  # not after a batch whose gradient is only accumulated
             self._step = trainer.global_step
-            self.update(module, trainer.global_step)
+            if self.started_at is not None and (self._step - self.started_at) % self.every == 0:
+                self._add(module)
 
     @torch.no_grad()
     def _swap(self, module) -> None:
@@ -82,33 +88,7 @@ class Averaging(pl.Callback):
         return state | self.average if self.enabled else state
 
     def state_dict(self) -> dict:
-        return {"count": self.count, "average": self.average}
+        return {"count": self.count, "average": self.average, "started_at": self.started_at}
 
     def load_state_dict(self, state: dict) -> None:
-        self.count, self.average = state["count"], state["average"]
-
-
-class RunningMean(Averaging):
-    """Mean of snapshots: one at the start of epoch `start_epoch` (count 1), then one every `every` steps (SWA in the
-    authors' code)."""
-
-    def __init__(self, start_epoch: Natural = 10, every: Count = 100):
-        super().__init__()
-        self.start_epoch, self.every = start_epoch, every
-        self.started_at: int | None = None
-
-    def on_train_epoch_start(self, trainer, module) -> None:
-        if self.started_at is None and trainer.current_epoch >= self.start_epoch:
-            self.started_at = trainer.global_step
-            self._move_towards(module, 1.0)
-
-    def update(self, module, step) -> None:
-        if self.started_at is not None and (step - self.started_at) % self.every == 0:
-            self._move_towards(module, 1 / (self.count + 1))
-
-    def state_dict(self) -> dict:
-        return super().state_dict() | {"started_at": self.started_at}
-
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.started_at = state["started_at"]
+        self.count, self.average, self.started_at = state["count"], state["average"], state["started_at"]

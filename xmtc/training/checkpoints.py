@@ -19,7 +19,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
 from xmtc.errors import InputError
-from xmtc.training.averaging import Averaging
+from xmtc.training.averaging import RunningMean
 from xmtc.training.best import Best
 from xmtc.training.kept import BEST, LAST, is_whole, save_tensors, write
 from xmtc.training.stopping import Stopping, error
@@ -70,7 +70,7 @@ class Checkpoints(Checkpoint):
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_step, self._in_memory = score, trainer.global_step, None
-            average = next((c for c in trainer.callbacks if isinstance(c, Averaging)), None)
+            average = next((c for c in trainer.callbacks if isinstance(c, RunningMean)), None)
             weights = average.evaluated(module) if average else module.state_dict()
             weights = module.execution.whole_state(weights)
             if trainer.is_global_zero:

@@ -23,7 +23,7 @@ from xmtc.execution.base import Execution
 from xmtc.fitted.base import is_fitted
 from xmtc.parsing import read_json
 from xmtc.shortage import is_shortage
-from xmtc.training.averaging import Averaging
+from xmtc.training.averaging import RunningMean
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO
 from xmtc.training.choices import keep_choices, with_choices
@@ -175,7 +175,7 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
 def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Checkpoints) -> dict:
     """Validation and test with the best weights, predictions kept. The test set is read here and nowhere else."""
     for callback in trainer.callbacks:
-        if isinstance(callback, (Averaging, Checkpoints, Record)):
+        if isinstance(callback, (RunningMean, Checkpoints, Record)):
             callback.enabled = False
     best = checkpoints.load_best(trainer, built.module)
     module, data, store = built.module, built.data, built.store
