@@ -82,14 +82,16 @@ def _opened(arguments):
     return config, make_source(config["dataset"]), card_of(config["dataset"])
 
 
-def _present(arguments) -> tuple:
-    """The same, with the corpus on disk, downloaded if need be."""
+def _present(arguments, to: str) -> tuple:
+    """(source, card) of a registered dataset, the corpus on disk, downloaded if need be. to: what it is wanted for."""
     from xmtc.data.acquire import acquire, corpus_of
 
     config, source, card = _opened(arguments)
-    if card is not None and (corpus := corpus_of(source)):
+    if card is None:
+        raise InputError(f"dataset={arguments.name}: not a registered dataset, there is nothing to {to}")
+    if corpus := corpus_of(source):
         acquire(corpus, card, bool(config["offline"]))
-    return config, source, card
+    return source, card
 
 
 def _list(arguments) -> None:
@@ -135,9 +137,7 @@ def _show(arguments) -> None:
 def _download(arguments) -> None:
     from xmtc.data.acquire import corpus_of
 
-    _, source, card = _present(arguments)
-    if card is None:
-        raise InputError(f"dataset={arguments.name}: not a registered dataset, there is nothing to download")
+    source, _ = _present(arguments, "download")
     print(corpus_of(source).path)
 
 
@@ -155,9 +155,7 @@ def _store(arguments):
 def _verify(arguments) -> int:
     from xmtc.data.verify import verify
 
-    _, source, card = _present(arguments)
-    if card is None:
-        raise InputError(f"dataset={arguments.name}: not a registered dataset, there is nothing to compare with")
+    source, card = _present(arguments, "compare with")
     findings = verify(source, card)
     differ = [f for f in findings if f.agrees is False]
     if arguments.json:
