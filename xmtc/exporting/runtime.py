@@ -62,16 +62,16 @@ class OnnxTagger(Tagger):
         neighbours' padding would change a score."""
         if raw:
             raise InputError("raw: the graph holds the enhanced ranking alone")
-        texts, k = check_texts(texts), min(whole(k, "k"), self.k)
+        documents, k = self.reader.documents(check_texts(texts)), min(whole(k, "k"), self.k)
         size = self.batch_size if batch_size is None else whole(batch_size, "batch_size")
-        scores, labels = np.zeros((len(texts), k), np.float32), np.zeros((len(texts), k), np.int64)
-        for rows in self._batches(texts, size):
-            found = self.session.run(None, batch_inputs(self.reader.batch([texts[i] for i in rows])))
+        scores, labels = np.zeros((len(documents), k), np.float32), np.zeros((len(documents), k), np.int64)
+        for rows in self._batches(documents.lengths(), size):
+            found = self.session.run(None, batch_inputs(documents[rows]))
             scores[rows], labels[rows] = (array[:, :k] for array in found)
         return scores, labels
 
-    def _batches(self, texts: Sequence[str], size: int) -> list[list[int]]:
-        lengths = np.maximum(self.reader.documents(texts).lengths(), self.reader.width)
+    def _batches(self, lengths: np.ndarray, size: int) -> list[list[int]]:
+        lengths = np.maximum(lengths, self.reader.width)
         order = np.argsort(lengths, kind="stable").tolist()
         batches: list[list[int]] = []
         for i in order:
