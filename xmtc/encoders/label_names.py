@@ -1,8 +1,9 @@
-"""Vectors of labels from the words of their names."""
+"""The words and word pieces of labels' names, and vectors made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,3 +22,15 @@ def name_vectors(names: Sequence[str], text: Words, vocabulary: Vocabulary, tabl
         if words:
             vectors[label], found[label] = table_VE[words].mean(0), True
     return vectors, found
+
+
+def name_pieces(names: Sequence[str], definition: Path) -> list[list[int]]:
+    """Ids of the word pieces of each name, without special tokens. definition: the tokenizer's `tokenizer.json`."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(definition))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()  # MiniLM's fills up every text to 128 pieces
+    # a blank before each, as within a text: to some tokenizers it belongs to the word
+    told = [" " + name.replace("_", " ") if name else "" for name in names]
+    return [encoding.ids for encoding in tokenizer.encode_batch(told, add_special_tokens=False)]
