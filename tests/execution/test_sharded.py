@@ -178,7 +178,7 @@ def test_logits_that_an_encoder_made_are_not_shared_out_over_processes():
     config = {"recipe": {"clipping": None, "averaging": None}, "trainer": {"accumulate_grad_batches": 1}}
     fit_execution(Sharded(GivenDecoder(7), NoHead(7), Objective()), config, 1)
     fit_execution(Chunked(GivenDecoder(7), NoHead(7), Objective()), config, 2)
-    with pytest.raises(InputError, match="no label rows to share out"):
+    with pytest.raises(InputError, match="no label rows can be shared out"):
         fit_execution(Sharded(GivenDecoder(7), NoHead(7), Objective()), config, 2)
 
 

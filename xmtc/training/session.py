@@ -132,7 +132,7 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
     execution.clipping = bool(config["recipe"]["clipping"])
     if execution.collective and world_size > 1 and not execution.decoder.label_parameters():
         raise InputError(
-            "execution=sharded: this encoder makes the logits of all labels itself, so it has no label rows to share out;"
+            "execution=sharded: this encoder makes the logits of all labels itself, so no label rows can be shared out;"
             " use execution=dense or chunked"
         )
     update = getattr(execution, "update", None)
