@@ -44,8 +44,9 @@ def attach_head(
     model: its forward gives logits (..., num_labels) as a tensor, in a tuple, or under `logits` (as Hugging Face does;
     if `labels` are passed to a Hugging Face model, its loss is that of the enhanced logits). num_labels: may be left
     out where the model's configuration tells. head: "lcenet" (one block, R = 512 or L), "cornet" (two blocks), or one
-    of your own; options: its settings (rank, blocks, ...). weights: a folder of `save_pretrained`, a file, or a state
-    dict from which to take the head's parameters. Cost: 4 B R L operations and 2RL + R + L parameters a block.
+    of your own; options: its settings (rank, blocks, ...), not those that need training labels. weights: a folder of
+    `save_pretrained`, a file, or a state dict from which to take the head's parameters. Cost: 4 B R L operations and
+    2RL + R + L parameters a block.
 
     Raises InputError: a head is attached already, there is no such head, the weights do not fit.
     """
@@ -66,6 +67,11 @@ def attach_head(
     options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
     made = head if isinstance(head, CorrelationHead) else _make(head, num_labels, options)
     if not isinstance(head, CorrelationHead):
+        if weights is None and (options.get("centred") or options.get("start", "random") != "random"):
+            raise InputError(
+                "attach_head: centred and start=cooccurrence follow from training labels, which it is not told; make"
+                " the head yourself, call its prepare(labels, log_odds) and attach that"
+            )
         start_as_identity(made)
     if weights is not None:  # before the model is changed: with weights that do not fit it stays as it was
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -80,6 +81,8 @@ def job(config: DictConfig) -> float | None:
 def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict) -> dict | None:
     """Runs a composed configuration in `folder`; None after a dry run."""
     plain = OmegaConf.to_container(config, resolve=True)
+    for line in without_effect(config, overrides, names):
+        log.warning(line)
     if not plain["dry_run"]:
         from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -108,6 +111,19 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
         return result
     print(OmegaConf.to_yaml(config, resolve=True))
     return None
+
+
+def without_effect(config: DictConfig, overrides: list[str], names: dict) -> list[str]:
+    """A line for each word that chooses or sets a `text` or an `embedding` that the encoder does not read."""
+    reads = set(re.findall(r"\$\{(text|embedding)[.}]", str(OmegaConf.to_container(config.encoder))))
+    lines = []
+    for word in overrides:
+        found = re.match(r"\+*(text|embedding)[.=]", word)
+        if found and found[1] not in reads:
+            group, own = found[1], f"encoder={names.get('encoder')}"
+            has = f"has encoder.{group} of its own" if group in config.encoder else f"reads no {group}"
+            lines.append(f"{word}: without effect, {own} {has}")
+    return lines
 
 
 def _begin_in(folder: Path, init_from: str | None) -> None:

@@ -114,6 +114,8 @@ def test_what_cannot_be_attached():
         ({"num_labels": L, "entry": "sigmoidd"}, "attach_head.entry: expected one of sigmoid, relu"),
         ({"num_labels": L, "head": "cornet", "blocks": 0}, "attach_head.blocks: expected"),
         ({"num_labels": L, "residual": False}, "identity"),
+        ({"num_labels": L, "centred": True}, "centred and start=cooccurrence follow from training labels"),
+        ({"num_labels": L, "start": "cooccurrence"}, "centred and start=cooccurrence follow from training labels"),
         ({"num_labels": True}, "num_labels: expected a whole number"),
         ({"num_labels": 3.0}, "num_labels: expected a whole number of at least 1, got 3.0"),
         ({"num_labels": L, "head": 5}, "head: expected lcenet, cornet or a CorrelationHead, got 5"),

@@ -49,3 +49,12 @@ def test_settings_of_a_pair(encoder, dataset, head):
 
 def test_a_pair_without_a_head_has_no_settings_of_one():
     assert set(resolved("xmlcnn", "eurlex", "none")["head"]) == {"_target_"}
+
+
+@pytest.mark.parametrize("recipe", ["modern", "paper"])
+@pytest.mark.parametrize("embedding", ["random", "joint"])
+def test_the_papers_freeze_glove_alone(embedding, recipe):
+    """Random vectors that are not trained would teach nothing; MATCH trains those that it makes."""
+    config = compose_checked(["encoder=xmlcnn", "dataset=eurlex", f"recipe={recipe}", f"embedding={embedding}"])
+    assert OmegaConf.to_container(config["encoder"], resolve=False)["embedding"] == "${embedding}"
+    assert config["encoder"]["embedding"]["trainable"] is True

@@ -1,5 +1,7 @@
 """conf/ as it is shipped: every choice can be composed, and every plain setting has a type."""
 
+import shlex
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -8,6 +10,7 @@ from xmtc.config.compose import compose_jobs
 from xmtc.config.make import make
 from xmtc.config.plain import TYPES, lookup
 from xmtc.errors import InputError
+from xmtc.job import composed, execute
 
 # facts for interpolation, in a shape of their own
 FREE = ("dataset.paper", "dataset.modern", "dataset.card", "recipe.encoders")
@@ -157,3 +160,22 @@ def test_wandb_groups_the_jobs_of_any_sweep(tmp_path, monkeypatch):
     assert groups(f"hydra.run.dir={tmp_path}/run") == [None]
     monkeypatch.setenv("XMTC_SWEEP", "of a launcher")
     assert groups(f"hydra.run.dir={tmp_path}/run") == ["of a launcher"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "word", "because"),
+    [
+        ("bow", "embedding=word2vec", "encoder=bow has encoder.embedding of its own"),
+        ("transformer_scratch", "embedding.size=50", "encoder=transformer_scratch has encoder.embedding of its own"),
+        ("transformer", "text.length=9", "encoder=transformer has encoder.text of its own"),
+        ("br", "embedding.size=50", "encoder=br reads no embedding"),
+        ("xmlcnn", "embedding=word2vec", None),
+        ("br", "text.style=papers", None),
+        ("bow", "embedding=word2vec 'encoder.embedding=${embedding}'", None),
+    ],
+)
+def test_words_and_vectors_that_the_encoder_does_not_read_are_named(encoder, word, because, caplog, capsys):
+    words = shlex.split(f"encoder={encoder} head=none seed=0 dry_run=true {word}")
+    execute(*composed(words))
+    assert "_target_" in capsys.readouterr().out
+    assert caplog.messages == ([f"{word}: without effect, {because}"] if because else [])

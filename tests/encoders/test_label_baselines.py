@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from xmtc.data.embedding import Random
-from xmtc.data.text import Words
+from xmtc.data.text import HuggingFace, Words
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.kimcnn import KimCNN
 from xmtc.encoders.leam import LEAM
 from xmtc.encoders.lsan import LSAN
 from xmtc.errors import InputError
+from xmtc.testing.pretrained import tiny_bert, tiny_vocabulary
 
 V, E, L = 15, 6, 4
 TEXTS = [[3, 4, 5, 3, 9, 2, 7], [7], [2, 8]]
@@ -157,6 +158,19 @@ def test_label_vectors_start_as_the_words_of_their_names(build, labels_of, kind,
     after = getattr(model, name).detach()
     torch.testing.assert_close(after[0], (table[2] + table[3]) / 2)
     torch.testing.assert_close(after[1], table[4])
+    assert torch.equal(after[2:], before[2:])
+
+
+@pytest.mark.parametrize("kind, name", [(LSAN, "label_vectors"), (LEAM, "labels")])
+def test_of_texts_in_word_pieces_as_the_pieces_of_their_names(tmp_path, labels_of, kind, name):
+    vocabulary = tiny_vocabulary(tiny_bert(tmp_path, layers=1))
+    model = kind(vocabulary, HuggingFace(str(tmp_path)), Random(E), L, **KINDS[kind])
+    before = getattr(model, name).detach().clone()
+    model.prepare(labels_of([[0]]), ["w3_w4", "w1 strange", "strange", ""])
+    table = next(m for m in model.modules() if isinstance(m, torch.nn.Embedding)).weight.detach()
+    after = getattr(model, name).detach()
+    torch.testing.assert_close(after[0], (table[7] + table[8]) / 2)
+    torch.testing.assert_close(after[1], table[5])
     assert torch.equal(after[2:], before[2:])
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from xmtc.config import compose_checked
 from xmtc.data.batch import Batch, Labels
@@ -301,8 +302,16 @@ def test_documents_of_one_of_all_and_of_no_label_are_trained(build):
             assert all(torch.isfinite(loss) for loss in losses.values()) and losses
 
 
-def test_label_tokens_start_as_their_names(build, folder):
+@pytest.mark.parametrize("filled_up", [False, True])
+def test_label_tokens_start_as_their_names(build, folder, tmp_path, filled_up):
+    """Also where the tokenizer's own definition fills up and cuts every text, as MiniLM's does."""
     model = build(label_names=True)
+    if filled_up:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.enable_padding(length=12)
+        tokenizer.enable_truncation(1)
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        model.vocabulary.folder = tmp_path
     before = model.input.vectors.detach().clone()
     model.prepare(csr([[0]]), ["w3 w4", "w1", "", "w0", "w0"])
     table = model.input.backbone.model.get_input_embeddings().weight

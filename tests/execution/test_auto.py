@@ -9,6 +9,7 @@ import torch
 
 from xmtc.config import compose_checked
 from xmtc.config.make import make
+from xmtc.decoders.base import LabelDecoder
 from xmtc.decoders.given import GivenDecoder
 from xmtc.decoders.label_attention import LabelAttentionDecoder
 from xmtc.decoders.linear import LinearDecoder
@@ -123,11 +124,14 @@ def test_float16_stays_dense_where_it_is_trained():
     assert type(choose(1, precision="bf16-mixed")) is Chunked
 
 
-def test_a_part_that_cannot_be_cut_stays_dense(caplog):
+def test_a_part_that_cannot_be_cut_stays_dense(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     head = NoHead(L)
     head.blocks.append(torch.nn.Identity())
-    assert type(choose(0.001, head)) is Dense and "cannot be estimated (AttributeError" in caplog.messages[-1]
+    assert type(choose(0.001, head)) is Dense and "dense, for NoHead knows no other" in caplog.messages[-1]
+    monkeypatch.delattr(LabelDecoder, "features_shape")
+    assert type(choose(0.001)) is Dense and "cannot be estimated (AttributeError" in caplog.messages[-1]
+    monkeypatch.undo()
     assert type(auto(GivenDecoder(0), NoHead(0), Objective(), 4, 4)) is Dense
 
 

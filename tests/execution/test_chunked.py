@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.execution.cases import labels_of, loss_and_gradients, parts
 from xmtc.decoders.linear import LinearDecoder
@@ -11,6 +12,9 @@ from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.chunked import Chunked, chunk_size
 from xmtc.execution.dense import Dense
+from xmtc.execution.sharded import Sharded
+from xmtc.execution.shortlist import Shortlist
+from xmtc.heads.block import CorrelationHead
 from xmtc.heads.lcenet import LCENet
 from xmtc.heads.none import NoHead
 from xmtc.training.objectives import Asymmetric, Focal, Objective, PropensityWeighted
@@ -225,3 +229,23 @@ def test_gradients_of_several_losses_add_up():
 def test_no_labels_at_all():
     chunked = Chunked(LinearDecoder(4, 0), NoHead(5), Objective())
     assert chunked.topk(Encoded(torch.ones(2, 4)), 5)[1].shape == (2, 0)
+
+
+class Scaled(nn.Module):
+    def forward(self, logits_BL):
+        return 2 * logits_BL
+
+
+class Halved(LCENet):
+    def forward(self, logits_BL):
+        return super().forward(logits_BL) / 2
+
+
+@pytest.mark.parametrize("head", [CorrelationHead([Scaled()]), Halved(5, rank=2)], ids=["blocks", "forward"])
+@pytest.mark.parametrize("kind", [Chunked, Sharded, Shortlist])
+def test_heads_that_are_no_stack_of_correlation_blocks_are_dense_alone(kind, head):
+    """Sweeps would fail on such blocks, and know nothing of such a forward."""
+    decoder, encoded = LinearDecoder(4, 5), Encoded(torch.randn(3, 4))
+    with pytest.raises(InputError, match=f"head: {type(head).__name__} runs with execution=dense only"):
+        kind(decoder, head, Objective())
+    assert torch.equal(Dense(decoder, head, Objective()).logits(encoded)[1], head(decoder(encoded)))

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from tests.execution.cases import labels_of, loss_and_gradients, parts
+from xmtc.decoders.given import GivenDecoder
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.base import row_names
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.execution.sharded import Sharded, shard
+from xmtc.heads.none import NoHead
 from xmtc.testing.distributed import run_distributed
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW
@@ -169,6 +171,15 @@ def test_of_several_processes_sharded_alone_may_update_within_the_sweep():
     fit_execution(Sharded(decoder, head, Objective(), update="adam"), config, 2)
     with pytest.raises(InputError, match="with 2 processes use execution=sharded"):
         fit_execution(Chunked(decoder, head, Objective(), update="adam"), config, 2)
+
+
+def test_logits_that_an_encoder_made_are_not_shared_out_over_processes():
+    """Each process would take the first labels' for its own."""
+    config = {"recipe": {"clipping": None, "averaging": None}, "trainer": {"accumulate_grad_batches": 1}}
+    fit_execution(Sharded(GivenDecoder(7), NoHead(7), Objective()), config, 1)
+    fit_execution(Chunked(GivenDecoder(7), NoHead(7), Objective()), config, 2)
+    with pytest.raises(InputError, match="no label rows can be shared out"):
+        fit_execution(Sharded(GivenDecoder(7), NoHead(7), Objective()), config, 2)
 
 
 def test_shards_cover_every_label_once():

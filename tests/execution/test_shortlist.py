@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.execution.cases import labels_of, loss_and_gradients, parts
+from xmtc.decoders.given import GivenDecoder
 from xmtc.encoders.base import Encoded
 from xmtc.errors import InputError
 from xmtc.execution.dense import Dense
@@ -67,6 +68,20 @@ def test_a_step_by_hand(blocks):
     loss = ((torch.nn.functional.softplus(z) * weights.double()).sum() - true) / len(labels)
     torch.testing.assert_close(found[0], loss.detach())
     torch.testing.assert_close(found[1], torch.autograd.grad(loss, features)[0])
+
+
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_logits_that_the_encoder_made_are_drawn_as_those_of_label_rows(blocks):
+    linear, head, encoded, labels = parts(12, 3, blocks, False, seed=1)
+    made = Encoded(linear(encoded).detach())
+    found = loss_and_gradients(Shortlist(GivenDecoder(12), head, Objective(), 3), made, labels)
+    expected = loss_and_gradients(Shortlist(linear, head, Objective(), 3), encoded, labels)
+    torch.testing.assert_close(found[0], expected[0])
+    torch.testing.assert_close(found[1] @ linear.weight, expected[1])  # by the features
+    torch.testing.assert_close(found[2:], expected[4:])  # by the head, behind the decoder's weight and bias
+    expected = loss_and_gradients(Dense(GivenDecoder(12), head, Objective()), made, labels)
+    found = loss_and_gradients(Shortlist(GivenDecoder(12), head, Objective(), 12), made, labels)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_draw_holds_the_batchs_labels_and_stands_for_all():

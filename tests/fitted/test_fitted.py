@@ -184,9 +184,10 @@ def tree(**settings):
     return LabelTree(Words(), threads=1, **settings)
 
 
-def test_a_tree_finds_what_calls_for_a_label(corpus):
+@pytest.mark.parametrize("trees", [1, 3])
+def test_a_tree_finds_what_calls_for_a_label(corpus, trees):
     features, targets = corpus
-    model = tree(leaves=2)
+    model = tree(leaves=2, trees=trees)
     model.fit(features, targets)
     scores, labels = model.topk(features, L)
     assert (np.diff(scores, axis=1) <= 0).all()

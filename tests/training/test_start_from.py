@@ -9,6 +9,7 @@ from torch import nn
 
 from xmtc.data.embedding import Random
 from xmtc.data.vocabulary import Vocabulary
+from xmtc.encoders.bertxml import BertXML
 from xmtc.encoders.bow import BagOfWords
 from xmtc.encoders.leam import LEAM
 from xmtc.encoders.sgm import SGM
@@ -59,6 +60,7 @@ def start(tmp_path, their_labels=THEIR_LABELS, our_labels=OUR_LABELS, heads=(Non
 
 
 CNN = {"filters": 2, "bottleneck": 4}
+TRANSFORMER = {"heads": 1, "feedforward": 4, "cls": 2}
 
 
 def cornet(num_labels):
@@ -111,6 +113,20 @@ def test_word_rows_follow_their_words_also_in_tables_without_rare_ones(tmp_path,
     for name in after:
         if name not in ("encoder.embedding.weight", "decoder.weight", "decoder.bias"):
             assert torch.equal(after[name], theirs[name]), name
+
+
+@pytest.mark.parametrize("ours", [OUR_WORDS, [*THEIR_WORDS[:2], "rare", "fish", "unheard", "tax"]])
+def test_a_table_with_further_rows_behind_the_words_goes_by_word_too(tmp_path, ours):
+    """BertXML's CLS are such rows. The second vocabulary is as large as theirs: rows in place are other words."""
+    theirs = build(tmp_path / "theirs", THEIR_LABELS, THEIR_WORDS, encoder=BertXML, **TRANSFORMER)
+    save(tmp_path / "theirs", theirs)
+    built = build(tmp_path / "ours", THEIR_LABELS, ours, encoder=BertXML, **TRANSFORMER)
+    before = state(built)["encoder.embedding.weight"]
+    start_from(tmp_path / "theirs", built)
+    given, table = state(theirs)["encoder.embedding.weight"], state(built)["encoder.embedding.weight"]
+    for row, word in enumerate(ours):
+        assert torch.equal(table[row], given[THEIR_WORDS.index(word)] if word in THEIR_WORDS else before[row]), word
+    assert torch.equal(table[len(ours) :], given[len(THEIR_WORDS) :])
 
 
 def test_a_head_the_other_run_had_not_or_of_another_size_stays_as_made(tmp_path, caplog):

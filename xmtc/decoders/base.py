@@ -26,6 +26,11 @@ class LabelDecoder(nn.Module):
         may overwrite them: no view of the features."""
         raise NotImplementedError
 
+    def some(self, encoded: Encoded, ids: Tensor) -> Tensor:
+        """(B, l) raw logits of the labels `ids` (l,), with a gradient."""
+        own = {name: parameter[ids] for name, parameter in self.label_parameters().items()}
+        return functional_call(self, own | self.shared_parameters(), (encoded, slice(None)))
+
     def label_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters whose first dimension is the label; all others are shared by the labels."""
         raise NotImplementedError

@@ -28,6 +28,10 @@ class GivenDecoder(LabelDecoder):
         # a slice alone would be a view, and sweeps overwrite what they are given
         return given_BL if labels == slice(None) else given_BL[:, labels].clone()
 
+    def some(self, encoded, ids):
+        """Here too the features are what is cut."""
+        return self(encoded)[:, ids]
+
     def slice_gradients(self, encoded, labels, grad_Bl, out):
         """The general way cannot: it cuts rows of parameters, and here the features are what is cut."""
         grad_BL = torch.zeros_like(encoded.features)

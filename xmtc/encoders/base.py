@@ -42,14 +42,16 @@ class Encoder(nn.Module):
     reads_padding: whether the width of a batch changes a document's features. Evaluation and prediction then pad every
     batch to one width, so that an answer depends on its document alone.
     distinct: whether it asks for a batch's distinct words; batches of a training then bring them along.
-    by_label: names of its tensors whose first dimension is the label; of_corpus: of those that `prepare` makes. A run
-    that starts from another's weights takes the former label by label and keeps the latter.
+    by_label: names of its tensors whose first dimension is the label; by_word: of those, besides what `WordVectors`
+    made, whose first rows are the vocabulary's words; of_corpus: of those that `prepare` makes. A run that starts from
+    another's weights takes the first by label, the second by word and keeps the last.
     """
 
     layout: Literal["padded", "bag"] = "padded"
     reads_padding: bool = False
     distinct: bool = False
     by_label: Sequence[str] = ()
+    by_word: Sequence[str] = ()
     of_corpus: Sequence[str] = ()
 
     def forward(self, batch: Batch) -> Encoded:

@@ -94,6 +94,7 @@ class BertXML(Encoder):
         self.authors = variant == "authors"
         if self.authors:
             self.embedding = nn.Embedding(vocabulary.size + cls, size)
+            self.by_word = ("embedding.weight",)
             self.register_buffer("cls_ids", torch.arange(vocabulary.size, vocabulary.size + cls), persistent=False)
         else:
             self.embedding = embedding.make(vocabulary)

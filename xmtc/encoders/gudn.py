@@ -31,6 +31,7 @@ from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
 from xmtc.encoders.base import Encoded, Encoder
+from xmtc.encoders.label_names import name_pieces
 from xmtc.encoders.pretrained import Backbone
 from xmtc.encoders.windows import windows
 from xmtc.errors import InputError
@@ -85,14 +86,7 @@ class GUDN(Encoder):
 
     def prepare(self, labels: Labels, names: Sequence[str]) -> None:
         """Keeps the word pieces of all names: those of label l from name_offsets[l] on."""
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self.vocabulary.folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        # a blank before each, as within a text: to some tokenizers it belongs to the word
-        told = [" " + name.replace("_", " ") for name in names]
-        pieces = [encoding.ids for encoding in tokenizer.encode_batch(told, add_special_tokens=False)]
+        pieces = name_pieces(names, self.vocabulary.folder / "tokenizer.json")
         device = self.name_offsets.device
         self.name_tokens = torch.tensor([piece for ids in pieces for piece in ids], dtype=torch.int64, device=device)
         self.name_offsets = torch.tensor([0, *map(len, pieces)], device=device).cumsum(0)

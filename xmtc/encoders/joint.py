@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from xmtc.data.batch import Batch
+from xmtc.encoders.label_names import name_pieces
 from xmtc.encoders.pretrained import Backbone
 from xmtc.encoders.windows import windows
 from xmtc.errors import InputError
@@ -57,18 +59,16 @@ class JointInput(nn.Module):
         nn.init.normal_(self.vectors, 0, spread)
 
     @torch.no_grad()
-    def start_as(self, names: Sequence[str], definition) -> None:
-        """Label vectors start as the mean of the word pieces of their names. definition: of the tokenizer, a path."""
-        from tokenizers import Tokenizer
-
-        tokenizer, table = Tokenizer.from_file(str(definition)), self.backbone.model.get_input_embeddings().weight
+    def start_as(self, names: Sequence[str], definition: Path) -> None:
+        """Label vectors start as the mean of the word pieces of their names. definition: see `name_pieces`."""
+        table = self.backbone.model.get_input_embeddings().weight
         if table.shape[1] != self.vectors.shape[1]:
             raise InputError(
                 f"encoder.label_names: the model's word vectors have {table.shape[1]} numbers and its hidden states"
                 f" {self.vectors.shape[1]}; with this model only where encoder.joint=true"
             )
-        for label, name in enumerate(names):
-            if ids := tokenizer.encode(name.replace("_", " "), add_special_tokens=False).ids:
+        for label, ids in enumerate(name_pieces(names, definition)):
+            if ids:
                 self.vectors[label] = table[ids].mean(0)
 
     def forward(self, batch: Batch) -> Read:

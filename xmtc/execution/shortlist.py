@@ -42,9 +42,7 @@ class Shortlist(Chunked):
     def loss(self, encoded: Encoded, labels: Labels) -> Tensor:
         ids, weights = self.draw(labels)
         rows, columns = _places(ids, labels, self.decoder.num_labels)
-        chosen = {name: parameter[ids] for name, parameter in self.decoder.label_parameters().items()}
-        shared = self.decoder.shared_parameters()
-        logits = raw = functional_call(self.decoder, chosen | shared, (encoded, slice(None)))
+        logits = raw = self.decoder.some(encoded, ids)
         for block in self.head.blocks:
             logits = functional_call(block, _block_rows(block, ids, weights), (logits,))
         total = self._sum(logits, weights, rows, columns, ids)

@@ -74,7 +74,9 @@ class LabelTree(FittedModel):
         probabilities, labels = np.full((N, k), SMALLEST), np.full((N, k), -1, np.int64)
         answers = self._model.predict_proba(features_NV, top_k=k) if N else []
         for row, answer in enumerate(answers):
-            answer = sorted(answer, key=lambda pair: (-pair[1], pair[0]))
+            # several trees that know fewer labels than k fill up with label 0, again and again
+            best = dict(sorted(answer, key=lambda pair: pair[1]))
+            answer = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
             count = len(answer)
             labels[row, :count] = [label for label, _ in answer]
             probabilities[row, :count] = [p for _, p in answer]

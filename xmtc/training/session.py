@@ -128,8 +128,13 @@ def session(config: dict, folder: Path, names: dict) -> dict:
 
 
 def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
-    """Refuses by name what an update within the last sweep cannot be combined with."""
+    """Refuses by name what shards, and an update within the last sweep, cannot be combined with."""
     execution.clipping = bool(config["recipe"]["clipping"])
+    if execution.collective and world_size > 1 and not execution.decoder.label_parameters():
+        raise InputError(
+            "execution=sharded: this encoder makes the logits of all labels itself, so no label rows can be shared out;"
+            " use execution=dense or chunked"
+        )
     update = getattr(execution, "update", None)
     if not update:
         return

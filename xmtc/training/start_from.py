@@ -45,9 +45,10 @@ def start_from(run: Path, built) -> None:
     theirs = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module, store = built.module, built.store
     labels = _matches(LabelTable(run / "labels.tsv").ids, store.labels, "label")
-    words = None
+    words, counts = None, (0, 0)
     if (run / "text" / "vocabulary.txt").exists() and (store.folder / "text" / "vocabulary.txt").exists():
-        words = _matches(_lines(run / "text" / "vocabulary.txt"), store.vocabulary.words(), "word")
+        their_words, our_words = _lines(run / "text" / "vocabulary.txt"), store.vocabulary.words()
+        words, counts = _matches(their_words, our_words, "word"), (len(their_words), len(our_words))
     by_label = row_names(module.decoder, module.head) | {f"encoder.{name}" for name in module.encoder.by_label}
     own = {f"encoder.{name}" for name in module.encoder.of_corpus}
     full = [i for i, block in enumerate(module.head.blocks) if isinstance(block, FullBlock)]
@@ -56,7 +57,7 @@ def start_from(run: Path, built) -> None:
         f"{name}.weight"
         for name, part in module.named_modules()
         if words and isinstance(part, torch.nn.Embedding) and part.padding_idx == PADDING
-    }
+    } | {f"encoder.{name}" for name in module.encoder.by_word if words}
     left, ours = [], module.state_dict()
     theirs = _without_adapters(theirs, ours)
     with torch.no_grad():
@@ -72,6 +73,8 @@ def start_from(run: Path, built) -> None:
             elif name in tables and theirs[name].shape[1:] == mine.shape[1:]:
                 kept = (words[0] < len(theirs[name])) & (words[1] < len(mine))  # tables may leave out rare words
                 mine[words[1][kept]] = theirs[name][words[0][kept]].to(mine)
+                if len(theirs[name]) - counts[0] == len(mine) - counts[1] > 0:  # rows behind the words, as of [CLS]
+                    mine[counts[1] :] = theirs[name][counts[0] :].to(mine)
             elif rows is not None and theirs[name].shape[1:] == mine.shape[1:]:
                 mine[rows[1]] = theirs[name][rows[0]].to(mine)
             elif theirs[name].shape == mine.shape:
