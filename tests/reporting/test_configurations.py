@@ -119,6 +119,28 @@ def test_what_was_typed_tells_rows_apart(make_run, tmp_path):
     assert list(made(tmp_path)) == ["bow none epochs=1", "bow none epochs=60"]
 
 
+def test_something_in_the_place_of_nothing_is_another_configuration(make_run, tmp_path, capsys):
+    """`recipe.averaging=null` and a mapping there have no key in common, and nobody typed the keys of the mapping."""
+    make_run("0", head="lcenet", averaging=None)
+    make_run("1", head="lcenet", averaging={"decay": 0.9})
+    make_run("2", head="lcenet", seed=1, averaging={"decay": 0.9})
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow lcenet averaging=None": 1, "bow lcenet": 2,
+    }  # fmt: skip
+    assert "counts once" not in capsys.readouterr().err
+
+
+def test_names_differ_where_one_lacks_what_most_of_the_others_have(make_run, tmp_path):
+    for number, (typed, rank) in enumerate((({}, 10), ({"decay": 0.9}, 10), ({"decay": 0.9}, 30))):
+        folder = make_run(f"{number}", head="lcenet", rank=rank, skill=0.3 * (number + 1), **typed)
+        words = [f"+head.{key}={value}" for key, value in (typed | {"rank": rank}).items()]
+        (folder / "overrides.yaml").write_text(yaml.safe_dump(words))
+    assert list(made(tmp_path)) == ["bow lcenet", "bow lcenet decay=0.9", "bow lcenet rank=30 decay=0.9"]
+    assert main([str(tmp_path), "--resamples", "10"]) == 0
+    rows = list(csv.DictReader((tmp_path / "comparisons.csv").open()))
+    assert len({(row["first"], row["second"]) for row in rows}) == 3
+
+
 def test_steps_to_a_share_of_the_last_value(make_run):
     run = read_run(make_run("0", curve=(0.1, 0.379, 0.38, 0.41, 0.4)))
     assert reached(run, "step") == 30 and reached(run, "seconds") == 15

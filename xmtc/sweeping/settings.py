@@ -34,6 +34,11 @@ def that_matter(config: Mapping) -> dict[str, Any]:
     return {key: value for key, value in kept.items() if not key.endswith((".path", "recipe.prefer_words"))}
 
 
+def replaces(key: str, others: Iterable[str]) -> bool:
+    """A setting that others have not stands in the place of one of theirs: `clipping.factor: 5` of `clipping: null`."""
+    return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in others)
+
+
 def pairs(overrides: Iterable[str]) -> dict[str, str]:
     """{key: value} of Hydra's overrides, `+`, `++` and `~` taken off."""
     found = {}
