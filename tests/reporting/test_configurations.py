@@ -265,7 +265,7 @@ def test_rows_of_results_csv_are_runs(tmp_path):
 
 def test_settings_of_a_command():
     command = "python -m xmtc.run -m head=none,lcenet 'a.b=x y' experiment=toy logger=csv seed=0,1"
-    assert settings_of(command) == {"a.b": "x y"}
+    assert settings_of(command) == {"a.b": "x y", "experiment": "toy"}
     assert settings_of("""python -m xmtc.run a=[1,2] 'b="x,y"' c=1,2""") == {"a": "[1,2]", "b": '"x,y"'}
 
 
