@@ -130,6 +130,17 @@ def test_something_in_the_place_of_nothing_is_another_configuration(make_run, tm
     assert "counts once" not in capsys.readouterr().err
 
 
+def test_word_vectors_of_other_files_are_another_configuration(make_run, tmp_path):
+    for number, path in enumerate(("/data/glove.txt", "elsewhere/glove.txt", "/data/domain.vec")):
+        folder = make_run(f"{number}", seed=number)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["dataset"] |= {"path": f"/corpora/{number}", "source": {"path": f"/corpora/{number}"}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"embedding": {"path": path}}))
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow none path=glove.txt": 2, "bow none path=domain.vec": 1,
+    }  # fmt: skip
+
+
 def test_names_differ_where_one_lacks_what_most_of_the_others_have(make_run, tmp_path):
     for number, (typed, rank) in enumerate((({}, 10), ({"decay": 0.9}, 10), ({"decay": 0.9}, 30))):
         folder = make_run(f"{number}", head="lcenet", rank=rank, skill=0.3 * (number + 1), **typed)
