@@ -220,6 +220,17 @@ def test_different_data_is_never_compared_or_averaged(make_run, tmp_path):
     assert (tmp_path / "s" / "comparisons.csv").read_text().count("\n") == 1
 
 
+def test_tables_of_two_versions_of_the_data_say_which_they_are_of(make_run, tmp_path):
+    for sha in ("a" * 64, "b" * 64):
+        for head in ("none", "lcenet"):
+            make_run(f"s/{sha[0]}{head}", head=head, sha=sha)
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    rows = list(csv.DictReader((tmp_path / "s" / "comparisons.csv").open()))
+    assert len({(row["dataset_sha256"], row["metric"]) for row in rows}) == len(rows) == 6
+    told = [line for line in (tmp_path / "s" / "results.tex").read_text().splitlines() if line.startswith("%")]
+    assert told == ["% toy (data aaaaaaaaaaaa)", "% toy (data bbbbbbbbbbbb)"]
+
+
 PRINTED = """dataset,encoder,head,settings,system,kind,P@1,HL,source
 toy,bow,lcenet,head.blocks=2,Head 2,printed,61.00,0.0316,A paper
 toy,bow,lcenet,head.blocks=3,Head 3,printed,62.00,,A paper

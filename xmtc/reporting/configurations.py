@@ -120,8 +120,8 @@ def _each_seed_once(configuration: Configuration) -> None:
 
 
 def alike(one: Run, other: Run) -> bool:
-    """They differ in their seed at most. A setting that only one of them has counts if it was typed, or stands where the
-    other has nothing (`averaging: null`): other versions of this framework have other settings."""
+    """They differ in their seed at most. A setting that only one of them has counts if it was typed, or stands where
+    the other has nothing (`averaging: null`): other versions of this framework have other settings."""
     if (one.encoder, one.head, one.recipe) != (other.encoder, other.head, other.recipe):
         return False
     for mine, theirs in ((one, other), (other, one)):
