@@ -9,7 +9,6 @@ from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs, size
 from xmtc.execution.auto import total_memory
 from xmtc.execution.base import Execution
-from xmtc.heads.block import FullBlock
 from xmtc.shortage import said
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,6 @@ def fitting(
 def candidates(built, config: dict):
     """(overrides, configuration, execution) of what may be tried instead."""
     module = built.module
-    full = any(isinstance(block, FullBlock) for block in module.head.blocks)
     smaller = []
     for divisor in (1, 2, 8):
         data = config["data"]
@@ -75,7 +73,7 @@ def candidates(built, config: dict):
     for words, changed in smaller:
         if words:
             yield words, changed, module.execution
-        for setting, options in {} if full else EXECUTIONS.items():
+        for setting, options in EXECUTIONS.items() if module.head.in_slices() else ():
             if options.get("update") and config["recipe"]["averaging"]:
                 continue
             parts = dict(decoder=module.decoder, head=module.head, objective=module.execution.objective)

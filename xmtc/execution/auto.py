@@ -59,8 +59,9 @@ def auto(
         memory = memory_gib * 2**30
     labels, tokens = decoder.num_labels, tokens or TOKENS
     level = logging.DEBUG if objective is None else logging.INFO  # a prediction's user did not ask
-    if any(isinstance(block, FullBlock) for block in head.blocks):
-        log.log(level, "execution: dense, for an L x L head knows no other")
+    if not head.in_slices():
+        full = any(isinstance(block, FullBlock) for block in head.blocks)
+        log.log(level, "execution: dense, for %s knows no other", "an L x L head" if full else type(head).__name__)
         return Dense(decoder, head, objective)
     if objective is not None and str(precision).startswith("16"):
         log.log(level, "execution: dense, for chunks cannot be trained in float16 (trainer.precision=%s)", precision)

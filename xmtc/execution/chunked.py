@@ -48,8 +48,8 @@ class Chunked(Execution):
     update: null returns gradients to autograd, for the run's optimiser. adam or sgd change the label rows within the
     last sweep, with states of their own (updates.py), so that no gradient of all labels exists; `weights` and
     `rounding` belong to sgd, `lr_factor` to both. One backward pass is then one step.
-    Raises InputError for an L x L head, which couples every label with every other, and for float16 autocast, whose
-    small derivatives would vanish before they are scaled.
+    Raises InputError for an L x L head, which couples every label with every other, for heads of other blocks, and for
+    float16 autocast, whose small derivatives would vanish before they are scaled.
     """
 
     def __init__(
@@ -66,6 +66,11 @@ class Chunked(Execution):
     ):
         if any(isinstance(block, FullBlock) for block in head.blocks):
             raise InputError("head.bottleneck=false: an L x L head runs with execution=dense only")
+        if not head.in_slices():
+            raise InputError(
+                f"head: {type(head).__name__} runs with execution=dense only: chunks of labels are for the stack of"
+                " CorrelationBlock that a CorrelationHead is"
+            )
         if chunk is not None and chunk < 1:
             raise InputError(f"execution.chunk: expected at least 1, got {chunk}")
         if not 0 <= keep_raw <= 1:

@@ -158,6 +158,12 @@ class CorrelationHead(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.raw_loss_weight = raw_loss_weight
 
+    def in_slices(self) -> bool:
+        """Whether a slice of labels can be run at a time: a stack of correlation blocks and nothing else."""
+        return type(self).forward is CorrelationHead.forward and all(
+            isinstance(block, CorrelationBlock) for block in self.blocks
+        )
+
     def prepare(self, gold: Labels, log_odds_L: Tensor) -> None:
         """Told once, before training, the labels of the training documents and each label's prior log odds (L,). What
         is made of them must be kept in parameters or buffers. Random numbers of the run are left as they were."""

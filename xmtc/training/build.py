@@ -21,6 +21,7 @@ from xmtc.data.store import Store
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.fitted.base import is_fitted
+from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.module import XMTCModule
 
@@ -69,6 +70,8 @@ def build(config: dict) -> Built:
         except InputError as error:
             log.warning("%s; the bias starts as the decoder has it", error)
     head = make(config["head"], num_labels=store.num_labels)
+    if not len(head.blocks) and type(head).forward is not CorrelationHead.forward:
+        raise InputError(f"head: {type(head).__name__} has a forward but no blocks, which are what is run; make it one")
     head.prepare(data.train.gold(), prior)
     objective = make(config["recipe"]["objective"])
     objective.prepare(counts, len(data.train))
