@@ -33,13 +33,13 @@ def rows(folder):
 
 def test_rows_are_added_once_and_stand(tmp_path):
     kept = tmp_path / "kept"
-    make_run(tmp_path / "runs" / "one")
+    make_run(tmp_path / "runs" / "one", told="init_from=/my/runs/old/ ")
     assert keep(find_runs([tmp_path / "runs"]), kept) == 1
     make_run(tmp_path / "runs" / "two", head="lcenet", score=0.75)
     assert keep(find_runs([tmp_path / "runs"]), kept) == 1
     assert keep(find_runs([tmp_path / "runs"]), kept) == 0
     assert [(row["head"], row["P@1"]) for row in rows(kept)] == [("none", "0.5"), ("lcenet", "0.75")]
-    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none member"  # no folders of one machine
+    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none init_from=old/ member"  # no folders of one machine
 
 
 def test_the_same_seed_from_another_commit_does_not_count_twice(tmp_path, capsys):

@@ -48,7 +48,7 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
     for row in new:  # where somebody's folders are makes no difference to a number
         words = (word for word in row["command"].split() if not word.startswith(PLACES))
-        row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+$)", r"\1", word) for word in words)
+        row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+/?$)", r"\1", word) for word in words)
     stand = {_configuration(row): row for row in old}
     added = []
     for run, row in zip(runs, new, strict=True):
