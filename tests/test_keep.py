@@ -33,13 +33,13 @@ def rows(folder):
 
 def test_rows_are_added_once_and_stand(tmp_path):
     kept = tmp_path / "kept"
-    make_run(tmp_path / "runs" / "one")
+    make_run(tmp_path / "runs" / "one", told="init_from=/my/runs/old/ ")
     assert keep(find_runs([tmp_path / "runs"]), kept) == 1
     make_run(tmp_path / "runs" / "two", head="lcenet", score=0.75)
     assert keep(find_runs([tmp_path / "runs"]), kept) == 1
     assert keep(find_runs([tmp_path / "runs"]), kept) == 0
     assert [(row["head"], row["P@1"]) for row in rows(kept)] == [("none", "0.5"), ("lcenet", "0.75")]
-    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none member"  # no folders of one machine
+    assert rows(kept)[0]["command"] == "python -m xmtc.run head=none init_from=old/ member"  # no folders of one machine
 
 
 def test_the_same_seed_from_another_commit_does_not_count_twice(tmp_path, capsys):
@@ -102,6 +102,34 @@ def test_rows_of_other_documents_are_told_by_how_their_model_was_trained(tmp_pat
     assert "python -m xmtc.run head=none a=1 && python -m xmtc.evaluate input=texts.txt member" in commands
     short, long = sorted((path.name for path in (tmp_path / "kept" / "predictions").iterdir()), key=len)
     assert short == "e-none-r-a=1-seed0.npz" and len(long) < 255
+
+
+def test_rows_that_only_their_experiment_or_dataset_tells_apart_stand_beside_each_other(tmp_path):
+    """What an experiment's file sets is in no word of the command; a folder may hold several data sets."""
+    for number, more in enumerate(({"told": "experiment=a "}, {"told": "experiment=b "}, {"dataset": "other"})):
+        make_run(tmp_path / "runs" / str(number), seconds=number, **more)
+    assert keep(find_runs([tmp_path / "runs"]), tmp_path / "kept") == 3
+    names = {path.name for path in (tmp_path / "kept" / "predictions").iterdir()}
+    assert len(names) == 3 and all(name.startswith("e-none-r-seed0") for name in names)
+    make_run(tmp_path / "runs" / "later", seconds=9, told="experiment=c ")
+    assert keep(find_runs([tmp_path / "runs"]), tmp_path / "kept") == 1
+    assert names < {path.name for path in (tmp_path / "kept" / "predictions").iterdir()}
+
+
+def test_a_list_that_is_short_of_labels_is_kept_as_such(tmp_path):
+    make_run(tmp_path / "runs" / "one")
+    np.savez(tmp_path / "runs" / "one" / "predictions.npz", labels=np.array([[1, -1], [0, 1]]))
+    keep(find_runs([tmp_path / "runs"]), tmp_path / "kept")
+    (path,) = (tmp_path / "kept" / "predictions").iterdir()
+    assert np.load(path)["labels"].tolist() == [[1, -1], [0, 1]]
+
+
+def test_a_row_is_not_kept_without_the_lists_that_go_with_it(tmp_path):
+    make_run(tmp_path / "runs" / "one")
+    (tmp_path / "runs" / "one" / "predictions.npz").unlink()
+    with pytest.raises(InputError, match=r"one/predictions.npz: there is no such file"):
+        keep(find_runs([tmp_path / "runs"]), tmp_path / "kept")
+    assert not (tmp_path / "kept" / "results.csv").exists()  # else it would stand without them from then on
 
 
 @pytest.mark.parametrize("told", [{"dirty": True}, {"started_from": {"dirty": False, "started_from": {"dirty": True}}}])

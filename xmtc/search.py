@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,8 @@ def search(arguments: argparse.Namespace) -> int:
         return 1
     ranked = finalists(into, fixed, [trial.params for trial in best], arguments, slots)
     print(_table(ranked))
-    print("the best, tested: " + " ".join(["python -m xmtc.run", *fixed, *words_of(ranked[0][0])]))
+    best_words = [*fixed, *words_of(ranked[0][0])]
+    print("the best, tested: " + shlex.join(["python", "-m", "xmtc.run", *best_words]))
     return 0
 
 
@@ -93,8 +95,9 @@ def finalists(
         groups.append((dict(values), group))
     states = Pool(jobs, list(slots), dict(os.environ) | {"XMTC_SWEEP": into.name}).run()
     for job in jobs:
-        if states[job.number].state == "failed":
-            raise InputError(f"{job.folder}: a finalist failed, see its job.log")
+        if (state := states[job.number].state) in ("failed", "stopped"):
+            goes_on = "; the same command goes on with it" if state == "stopped" else ""
+            raise InputError(f"{job.folder}: a finalist {state}, see its job.log{goes_on}")
     scores = [(values, [job.result()["best"]["score"] for job in group]) for values, group in groups]
     return sorted(scores, key=lambda each: -fmean(each[1]))
 

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import xmtc
 from xmtc.data.batch import Labels
@@ -14,9 +15,12 @@ from xmtc.data.lists import Lists, read_lists
 from xmtc.ensemble import ensemble, main
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import choose_weights, fuse, ndcg5, pooled
+from xmtc.fusion.members import Ensemble
+from xmtc.labels import LabelTable
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_yaml
 from xmtc.reporting.runs import read_run
+from xmtc.tagger import Tagger
 
 
 def random_lists(random, documents, k, num_labels, padded=False):
@@ -132,10 +136,13 @@ def test_a_report_tells_ensembles_of_other_members_apart(run, other_run, tmp_pat
 
 
 def called(member):
-    """As an ensemble calls it, in small letters: what was set of its encoder and head stands behind their names."""
-    told = [word for word in read_yaml(member.folder / "overrides.yaml") if word.startswith(("encoder.", "head."))]
-    told = sorted(word.split(".", 1)[1] for word in told)
-    return f"{member.encoder}-{member.head}" + (f"({','.join(told)})" if told else "")
+    """As an ensemble calls it, in small letters: what was set for it stands behind its encoder and head."""
+    typed = {word.partition("=")[0] for word in read_yaml(member.folder / "overrides.yaml")}
+    config = OmegaConf.load(member.folder / "config.yaml")
+    parts = ("encoder.", "head.", "recipe.", "data.", "embedding.")
+    told = [f"{key}={OmegaConf.select(config, key)}" for key in sorted(typed) if key.startswith(parts)]
+    told = ",".join(word.removeprefix("encoder.").removeprefix("head.") for word in told)
+    return f"{member.encoder}-{member.head}({told})".lower()
 
 
 def test_members_that_differ_in_a_setting_make_another_ensemble(run, tmp_path):
@@ -148,6 +155,38 @@ def test_members_that_differ_in_a_setting_make_another_ensemble(run, tmp_path):
     ensemble([run, copy], tmp_path / "both", train_documents=100)
     name = read_run(tmp_path / "both").encoder.lower()
     assert name == f"{called(read_run(run))}+{called(read_run(copy))}" and "dropout=0.625" in name
+    # a member that was trained on fewer documents, or otherwise, is another one too
+    (copy / "overrides.yaml").write_text(json.dumps([*words, "data.fraction=0.25", "recipe=paper"]))
+    (copy / "config.yaml").write_text(json.dumps(config | {"data": config["data"] | {"fraction": 0.25}}))
+    ensemble([run, copy], tmp_path / "both", train_documents=100)
+    assert "data.fraction=0.25" in (name := read_run(tmp_path / "both").encoder) and "recipe=" in name
+
+
+def test_an_ensemble_ranks_as_many_labels_as_are_asked_for(tmp_path):
+    """Of 300 labels 250: of what stands behind the 100 best of each member there would be no trace."""
+    random, size = np.random.default_rng(0), 300
+    (tmp_path / "labels.tsv").write_text("".join(f"{n}\tl{n:03}\tL\t1\n" for n in range(size)))
+    table = LabelTable(tmp_path / "labels.tsv")
+
+    class Member(Tagger):
+        batch_size = 8
+
+        def predict_batch(self, texts, k, raw=False, batch_size=None):
+            return tuple(part[:, :k] for part in self.ranking)
+
+    members = []
+    for _ in range(2):
+        members.append(Member(tmp_path, {}, table))
+        labels, scores = random_lists(random, 4, size, size)
+        members[-1].ranking = np.log(scores / (1 - scores)), labels
+    both = Ensemble(tmp_path, {}, table, members, {"method": "mean", "weights": [0.5, 0.5]})
+    logits, labels = both.predict_batch(["x"] * 4, 250)
+    assert labels.shape == (4, 250) and all(len(set(row)) == 250 for row in labels.tolist())
+    dense = [np.zeros((4, size)) for _ in members]
+    for own, member in zip(dense, members):
+        np.put_along_axis(own, member.ranking[1], 1 / (1 + np.exp(-member.ranking[0])), 1)
+    best = np.argsort(-(dense[0] + dense[1]), axis=1)[:, :100]
+    assert labels[:, :100].tolist() == best.tolist()
 
 
 def test_automatic_choice_is_the_best_on_validation(run, other_run, tmp_path):

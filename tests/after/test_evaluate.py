@@ -258,6 +258,15 @@ def test_tables_of_evaluated_folders(run, other_run, files, tmp_path):
         assert found["sets"]["micro-F1"] == pytest.approx(read.test["micro-F1"])
 
 
+def test_another_threshold_is_another_row(run, files, tmp_path, capsys):
+    """Its label sets are others; neither is a copy of the other."""
+    for name, threshold in (("own", None), ("low", 0.125), ("high", 0.875)):
+        evaluate_file(str(run), **files, threshold=threshold, output=str(tmp_path / "new" / name))
+    (made,) = configurations(find_runs([tmp_path / "new"])).values()
+    assert sorted(one.settings["evaluation.threshold"] for one in made) == ["0.125", "0.875", "None"]
+    assert "counts once" not in capsys.readouterr().err
+
+
 def test_an_ensemble_and_an_exported_model(run, other_run, files, tmp_path):
     ensemble, exported = tmp_path / "ensemble", tmp_path / "exported"
     make_ensemble([run, other_run], ensemble, "mean")

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,18 @@ from xmtc.errors import InputError
 from xmtc.explain import main
 from xmtc.explaining.attribution import attribute, chord, context_evidence
 from xmtc.explaining.document import explain, markdown
-from xmtc.explaining.influence import strongest
+from xmtc.explaining.influence import Influence, strongest, table
 from xmtc.explaining.words import attention, integrated_gradients
 from xmtc.heads.block import ENTRY, CorrelationBlock, FullBlock
+from xmtc.labels import Label
 
 L, R = 7, 3
+
+
+def test_a_bar_in_a_name_does_not_end_a_cell():
+    labels = [Label("a|b", "A | B", 1), Label("c", "C", 1)]
+    row = table(SimpleNamespace(labels=labels), [Influence(0, 1, 0.5)]).splitlines()[2]
+    assert row == r"| A \| B [a\|b] | C [c] | +0.50 |"
 
 
 def blocks():

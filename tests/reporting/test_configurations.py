@@ -119,6 +119,39 @@ def test_what_was_typed_tells_rows_apart(make_run, tmp_path):
     assert list(made(tmp_path)) == ["bow none epochs=1", "bow none epochs=60"]
 
 
+def test_something_in_the_place_of_nothing_is_another_configuration(make_run, tmp_path, capsys):
+    """`recipe.averaging=null` and a mapping there have no key in common, and nobody typed the keys of the mapping."""
+    make_run("0", head="lcenet", averaging=None)
+    make_run("1", head="lcenet", averaging={"decay": 0.9})
+    make_run("2", head="lcenet", seed=1, averaging={"decay": 0.9})
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow lcenet averaging=None": 1, "bow lcenet": 2,
+    }  # fmt: skip
+    assert "counts once" not in capsys.readouterr().err
+
+
+def test_word_vectors_of_other_files_are_another_configuration(make_run, tmp_path):
+    for number, path in enumerate(("/data/glove.txt", "elsewhere/glove.txt", "/data/domain.vec")):
+        folder = make_run(f"{number}", seed=number)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["dataset"] |= {"path": f"/corpora/{number}", "source": {"path": f"/corpora/{number}"}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"embedding": {"path": path}}))
+    assert {name: len(each.runs) for name, each in made(tmp_path).items()} == {
+        "bow none path=glove.txt": 2, "bow none path=domain.vec": 1,
+    }  # fmt: skip
+
+
+def test_names_differ_where_one_lacks_what_most_of_the_others_have(make_run, tmp_path):
+    for number, (typed, rank) in enumerate((({}, 10), ({"decay": 0.9}, 10), ({"decay": 0.9}, 30))):
+        folder = make_run(f"{number}", head="lcenet", rank=rank, skill=0.3 * (number + 1), **typed)
+        words = [f"+head.{key}={value}" for key, value in (typed | {"rank": rank}).items()]
+        (folder / "overrides.yaml").write_text(yaml.safe_dump(words))
+    assert list(made(tmp_path)) == ["bow lcenet", "bow lcenet decay=0.9", "bow lcenet rank=30 decay=0.9"]
+    assert main([str(tmp_path), "--resamples", "10"]) == 0
+    rows = list(csv.DictReader((tmp_path / "comparisons.csv").open()))
+    assert len({(row["first"], row["second"]) for row in rows}) == 3
+
+
 def test_steps_to_a_share_of_the_last_value(make_run):
     run = read_run(make_run("0", curve=(0.1, 0.379, 0.38, 0.41, 0.4)))
     assert reached(run, "step") == 30 and reached(run, "seconds") == 15
@@ -187,6 +220,17 @@ def test_different_data_is_never_compared_or_averaged(make_run, tmp_path):
     assert (tmp_path / "s" / "comparisons.csv").read_text().count("\n") == 1
 
 
+def test_tables_of_two_versions_of_the_data_say_which_they_are_of(make_run, tmp_path):
+    for sha in ("a" * 64, "b" * 64):
+        for head in ("none", "lcenet"):
+            make_run(f"s/{sha[0]}{head}", head=head, sha=sha)
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    rows = list(csv.DictReader((tmp_path / "s" / "comparisons.csv").open()))
+    assert len({(row["dataset_sha256"], row["metric"]) for row in rows}) == len(rows) == 6
+    told = [line for line in (tmp_path / "s" / "results.tex").read_text().splitlines() if line.startswith("%")]
+    assert told == ["% toy (data aaaaaaaaaaaa)", "% toy (data bbbbbbbbbbbb)"]
+
+
 PRINTED = """dataset,encoder,head,settings,system,kind,P@1,HL,source
 toy,bow,lcenet,head.blocks=2,Head 2,printed,61.00,0.0316,A paper
 toy,bow,lcenet,head.blocks=3,Head 3,printed,62.00,,A paper
@@ -243,7 +287,7 @@ def test_rows_of_results_csv_are_runs(tmp_path):
 
 def test_settings_of_a_command():
     command = "python -m xmtc.run -m head=none,lcenet 'a.b=x y' experiment=toy logger=csv seed=0,1"
-    assert settings_of(command) == {"a.b": "x y"}
+    assert settings_of(command) == {"a.b": "x y", "experiment": "toy"}
     assert settings_of("""python -m xmtc.run a=[1,2] 'b="x,y"' c=1,2""") == {"a": "[1,2]", "b": '"x,y"'}
 
 

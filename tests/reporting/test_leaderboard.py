@@ -46,6 +46,20 @@ def test_measured_rows_best_first_and_printed_ones_beside(tmp_path, capsys):
     assert (tmp_path / "README.md").read_text() == text
 
 
+def test_an_experiment_is_no_further_seed_of_another(tmp_path):
+    """What it sets is in its file alone. It is named where no other word tells the rows apart."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    words = ("experiment=a", "", "experiment=a head.rank=2")
+    lines = [f"toy,bow,none,modern,{n},0.5,0.4{n},10,1,cpu,abc,aaa,python -m xmtc.run {w}" for n, w in enumerate(words)]
+    (folder / "results.csv").write_text("\n".join([NAMES, *lines]) + "\n")
+    assert main(["--leaderboard", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "±" not in "".join(rows(text, "bow"))
+    told = {line.split("|")[3].strip() for line in rows(text, "bow")}
+    assert told == {"experiment=a", "", "head.rank=2"}
+
+
 def test_keeping_a_row_brings_the_page_up_to_date(make_run, tmp_path):
     folder = make_run("runs/0", head="lcenet", score=0.75)
     (folder / "labels.tsv").write_text("".join(f"{n}\tl{n}\tL{n}\t3\n" for n in range(30)))

@@ -1,7 +1,9 @@
 """xmtc.search: what is searched, that trials are stopped and continued, that the test set is out of reach."""
 
+import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -16,11 +18,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState  # noqa: E402
 
 from xmtc.errors import InputError  # noqa: E402
-from xmtc.search import main  # noqa: E402
+from xmtc.search import finalists, main  # noqa: E402
 from xmtc.searching.space import read_space  # noqa: E402
 from xmtc.searching.study import Search  # noqa: E402
 from xmtc.sweeping.devices import cpu_slots  # noqa: E402
 from xmtc.sweeping.jobs import Job  # noqa: E402
+from xmtc.sweeping.pool import locked  # noqa: E402
 
 # trains by x: 6 evaluations that approach it, and after some seconds metrics.json
 SCRIPT = """
@@ -114,6 +117,79 @@ def test_a_search_that_was_stopped_goes_on_with_the_cut_trial(tmp_path):
     assert len((cut / "starts").read_text().splitlines()) == 2 and (cut / "metrics.json").exists()
 
 
+# asked to stop, it waits for the others to be asked as well before it writes its checkpoint
+TOGETHER = """
+import pathlib, signal, sys, time
+folder, count = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+def asked(number, frame):
+    (folder / "asked").touch()
+    while len(list(folder.parent.glob("*/asked"))) < count:
+        time.sleep(0.01)
+    (folder / "wrote").touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, asked)
+(folder / "started").touch()
+time.sleep(250)
+"""
+
+
+class Together(Job):
+    def command(self):
+        return [sys.executable, "-c", TOGETHER, str(self.folder), "2"]
+
+
+def test_trials_are_stopped_together_and_not_one_after_the_other(tmp_path):
+    found = search(tmp_path, job=Together, jobs=2)
+
+    def stop():
+        while len(list(tmp_path.glob("trials/*/started"))) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        found.run(2)
+    thread.join()
+    assert len(list(tmp_path.glob("trials/*/wrote"))) == 2
+
+
+def test_a_trial_that_outlived_its_search_is_waited_for_and_counts(tmp_path):
+    """The search was killed: nobody told the study how its trial ended, and a second process would write beside it."""
+    killed = search(tmp_path)
+    trial, folder = killed.study.ask(killed.space), tmp_path / "trials" / "0000"
+    trial.set_user_attr("folder", str(folder))
+    folder.mkdir(parents=True)
+    held = locked(folder)
+
+    def end():
+        time.sleep(1)
+        (folder / "metrics.json").write_text(json.dumps({"best": {"score": 0.7}}))
+        os.close(held)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    again = search(tmp_path)
+    again.run(1)
+    thread.join()
+    assert [one.value for one in again.best(3)] == [0.7] and not (folder / "starts").exists()
+
+
+def test_two_searches_in_one_folder_are_refused(tmp_path):
+    held = locked(tmp_path)
+    with pytest.raises(InputError, match="another process searches there"):
+        search(tmp_path).run(1)
+    os.close(held)
+    search(tmp_path).run(1)
+
+
+def test_a_finalist_that_somebody_stopped_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Job, "command", lambda job: [sys.executable, "-c", "raise SystemExit(130)"])
+    asked = argparse.Namespace(seed=0, seeds=1)
+    with pytest.raises(InputError, match="0_seed0: a finalist stopped, see its job.log; the same command goes on"):
+        finalists(tmp_path, ["head=none"], [{"x": "1"}], asked, cpu_slots(1))
+
+
 def test_a_signal_within_a_write_of_the_journal_lets_it_end(tmp_path, monkeypatch):
     """Raised there, it would leave the journal locked: the next start would wait for nobody."""
     from optuna.storages.journal import JournalFileSymlinkLock
@@ -131,7 +207,7 @@ def test_a_signal_within_a_write_of_the_journal_lets_it_end(tmp_path, monkeypatc
     monkeypatch.setattr(found, "_watch", lambda run: (run.trial.set_user_attr("seen", time.time()), writer(run)))
     with pytest.raises(KeyboardInterrupt):
         found.run(3)
-    assert sent and not list(tmp_path.glob("*.lock*")) and found._running[0].process.poll() is not None
+    assert sent and not list(tmp_path.glob("study*.lock*")) and found._running[0].process.poll() is not None
     monkeypatch.undo()
     again = search(tmp_path)
     again.run(1)
@@ -236,7 +312,8 @@ def test_a_whole_search(tmp_path, capfd, python, monkeypatch):
     words = "dataset=toy dataset.source.train=160 dataset.source.validation=40 dataset.source.test=41 encoder=bow"
     words += f" encoder.embedding.size=16 head=none logger=csv recipe.max_epochs=1 paths.cache_dir={tmp_path / 'cache'}"
     options = ["--into", str(tmp_path / "s"), "--trials", "1", "--finalists", "1", "--seeds", "2"]
-    assert main([*options, *words.split(), "recipe.optimizer.lr=choice(1e-3,1e-2)"]) == 0
+    assert main([*options, *words.split(), "recipe.optimizer.betas=choice([0.9,0.99],[0.8,0.99])"]) == 0
     results = [json.loads(path.read_text()) for path in (tmp_path / "s").rglob("metrics.json")]
     assert len(results) == 3 and all(result["test"] is None for result in results)
-    assert "the best, tested: python -m xmtc.run" in capfd.readouterr().out
+    tested = capfd.readouterr().out.split("the best, tested: ")[1]
+    assert shlex.split(tested)[:3] == ["python", "-m", "xmtc.run"] and "'recipe.optimizer.betas=[0." in tested

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 import xmtc
 from xmtc.config import compose_jobs, config_dir
+from xmtc.sweeping.costs import Cost
 from xmtc.sweeping.listing import asks_for_a_list, listing
 from xmtc.sweeping.printed import printed_hours
 
@@ -146,3 +147,21 @@ def test_jobs_that_were_never_run_are_estimated_once_a_model(tmp_path, monkeypat
     memory = [float(line.split()[-1].removeprefix("~")) for line in lines[1:9]]
     assert len(set(memory[:4])) == 1 and memory[0] > 0
     assert lines[-1] == "8 jobs; 56.00 hours one after the other; ~ is an estimate, evaluations not counted (8 jobs)"
+
+
+@pytest.mark.parametrize(
+    "words, steps",
+    [
+        ([], 80),
+        (["trainer.max_epochs=2"], 20),  # not those of the recipe
+        # a batch a process
+        (["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "hydra/launcher=local"], 40),
+        (["trainer.max_steps=7"], 7),
+        (["data.fraction=0.5", "data.limit=64"], 8),
+    ],
+)
+def test_steps_are_those_that_the_trainer_takes(words, steps):
+    ((_, config),) = compose_jobs(["encoder=bow", "recipe.max_epochs=8", "data.batch_size=64", *words])
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "logger"])
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert Cost(1.0, 0, documents=640).steps(plain) == steps

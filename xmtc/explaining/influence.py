@@ -67,8 +67,9 @@ def table(model: Model, influences: Sequence[Influence]) -> str:
     """Markdown."""
     lines = ["| if this is certain | then this | logit |", "|---|---|---:|"]
     for one in influences:
-        source, target = model.labels[one.source], model.labels[one.target]
-        lines.append(f"| {source.name} [{source.id}] | {target.name} [{target.id}] | {one.logits:+.2f} |")
+        both = (model.labels[one.source], model.labels[one.target])
+        source, target = (f"{label.name} [{label.id}]".replace("|", "\\|") for label in both)
+        lines.append(f"| {source} | {target} | {one.logits:+.2f} |")
     return "\n".join(lines) + "\n"
 
 

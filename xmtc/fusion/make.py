@@ -135,18 +135,20 @@ def _config(folders: list[Path]) -> dict:
 
 
 def _name(folders: list[Path]) -> str:
-    """What it is made of, so that reports tell ensembles apart: of each member encoder-head and what was set of these
-    two, else its folder's name."""
+    """What it is made of, so that reports tell ensembles apart: of each member encoder-head and what was set for it,
+    else its folder's name."""
     runs = [read_run(folder) for folder in folders]
     names = [run.folder.name if "?" in (run.encoder, run.head) else _member(run) for run in runs]
     return "+".join(name if n == 1 else f"{n}x{name}" for name, n in Counter(names).items())
 
 
 def _member(run: Run) -> str:
-    """`br-none(bigrams=True)`."""
-    told = sorted(key for key in run.typed if key.startswith(("encoder.", "head.")) and key in run.settings)
-    words = ",".join(f"{key.partition('.')[2]}={run.settings[key]}" for key in told)
-    return f"{run.encoder}-{run.head}" + (f"({words})" if words else "")
+    """`br-none(bigrams=True,data.fraction=0.25)`; without its data, whose hash the ensemble has."""
+    told = sorted(key for key in run.typed if key in run.settings and key != "seed" and not key.startswith("dataset."))
+    words = [f"{key.removeprefix('encoder.').removeprefix('head.')}={run.settings[key]}" for key in told]
+    if "recipe" in run.typed:
+        words.append(f"recipe={run.recipe}")
+    return f"{run.encoder}-{run.head}" + (f"({','.join(words)})" if words else "")
 
 
 def _train_documents(folders: list[Path], given: int | None) -> int:

@@ -66,7 +66,8 @@ def _sorted(ids: np.ndarray, offsets: torch.Tensor) -> Labels:
 class Ensemble(Tagger):
     """Several models as one. Its scores are fused ones, whose logits `predict_batch` gives.
 
-    Each member's 100 best labels of a text are fused, as in the stored lists from which it was made.
+    Each member's 100 best labels of a text are fused, as in the stored lists from which it was made; where more labels
+    are asked for, as many of each member.
     """
 
     def __init__(self, folder: Path, config: dict, labels: LabelTable, members: Sequence[Tagger], facts: dict):
@@ -78,11 +79,12 @@ class Ensemble(Tagger):
 
     def predict_batch(self, texts: Sequence[str], k: int, raw: bool = False, batch_size: int | None = None) -> Ranking:
         texts, k = check_texts(texts), whole(k, "k")
-        return self._fused([member.predict_batch(texts, MOST, raw, batch_size) for member in self.members], k)
+        each = max(k, MOST)
+        return self._fused([member.predict_batch(texts, each, raw, batch_size) for member in self.members], k)
 
     def _both(self, texts, k, batch_size):
         texts, k = check_texts(texts), whole(k, "k")
-        pairs = [member._both(texts, MOST, batch_size) for member in self.members]
+        pairs = [member._both(texts, max(k, MOST), batch_size) for member in self.members]
         raw, enhanced = (self._fused([pair[i] for pair in pairs], k) for i in (0, 1))
         return raw, enhanced
 

@@ -68,11 +68,13 @@ def write(
     model: Tagger,
     kept: np.ndarray,
     facts: dict,
+    settings: dict,
     labelled: Labelled,
     raw: bool,
     device: str,
 ) -> None:
-    """kept: labels that were ranked, as places in the model's. facts: of the documents, for the provenance."""
+    """kept: labels that were ranked, as places in the model's. facts: of the documents, for the provenance. settings:
+    of the evaluation, by which reports tell it from another of the same model on the same documents."""
     run = read_run(model.folder)
     born = run.facts
     head = f"{run.head} (raw)" if raw and model.has_head else run.head  # another ranking than the run's own
@@ -89,7 +91,7 @@ def write(
     dataset = {"name": facts["dataset"], "propensity": model.config["dataset"].get("propensity")}
     if labelled.kind != "text":
         dataset["text_column"] = list(labelled.columns.text)
-    config = read_yaml(model.folder / "config.yaml", dict) | {"dataset": dataset}
+    config = read_yaml(model.folder / "config.yaml", dict) | {"dataset": dataset, "evaluation": settings}
     rows = [model.labels[int(place)] for place in kept]
     table = "".join(f"{i}\t{row.id}\t{row.name}\t{row.frequency}\n" for i, row in enumerate(rows))
     own = model.folder / "overrides.yaml"

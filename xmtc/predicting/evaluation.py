@@ -87,7 +87,7 @@ def evaluate_file(
                 "dataset": name or Path(input).name.split(".")[0],
                 "dataset_sha256": digest(labelled, match, shared),
             }
-            write(folder, result, lists, model, kept, facts, labelled, raw, device)
+            write(folder, result, lists, model, kept, facts, {"threshold": threshold}, labelled, raw, device)
     if output is not None:
         log.info("wrote %s", output)
     return result

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from xmtc.sweeping.settings import AND, matters, pairs
 
-GROUPS = ("dataset", "encoder", "head", "recipe", "seed", "experiment")
+GROUPS = ("dataset", "encoder", "head", "recipe", "seed")
 TRAINS = "python -m xmtc.run"
 
 

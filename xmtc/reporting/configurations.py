@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 
 from xmtc.reporting.runs import Run
 from xmtc.reporting.tables import by_data
+from xmtc.sweeping.settings import replaces
 
 QUALITY = "nDCG@5"
 
@@ -119,16 +120,18 @@ def _each_seed_once(configuration: Configuration) -> None:
 
 
 def alike(one: Run, other: Run) -> bool:
-    """They differ in their seed at most. A setting that only one of them has counts if it was typed: other versions of
-    this framework have other settings."""
+    """They differ in their seed at most. A setting that only one of them has counts if it was typed, or stands where
+    the other has nothing (`averaging: null`): other versions of this framework have other settings."""
     if (one.encoder, one.head, one.recipe) != (other.encoder, other.head, other.recipe):
         return False
     for mine, theirs in ((one, other), (other, one)):
         for key, value in mine.settings.items():
             if _of_seed(key, mine) or "${" in str(value):  # of a run that ended before its configuration was resolved
                 continue
-            found = theirs.settings.get(key, value)
-            if (key not in theirs.settings and key in mine.typed) or (found != value and "${" not in str(found)):
+            if key not in theirs.settings:
+                if key in mine.typed or replaces(key, theirs.settings):
+                    return False
+            elif (found := theirs.settings[key]) != value and "${" not in str(found):
                 return False
     return True
 
@@ -140,19 +143,19 @@ def _of_seed(key: str, run: Run) -> bool:
 
 def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> tuple[list[str], dict[str, str]]:
     """Of others of the same encoder, head and recipe: the keys in which they differ (the typed ones if these will do),
-    and the settings that tell it from them: the typed ones, and as many more as are needed, without those in which it
-    is as more than half of them are."""
+    and the settings that tell it from them: the typed ones, and as many more as are needed, without those that all of
+    them have and in which it is as more than half of them are."""
     what = (one.encoder, one.head, one.recipe)
     peers = [each.runs[0] for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
     settings = [run.settings for run in peers]
     keys = dict.fromkeys(key for run in peers for key in run.settings if not _of_seed(key, run))
-    keys = [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
+    keys = [key for key in keys if len({_said(each, key) for each in settings}) > 1]
     typed = [key for key in keys if any(key in run.typed for run in peers)]
     # a key that some have not is of another version of this framework
     rest = sorted((key for key in keys if key not in typed), key=lambda key: any(key not in each for each in settings))
 
     def told(keys: Sequence[str]) -> int:
-        return len({tuple(str(each.get(key)) for key in keys) for each in settings})
+        return len({tuple(_said(each, key) for key in keys) for each in settings})
 
     apart = typed if told(typed) == len(peers) else keys
     keys = typed
@@ -162,12 +165,17 @@ def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> tuple[
         if told([*keys, key]) > told(keys):
             keys = [*keys, key]
     mine = one.runs[0].settings
-    usual = {key: Counter(str(each.get(key)) for each in settings).most_common(1)[0] for key in keys}
+    usual = {key: Counter(_said(each, key) for each in settings).most_common(1)[0] for key in keys}
+    everywhere = {key for key in keys if all(key in each for each in settings)}  # who has it not can show nothing
     shown = {
         key: str(mine[key])
         for key in keys
         if key in mine
         and not _of_seed(key, one.runs[0])
-        and not (usual[key][0] == str(mine[key]) and usual[key][1] > len(peers) / 2)
+        and not (key in everywhere and usual[key][0] == str(mine[key]) and usual[key][1] > len(peers) / 2)
     }
     return [key for key in apart if key in mine and not _of_seed(key, one.runs[0])], shown
+
+
+def _said(settings: dict, key: str) -> str | None:
+    return str(settings[key]) if key in settings else None

@@ -15,7 +15,7 @@ from xmtc.reporting.commands import own, words_of
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.runs import Run
-from xmtc.sweeping.settings import matters, that_matter
+from xmtc.sweeping.settings import matters, replaces, that_matter
 
 # how a model is trained, not which model on which documents: such a run stands beside the row, with what differs
 TOLD = ("recipe", "trainer", "execution", "data", "ranks", "embedding", "encoder.embedding")
@@ -74,13 +74,14 @@ def _composed(composer: Composer, words: Iterable[str]) -> dict[str, Any] | None
 
 
 def _differing(wanted: Mapping[str, Any], ours: Mapping[str, Any], typed: frozenset[str]) -> dict[str, Any]:
-    """Ours where it is another. A key of one side alone, of another version, counts if it was typed."""
+    """Ours where it is another. A key of one side alone, of another version, counts if it was typed or stands where the
+    other has nothing."""
     keys = [key for key in {**wanted, **ours} if not (key == "seed" or key.endswith(".seed"))]
     return {
         key: ours.get(key)
         for key in keys
         if (key in wanted and key in ours and str(wanted[key]) != str(ours[key]))
-        or ((key in wanted) != (key in ours) and key in typed)
+        or ((key in wanted) != (key in ours) and (key in typed or replaces(key, ours if key in wanted else wanted)))
     }
 
 

@@ -11,12 +11,13 @@ import io
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from xmtc.data.files import read_npz
+from xmtc.data.files import read_npz, replaced
 from xmtc.errors import InputError
 from xmtc.reporting.commands import own, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
@@ -47,7 +48,7 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
     for row in new:  # where somebody's folders are makes no difference to a number
         words = (word for word in row["command"].split() if not word.startswith(PLACES))
-        row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+$)", r"\1", word) for word in words)
+        row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+/?$)", r"\1", word) for word in words)
     stand = {_configuration(row): row for row in old}
     added = []
     for run, row in zip(runs, new, strict=True):
@@ -66,9 +67,10 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     writer.writeheader()
     writer.writerows(rows)
     folder.mkdir(parents=True, exist_ok=True)
+    names = Counter(map(_name, rows))
+    for run, row in added:  # before the table, which says that they are there
+        _keep_predictions(run, folder / "predictions" / _name(row, apart=names[_name(row)] > 1))
     write_text(path, text.getvalue())
-    for run, row in added:
-        _keep_predictions(run, folder / "predictions", _settings(row["command"]))
     return len(added)
 
 
@@ -127,17 +129,24 @@ def _settings(command: str) -> str:
     return "".join(f"-{re.sub(r'[^A-Za-z0-9.=]+', '_', word)}" for word in sorted(told))
 
 
-def _keep_predictions(run: Run, folder: Path, settings: str) -> None:
-    """labels (N, 5): best first, as positions in label_ids (L,), the ids; gold sets are those of the corpus."""
-    source = run.folder / "predictions.npz"
-    ids = [line.split("\t")[1] for line in (run.folder / "labels.tsv").read_text(encoding="utf-8").split("\n")[:-1]]
-    labels = read_npz(source)["labels"][:, :DEPTH].astype(np.uint16 if len(ids) <= 2**16 else np.int32)
-    folder.mkdir(exist_ok=True)
-    name = f"{run.encoder}-{run.head}-{run.recipe}{settings}"
+def _name(row: dict, apart: bool = False) -> str:
+    """Of a row's predictions. apart: from those of another row that would have the same name, by what it leaves out."""
+    name = f"{row['encoder']}-{row['head']}-{row['recipe'] or None}{_settings(row['command'])}"
     if len(name) > LONGEST:
         name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    path = folder / f"{name}-seed{run.seed}.npz"
-    np.savez_compressed(path, labels=labels, label_ids=np.array(ids))
+    told = f"-{hashlib.sha256(repr(_configuration(row)).encode()).hexdigest()[:8]}" if apart else ""
+    return f"{name}-seed{row['seed'] or None}{told}.npz"
+
+
+def _keep_predictions(run: Run, path: Path) -> None:
+    """labels (N, 5): best first, as positions in label_ids (L,), the ids, -1 where a document has fewer; gold sets are
+    those of the corpus."""
+    ids = [line.split("\t")[1] for line in (run.folder / "labels.tsv").read_text(encoding="utf-8").split("\n")[:-1]]
+    labels = read_npz(run.folder / "predictions.npz")["labels"][:, :DEPTH]
+    small = len(ids) <= 2**16 and labels.min(initial=0) >= 0
+    path.parent.mkdir(exist_ok=True)
+    with replaced(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, labels=labels.astype(np.uint16 if small else np.int32), label_ids=np.array(ids))
     if path.stat().st_size > LARGEST:
         path.unlink()
         print(f"{path.name}: left out, over {LARGEST:,} bytes", file=sys.stderr)

@@ -121,20 +121,21 @@ def summary_csv(data: Data) -> str:
 
 
 def comparisons_csv(comparisons: dict) -> str:
-    rows = [["dataset", "first", "second", "metric", "difference", "low", "high", "p", "p_holm"]]
-    for (dataset, _), found in comparisons.items():
+    rows = [["dataset", "dataset_sha256", "first", "second", "metric", "difference", "low", "high", "p", "p_holm"]]
+    for (dataset, sha), found in comparisons.items():
         for each in found:
             numbers = [each.difference, each.low, each.high, each.p, each.adjusted]
-            rows.append([dataset, each.first, each.second, each.metric, *numbers])
+            rows.append([dataset, sha or "", each.first, each.second, each.metric, *numbers])
     return csv_text(rows)
 
 
 def latex(data: Data) -> str:
     """A booktabs table a dataset, the best mean of each column in bold."""
     parts = []
-    for (dataset, _), configurations in data.items():
+    for (dataset, sha), configurations in data.items():
         best = {m: max((v for c in configurations if (v := c.mean(m)) is not None), default=None) for m in SHOWN}
-        lines = [rf"% {dataset}", r"\begin{tabular}{l" + "r" * len(SHOWN) + "}", r"\toprule"]
+        lines = [f"% {dataset}" + (f" (data {sha[:12]})" if sha else "")]
+        lines += [r"\begin{tabular}{l" + "r" * len(SHOWN) + "}", r"\toprule"]
         lines += [" & ".join(["", *SHOWN]) + r" \\", r"\midrule"]
         for each in configurations:
             cells = [_escape(each.name)]

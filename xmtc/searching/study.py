@@ -24,7 +24,7 @@ from xmtc.reporting.configurations import quality_column
 from xmtc.searching.space import words_of
 from xmtc.sweeping.devices import Slot
 from xmtc.sweeping.jobs import LOG, Job
-from xmtc.sweeping.pool import OUTER
+from xmtc.sweeping.pool import OUTER, _signal, locked
 
 log = logging.getLogger("xmtc.search")
 FOLDER = "folder"
@@ -77,7 +77,8 @@ class Running:
 
 class Search:
     """`run(trials)` until so many have ended, those of earlier starts included. fixed: overrides of each trial.
-    KeyboardInterrupt leaves trials that were cut as such: the next start goes on with them."""
+    KeyboardInterrupt leaves trials that were cut as such: the next start goes on with them. Trials of a search that was
+    killed go on by themselves: the next start waits for them. InputError: another process searches in the folder."""
 
     def __init__(
         self,
@@ -96,6 +97,9 @@ class Search:
         self._running: list[Running] = []
 
     def run(self, trials: int) -> None:
+        lock = locked(self.folder)
+        if lock is None:
+            raise InputError(f"--into {self.folder}: another process searches there")
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self._asked_to_stop = False
         try:
@@ -114,12 +118,12 @@ class Search:
         except KeyboardInterrupt:
             for number in handlers:
                 signal.signal(number, _interrupt)  # a second one does not wait for the trials' checkpoints
-            for running in self._running:
-                _stop(running.process)
+            _stop([running.process for running in self._running])
             raise
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+            os.close(lock)
 
     def _ask_to_stop(self, number, frame) -> None:
         """A signal that raised where it comes could fall into a write of the journal: its lock would stay."""
@@ -134,12 +138,30 @@ class Search:
         return sum(t.state in ended and not t.user_attrs.get("cut") for t in self.study.get_trials(deepcopy=False))
 
     def _take_up_cut_ones(self) -> None:
-        """Trials of an earlier start that never ended are asked again, with their folder and its checkpoint."""
+        """Trials of an earlier start that never ended are asked again, with their folder and its checkpoint; those that
+        have ended since then are told."""
         for old in self.study.get_trials(states=(TrialState.RUNNING,)):
+            folder = old.user_attrs.get(FOLDER)
+            if folder and (score := self._left(Path(folder))) is not None:
+                self.study.tell(old.number, score)
+                continue
             self.study._storage.set_trial_user_attr(old._trial_id, "cut", True)
             self.study.tell(old.number, state=TrialState.FAIL)
             if set(old.params) == set(self.space):
-                self.study.enqueue_trial(old.params, user_attrs={FOLDER: old.user_attrs.get(FOLDER)})
+                self.study.enqueue_trial(old.params, user_attrs={FOLDER: folder})
+
+    def _left(self, folder: Path) -> float | None:
+        """The score that a trial of an earlier start came to, waited for while its process still runs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        told = False
+        while (lock := locked(folder)) is None:
+            if not told:
+                log.info("%s: its process goes on since an earlier start, and is waited for", folder)
+                told = True
+            time.sleep(self.pause)
+            self._obey()
+        os.close(lock)
+        return _score(self.job(0, [], folder))
 
     def _start(self) -> None:
         trial = self.study.ask(self.space)
@@ -148,6 +170,9 @@ class Search:
         overrides = [*self.fixed, *words_of(trial.params), "test=false"]
         job = self.job(trial.number, overrides, folder)
         folder.mkdir(parents=True, exist_ok=True)
+        lock = locked(folder)
+        if lock is None:
+            raise InputError(f"{folder}: another process runs this trial")
         slot = self.free.popleft()
         environment = {key: value for key, value in os.environ.items() if key not in OUTER}
         environment["XMTC_SWEEP"] = self.folder.name
@@ -158,8 +183,9 @@ class Search:
         with open(folder / LOG, "ab") as file:
             process = subprocess.Popen(
                 job.command(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
-                start_new_session=True,
+                start_new_session=True, pass_fds=(lock,),
             )  # fmt: skip
+        os.close(lock)  # the trial holds its folder as long as it lives, also if we do not
         self._running.append(Running(trial, job, process, slot))
         log.info("trial %d: %s", trial.number, " ".join(words_of(trial.params)))
 
@@ -171,7 +197,7 @@ class Search:
             running.reported += 1
         if not done and not running.pruned and running.trial.should_prune():
             running.pruned = True
-            _stop(running.process)
+            _stop([running.process])
             done = True
         if done:
             self._running.remove(running)
@@ -179,7 +205,7 @@ class Search:
             self._tell(running)
 
     def _tell(self, running: Running) -> None:
-        number, score = running.trial.number, (running.job.result().get("best") or {}).get("score")
+        number, score = running.trial.number, _score(running.job)
         if running.pruned:
             self.study.tell(running.trial, state=TrialState.PRUNED)
             log.info("trial %d: stopped, it lags behind the others", number)
@@ -214,16 +240,24 @@ def evaluations(folder: Path) -> list[float]:
     return [float(row[key]) for row in rows if (key := quality_column(row)) and row[key]]
 
 
+def _score(job: Job) -> float | None:
+    return (job.result().get("best") or {}).get("score")
+
+
 def _interrupt(number, frame) -> None:
     raise KeyboardInterrupt
 
 
-def _stop(process: subprocess.Popen, seconds: float = 60.0) -> None:
+def _stop(processes: Sequence[subprocess.Popen], seconds: float = 60.0) -> None:
+    """All at once, as Ctrl-C on a single run. Those that take longer, or that somebody is not willing to wait for, are
+    killed."""
     try:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(seconds)
-    except ProcessLookupError:
-        process.wait()
+        for process in processes:
+            _signal(process, signal.SIGINT)
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            process.wait(max(deadline - time.monotonic(), 0))
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for process in processes:
+            _signal(process, signal.SIGKILL)
+            process.wait()

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from xmtc.errors import InputError
+from xmtc.sweeping.devices import processes
 from xmtc.sweeping.settings import that_matter
 
 # a step and its memory do not depend on them
-FREE = ("seed", "data.fraction", "recipe.prior_bias", "recipe.max_epochs", "trainer.max_epochs")
+FREE = ("seed", "data.fraction", "recipe.prior_bias", "recipe.max_epochs", "trainer.max_epochs", "trainer.max_steps")
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,13 @@ class Cost:
     why: str | None = None
 
     def steps(self, config: dict[str, Any]) -> int:
-        """Of all epochs."""
-        count = math.ceil(self.documents * config["data"].get("fraction", 1.0))
-        each = math.ceil(min(count, config["data"]["limit"] or count) / config["data"]["batch_size"])
-        return each * config["recipe"]["max_epochs"]
+        """Of all epochs, each of the job's processes with its own documents."""
+        trainer, data = config["trainer"], config["data"]
+        count = math.ceil(self.documents * data.get("fraction", 1.0))
+        each = math.ceil(min(count, data["limit"] or count) / (data["batch_size"] * processes(trainer)))
+        steps = each * (trainer.get("max_epochs") or config["recipe"]["max_epochs"])
+        most = trainer.get("max_steps") or -1
+        return steps if most < 0 else min(steps, most)
 
     def hours(self, config: dict[str, Any]) -> float | None:
         """Of all epochs; evaluations and an early end are not counted."""

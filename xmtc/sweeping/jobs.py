@@ -11,7 +11,7 @@ from typing import Any
 
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
-from xmtc.sweeping.settings import pairs, that_matter, words_that_matter
+from xmtc.sweeping.settings import pairs, replaces, that_matter, words_that_matter
 
 LOG, NOTE, LOCK = "job.log", "job.json", ".job.lock"
 EXPERIMENT = "experiment="
@@ -152,8 +152,7 @@ def _changed(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
     something took the place of nothing: `clipping: null` and `clipping.factor: 5`."""
     if key in old and key in new:
         return old[key] != new[key]
-    others = old if key in new else new
-    return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in others)
+    return replaces(key, old if key in new else new)
 
 
 def swept(jobs: list[Job]) -> list[str]:

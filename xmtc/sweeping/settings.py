@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 # where files lie, who watches, how many helpers: the numbers are the same
@@ -29,9 +30,16 @@ def flat(node: Any, where: str = "") -> dict[str, Any]:
 
 
 def that_matter(config: Mapping) -> dict[str, Any]:
-    """The flat settings of a resolved configuration that make a difference, paths of corpora left out."""
-    kept = {key: value for key, value in flat(config).items() if matters(key)}
-    return {key: value for key, value in kept.items() if not key.endswith((".path", "recipe.prefer_words"))}
+    """The flat settings of a resolved configuration that make a difference, paths of corpora left out: a corpus is told
+    by its hash. Another file (`embedding.path`) is told by its name, wherever it lies."""
+    kept = {key: value for key, value in flat(config).items() if matters(key) and key != "recipe.prefer_words"}
+    kept = {key: value for key, value in kept.items() if not (key.startswith("dataset.") and key.endswith(".path"))}
+    return {key: Path(v).name if key.endswith(".path") and isinstance(v, str) else v for key, v in kept.items()}
+
+
+def replaces(key: str, others: Iterable[str]) -> bool:
+    """A setting that others have not stands in the place of one of theirs: `clipping.factor: 5` of `clipping: null`."""
+    return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in others)
 
 
 def pairs(overrides: Iterable[str]) -> dict[str, str]:
