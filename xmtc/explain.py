@@ -84,13 +84,15 @@ def _documents(model, given) -> None:
 
 
 def _model(model, count: int, folder: Path) -> None:
+    from xmtc.data.files import writing_to
     from xmtc.explaining.influence import draw, strongest, table, write_csv
 
     found = strongest(model, count)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_csv(model, found, folder / "influences.csv")
     print(table(model, found))
-    draw(model, found, folder / "influences.png")
+    with writing_to(folder, "keeping the influences", None):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_csv(model, found, folder / "influences.csv")
+        draw(model, found, folder / "influences.png")
     print(f"wrote influences.csv and influences.png in {folder}", file=sys.stderr)
 
 

@@ -1,5 +1,8 @@
 """conf/ as it is shipped: every choice can be composed, and every plain setting has a type."""
 
+import os
+import pwd
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -129,6 +132,19 @@ def test_what_cannot_be_used(override, line):
     with pytest.raises(InputError) as error:
         compose_checked([override])
     assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_cache_of_a_user_without_HOME(monkeypatch):
+    """As a service has none: the environment's folder, that of the system's list of users, or a line."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("XMTC_CACHE", "/some/where")
+    assert compose_checked([]).paths.cache_dir == "/some/where"
+    monkeypatch.delenv("XMTC_CACHE")
+    assert compose_checked([]).paths.cache_dir == f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/xmtc"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user who is not in that list
+    with pytest.raises(InputError, match="^paths.cache_dir: this user has no home folder; set it, or"):
+        compose_checked([])
+    assert compose_checked(["paths.cache_dir=here"]).paths.cache_dir == "here"
 
 
 @pytest.mark.parametrize("group", ["encoder", "head", "embedding"])
