@@ -146,7 +146,7 @@ def replaced(path, old, new):
     ("hedwig", "dev.tsv", (b"\n", b"\n0"), "dev.tsv, line 2: expected 14 bits, a tab and a text"),
     ("hedwig", "dev.tsv", (b"0", b"2"), "dev.tsv, line 1: expected 14 bits"),
     ("labelcorank", "train.csv", (b"\r\n", b",x\r\n"), "line 1: expected a text and its labels, found 3 columns"),
-    ("labelcorank", "train.csv", (b",", b",cat "), "line 1: expected label numbers, found 'cat'"),
+    ("labelcorank", "train.csv", (b",", b",cat "), "line 1: expected label numbers, found 'cat'; a table with a header line is dataset=csv"),
     ("labelcorank", "train.csv", (b"w", b'"w'), "malformed CSV"),
     ("pecos", "X.trn.txt", (b"\n", b"\n\n"), "X.trn.txt, line 41: Y.trn.npz has 40 rows, expected more"),
     ("pecos", "X.tst.txt", (b"\n", b" "), "X.tst.txt ended after line 8, Y.tst.npz has 9 rows"),

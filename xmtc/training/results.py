@@ -72,6 +72,7 @@ def write_text(folder: Path, store: Store, width: int) -> None:
     vocabulary = store.vocabulary
     facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
     facts |= {"width": width, "splitter": store.meta["text"].get("splitter")}
+    facts |= {"dataset_sha256": store.meta["dataset_sha256"]}
     write_json(folder / "text" / "meta.json", {"format": 1} | facts)
 
 
