@@ -98,13 +98,14 @@ def check_plain(config: dict) -> None:
 
 
 def _check_parents(config: dict) -> None:
-    """What holds settings is no null, number or text, and a recipe has all of its own."""
+    """What holds settings is no null, number or text, and the recipe of a run has all of its own."""
     for key in TYPES:
         above, _, last = key.rpartition(".")
         found, value = lookup(config, above) if above else (False, None)
         if found and value != "???" and not isinstance(value, dict):
             raise InputError(f"{above}: expected settings such as {last}, got {describe(value)}")
-        if above in ("recipe", "recipe.validation") and "recipe" in config and not lookup(config, key)[0]:
+        of_a_run = above in ("recipe", "recipe.validation") and {"recipe", "data"} <= config.keys()
+        if of_a_run and not lookup(config, key)[0]:
             raise InputError(f"{key}: must be given, for example {key}=...")
 
 
