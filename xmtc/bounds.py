@@ -26,7 +26,11 @@ class Bounds:
 
     def __str__(self) -> str:
         names = {"of at least": self.least, "above": self.above, "up to": self.most, "below": self.below}
-        return " and ".join(f"{name} {bound:g}" for name, bound in names.items() if math.isfinite(bound))
+        return " and ".join(
+            f"{name} {bound if isinstance(bound, int) else format(bound, 'g')}"
+            for name, bound in names.items()
+            if math.isfinite(bound)
+        )
 
 
 Count = Annotated[int, Bounds(least=1)]

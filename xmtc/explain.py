@@ -63,14 +63,16 @@ def _explain(given) -> None:
 
 def _documents(model, given) -> None:
     from xmtc.explaining.document import explain, markdown
-    from xmtc.predicting.inputs import Columns, Row, format_of, rows
+    from xmtc.predicting.as_trained import as_trained, columns_as_trained
+    from xmtc.predicting.inputs import Row, format_of, rows
 
-    column = given.text_column or model.config["dataset"].get("text_column") or "text"
-    columns = Columns([column] if isinstance(column, str) else list(column))
+    corpus = model.config["dataset"]
     if given.text is not None:
         documents = iter([Row("--text", given.text)])
     else:
-        documents = rows(given.input, format_of(given.input, given.format), columns)
+        kind = format_of(given.input, given.format)
+        marks = (as_trained(corpus, given.input, kind, key, None) for key in ("delimiter", "quote"))
+        documents = rows(given.input, kind, columns_as_trained(corpus, given.text_column), *marks)
     for number, row in enumerate(documents, start=1):
         if row.error is not None:
             raise InputError(row.error)
@@ -82,13 +84,15 @@ def _documents(model, given) -> None:
 
 
 def _model(model, count: int, folder: Path) -> None:
+    from xmtc.data.files import writing_to
     from xmtc.explaining.influence import draw, strongest, table, write_csv
 
     found = strongest(model, count)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_csv(model, found, folder / "influences.csv")
     print(table(model, found))
-    draw(model, found, folder / "influences.png")
+    with writing_to(folder, "keeping the influences", None):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_csv(model, found, folder / "influences.csv")
+        draw(model, found, folder / "influences.png")
     print(f"wrote influences.csv and influences.png in {folder}", file=sys.stderr)
 
 

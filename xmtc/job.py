@@ -26,7 +26,7 @@ LARGE = 10_000_000  # weights whose memory is given back when a run ends: a coll
 # what may be changed when a run is continued; anything else would be another run
 RESUMABLE = (
     "trainer.", "checkpoints.", "ranks.", "logger", "paths.", "recipe.max_epochs", "recipe.validation.",
-    "data.workers", "prepare_workers", "offline=", "test=",
+    "data.workers", "prepare_workers", "offline=", "test=", "dataset.path=",
 )  # fmt: skip
 WORTH = ("metrics.json", "checkpoints/last.ckpt", "checkpoints/previous.ckpt")  # a run that ended, or can go on
 # what one that was killed before its first checkpoint may leave

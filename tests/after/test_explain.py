@@ -1,9 +1,11 @@
 """Attributions add up, agree with direct computation, and find planted causes."""
 
 import csv
+import errno
 import json
 import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -210,6 +212,16 @@ def test_the_command(run, other_run, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "graph" / "influences.csv").open()))
     assert len(rows) == 7 and capsys.readouterr().out.count("\n| ") == 7 + 0
     assert (tmp_path / "graph" / "influences.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_influences_are_told_also_where_they_cannot_be_kept(run, monkeypatch, capsys):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere
+    assert main([str(run), "--model", "--count", "3", "--output", "/no/where"]) == 2
+    said = capsys.readouterr()
+    assert said.out.count("|") > 6 and said.err.startswith("xmtc.explain: cannot write to /no/where (")
 
 
 def test_ctrl_c_and_a_closed_pipe_end_quietly(run, python, monkeypatch, capsys):

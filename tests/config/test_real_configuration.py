@@ -1,5 +1,7 @@
 """conf/ as it is shipped: every choice can be composed, and every plain setting has a type."""
 
+import os
+import pwd
 import shlex
 
 import pytest
@@ -92,8 +94,18 @@ def test_every_plain_setting_has_a_type():
 @pytest.mark.parametrize(
     "override, line",
     [
-        ("seed=abc", "seed: expected a whole number of at least 0, got the text abc"),
-        ("seed=-1", "seed: expected a whole number of at least 0, got the number -1"),
+        ("seed=abc", "seed: expected a whole number of at least 0 and up to 4294967295, got the text abc"),
+        ("seed=-1", "seed: expected a whole number of at least 0 and up to 4294967295, got the number -1"),
+        ("seed=4294967296", "seed: expected a whole number of at least 0 and up to 4294967295, got the number"),
+        ("recipe.optimizer=null", "recipe.optimizer: expected a component with a _target_, got null"),
+        ("recipe.schedule=constant", "recipe.schedule: expected a component with a _target_, got the text constant"),
+        ("dataset.source=null", "dataset.source: expected a component with a _target_, got null"),
+        ("dataset.propensity=null", "dataset.propensity: expected settings such as a, got null"),
+        ("checkpoints=null", "checkpoints: expected settings such as minutes, got null"),
+        ("+recipe.max_epoch=3", "recipe.max_epoch: unknown key; did you mean max_epochs?"),
+        ("+data.batchsize=3", "data.batchsize: unknown key; did you mean batch_size?"),
+        ("~recipe.prior_bias", "recipe.prior_bias: must be given, for example recipe.prior_bias=..."),
+        ("head=null", "head=null: unknown choice; choose from centred, cooccurrence, cornet, lcenet, none"),
         ("data.limit=${head}", "data.limit: expected a whole number of at least 1 or null, got the mapping"),
         ("dry_run=3", "dry_run: expected true or false"),
         ("data.batch_size=0", "data.batch_size: expected a whole number of at least 1"),
@@ -123,6 +135,19 @@ def test_what_cannot_be_used(override, line):
     with pytest.raises(InputError) as error:
         compose_checked([override])
     assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_cache_of_a_user_without_HOME(monkeypatch):
+    """As a service has none: the environment's folder, that of the system's list of users, or a line."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("XMTC_CACHE", "/some/where")
+    assert compose_checked([]).paths.cache_dir == "/some/where"
+    monkeypatch.delenv("XMTC_CACHE")
+    assert compose_checked([]).paths.cache_dir == f"{pwd.getpwuid(os.getuid()).pw_dir}/.cache/xmtc"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user who is not in that list
+    with pytest.raises(InputError, match="^paths.cache_dir: this user has no home folder; set it, or"):
+        compose_checked([])
+    assert compose_checked(["paths.cache_dir=here"]).paths.cache_dir == "here"
 
 
 @pytest.mark.parametrize("group", ["encoder", "head", "embedding"])

@@ -1,6 +1,7 @@
 """Batches against loops over documents."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from xmtc.data import collate
 from xmtc.data.collate import Documents, ranges
 from xmtc.data.text import Words
 from xmtc.testing.corpora import small_store
+from xmtc.training.results import describe
 
 POSITIONS = [[3, 0, 17, 3], [5], [], list(range(40)), np.array([7, 2])]
 
@@ -31,6 +33,19 @@ def check_labels(batch, part, numbers):
     assert batch.labels.ids.tolist() == [label for row in rows for label in row]
     assert batch.labels.offsets.tolist() == np.cumsum([0, *map(len, rows)]).tolist()
     assert batch.labels.ids.dtype == batch.labels.offsets.dtype == torch.int64
+
+
+@pytest.mark.parametrize("layout, length", [("padded", 4), ("padded", None), ("bag", 4)])
+def test_documents_that_are_cut_are_counted_and_told(part, caplog, layout, length):
+    numbers = np.arange(3, 40)
+    documents = Documents(part, Words(length=length), layout, numbers)
+    longer = sum(len(document(part, number, None)[0]) > 4 for number in numbers)
+    assert documents.cut() == (longer if (layout, length) == ("padded", 4) else 0) and longer
+    data = SimpleNamespace(train=documents, validation=[], test=[], train_label_counts=lambda: np.ones(3))
+    with caplog.at_level("INFO"):
+        describe({"dataset": {"name": "mine"}}, data, SimpleNamespace(num_labels=3), "a model")
+    line = f"of {longer} training documents ({100 * longer / 37:.1f} %) the first 4 tokens are read, and no more"
+    assert (line in caplog.text) == ("are read" in caplog.text) == (documents.cut() > 0)
 
 
 @pytest.mark.parametrize("positions", POSITIONS, ids=str)

@@ -113,6 +113,24 @@ def test_a_corpus_without_any_word(tmp_path):
     assert store.parts["train"].tokens.tolist() == [1, 1] and store.parts["test"].tokens.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "labels, doubt",
+    [
+        (["fish", "trade", "fish,trade", "fish, trade", "trade,"], "3 of 3 labels with ',' in them are other labels"),
+        (["fish", "trade", "fish trade"], "such as 'fish trade': is it what separates labels"),
+        (["fish", "trade", "fish trade", "sea fish", "free trade"], None),  # most are names of their own
+        (["fish", ",", "N/A", "A"], None),
+    ],
+)
+def test_labels_read_with_another_separator_than_their_own_are_doubted(tmp_path, caplog, labels, doubt):
+    source = Listed(train=[("a", [label]) for label in labels], test=[("a", labels[:1])])
+    for _ in range(2):  # when it is made, and when it is found
+        caplog.clear()
+        prepare(source, "c", Words(), tmp_path, 1)
+        warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert [doubt in warning for warning in warnings] == [True] * bool(doubt)
+
+
 def test_progress_is_told(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(shards, "TELL", -1)
     with caplog.at_level(logging.INFO):

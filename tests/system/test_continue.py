@@ -59,6 +59,28 @@ def test_choices_that_no_run_has_made(tmp_path, content, message):
         with_choices(config, tmp_path)
 
 
+def test_a_run_goes_on_with_its_own_corpus_wherever_that_lies(cache, tmp_path):
+    """With another one, whose labels and words have the same numbers, each would stand for something else."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for part in ("train", "dev", "test"):
+        (corpus / f"{part}_texts.txt").write_text("cod and herring\ntariff on steel\n" * 30)
+        (corpus / f"{part}_labels.txt").write_text("fish\ntrade\n" * 30)
+    folder, given = tmp_path / "run", ["dataset=folder", f"dataset.path={corpus}", f"paths.cache_dir={cache}"]
+    xmtc.run([*OPTIONS, *given, "recipe.max_epochs=1", "logger=csv", f"hydra.run.dir={folder}", "prepare_workers=1"])
+    before = everything(folder)
+    moved = corpus.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="corpus: no such corpus folder; set .*dataset.path for your own"):
+        xmtc.run([f"resume={folder}", "recipe.max_epochs=2"])
+    original = (moved / "train_labels.txt").read_text()
+    (moved / "train_labels.txt").write_text("trade\nfish\n" * 30)
+    with pytest.raises(InputError, match=f"^resume: the corpus is not the one that {folder} was trained on"):
+        xmtc.run([f"resume={folder}", "recipe.max_epochs=2", f"dataset.path={moved}"])
+    assert everything(folder) == before
+    (moved / "train_labels.txt").write_text(original)
+    assert xmtc.run([f"resume={folder}", "recipe.max_epochs=2", f"dataset.path={moved}"])["steps"] == 4
+
+
 def test_a_new_run_does_not_replace_one_that_is_there(train, small, python):
     _, folder = train(*OPTIONS)
     begin = [*small, *OPTIONS, f"hydra.run.dir={folder}", "seed=7"]

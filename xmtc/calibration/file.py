@@ -58,7 +58,7 @@ class Calibration:
     def save(self, folder: Path) -> Path:
         content = {"format": FORMAT} | {k: v for k, v in asdict(self).items() if k != "bin_of_label"}
         content["checksum"] = _checksum(content)
-        with writing_to(folder, "keeping the calibration", "runs"), replaced(folder / NAME) as temporary:
+        with writing_to(folder, "keeping the calibration", None), replaced(folder / NAME) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         return folder / NAME
 

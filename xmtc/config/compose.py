@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xmtc.config.check import check_base, check_node
 from xmtc.config.launchers import check_launcher, refuse_basic_launcher
 from xmtc.config.loader import Loader
-from xmtc.config.messages import one_line, unknown_top_level
+from xmtc.config.messages import one_line, unknown_choice, unknown_top_level
 from xmtc.config.outside import refuse_sweep
 from xmtc.config.paths import command_dir
 from xmtc.config.plain import check_plain
@@ -153,6 +153,13 @@ class Composer:
         except (TypeError, AttributeError) as error:  # Hydra's own, of a group that is given a list of numbers
             words = " ".join(word for word in overrides if word != SWEEP)
             raise InputError(f"{words}: not a choice of configurations ({error})") from None
+        except ValueError as error:
+            if "Config group override must be" not in str(error):
+                raise
+            for group, _, choice in (word.partition("=") for word in overrides):
+                if (options := self.hydra.config_loader.get_group_options(group)) and not _is_text(choice):
+                    raise InputError(unknown_choice(group, choice, options)) from None
+            raise
 
     def _check(self, config: DictConfig) -> None:
         if not set(config) <= self._sure:
@@ -175,6 +182,13 @@ class Composer:
         """All of them: those of the configuration as it comes, and the groups."""
         plain = self.hydra.config_loader.load_configuration(self.config_name, [], RunMode.MULTIRUN)
         return self._sure | set(map(str, plain))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return isinstance(yaml.safe_load(value), str)
+    except yaml.YAMLError:
+        return True
 
 
 def _of_a_sweep(overrides: Sequence[str]) -> list[str]:

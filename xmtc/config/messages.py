@@ -113,6 +113,11 @@ def unknown_top_level(key: str, choices: Iterable[str]) -> str:
     return f"{key}: unknown key; {_listing(key, choices)}"
 
 
+def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
+    """The line for what is no name, such as null, where a choice of a group belongs."""
+    return f"{group}={choice}: unknown choice; {_listing(choice, options)}"
+
+
 def _unreadable_override(error: OverrideParseException) -> str:
     override = error.override
     if override.startswith("-"):

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from xmtc.bounds import Bounds, Count, Natural, NotNegative, Positive
+from xmtc.config.check import did_you_mean
 from xmtc.config.values import describe, expected, fits
 from xmtc.errors import InputError
 
 TYPES: dict[str, Any] = {
-    "seed": Natural,
+    "seed": Annotated[int, Bounds(least=0, most=2**32 - 1)],  # what NumPy takes
     "resume": str | None,
     "init_from": str | None,
     "dry_run": bool,
@@ -65,12 +66,26 @@ TYPES: dict[str, Any] = {
     "recipe.lcenet.zero_init": bool,
 }
 
+# what cannot be null: without one of these there is nothing to train, or nothing to train on
+COMPONENTS = ("recipe.objective", "recipe.optimizer", "recipe.schedule", "dataset.source")
+# where a key that is nearly one of those here is a slip; anything else may be somebody's own, to be referred to
+CLOSED = {
+    "recipe": {"averaging", "clipping", "encoders"}, "recipe.validation": set(), "data": set(), "checkpoints": set(),
+    "ranks": set(), "paths": set(),
+}  # fmt: skip
+
 # and the environment's name for it
 NOT_EMPTY = {"paths.data_dir": "XMTC_DATA", "paths.cache_dir": "XMTC_CACHE", "paths.runs": None}
 
 
 def check_plain(config: dict) -> None:
     """Check the settings in `config`, a whole resolved configuration. InputError: one line."""
+    _check_parents(config)
+    _check_slips(config)
+    for key in COMPONENTS:
+        found, value = lookup(config, key)
+        if found and value != "???" and not (isinstance(value, dict) and "_target_" in value):
+            raise InputError(f"{key}: expected a component with a _target_, got {describe(value)}")
     for key, hint in TYPES.items():
         found, value = lookup(config, key)
         if not found or value == "???":  # what is missing is named elsewhere
@@ -80,6 +95,28 @@ def check_plain(config: dict) -> None:
         if key in NOT_EMPTY and not value:
             origin = f" (is the environment's {NOT_EMPTY[key]} empty?)" if NOT_EMPTY[key] else ""
             raise InputError(f"{key}: expected a folder, got an empty name{origin}")
+
+
+def _check_parents(config: dict) -> None:
+    """What holds settings is no null, number or text, and the recipe of a run has all of its own."""
+    for key in TYPES:
+        above, _, last = key.rpartition(".")
+        found, value = lookup(config, above) if above else (False, None)
+        if found and value != "???" and not isinstance(value, dict):
+            raise InputError(f"{above}: expected settings such as {last}, got {describe(value)}")
+        of_a_run = above in ("recipe", "recipe.validation") and {"recipe", "data"} <= config.keys()
+        if of_a_run and not lookup(config, key)[0]:
+            raise InputError(f"{key}: must be given, for example {key}=...")
+
+
+def _check_slips(config: dict) -> None:
+    for above, others in CLOSED.items():
+        found, value = lookup(config, above)
+        keys = [*TYPES, *COMPONENTS]
+        known = others | {key.removeprefix(f"{above}.").split(".")[0] for key in keys if key.startswith(f"{above}.")}
+        for key in value if found and isinstance(value, dict) else ():
+            if key not in known and (hint := did_you_mean(str(key), sorted(known))):
+                raise InputError(f"{above}.{key}: unknown key{hint}")
 
 
 def lookup(config: Any, key: str) -> tuple[bool, Any]:

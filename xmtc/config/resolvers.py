@@ -19,6 +19,8 @@ of the documents is seen four times as often, in a quarter of the steps.
 `${sweep:}`: what groups the jobs of a sweep: what its launcher says (environment XMTC_SWEEP), else, in a job that
 Hydra's own launcher runs, the sweep's folder; null for a single run.
 
+`${cache_dir:}`: where prepared stores go: environment XMTC_CACHE, else ~/.cache/xmtc.
+
 `${keys_of:COMMAND}`, `${choices_of:COMMAND}`: what --help tells of a command's keys and of the choices it makes itself.
 """
 
@@ -91,11 +93,22 @@ def sweep() -> str | None:
     return sweep_name(Path(str(hydra.hydra.sweep.dir)).absolute())
 
 
+def cache_dir() -> str:
+    """Of the user's home folder, which also stands in the system's list of users: a service may have no HOME."""
+    if (given := os.environ.get("XMTC_CACHE")) is not None:
+        return given
+    home = os.path.expanduser("~")
+    if home == "~":
+        raise InputError("paths.cache_dir: this user has no home folder; set it, or the environment's XMTC_CACHE")
+    return str(Path(home, ".cache", "xmtc"))
+
+
 def register_resolvers() -> None:
     """Idempotent. Must run before anything is composed."""
     OmegaConf.register_new_resolver("paper", paper, replace=True)
     OmegaConf.register_new_resolver("modern", modern, replace=True)
     OmegaConf.register_new_resolver("rounds", rounds, replace=True)
     OmegaConf.register_new_resolver("sweep", sweep, replace=True)
+    OmegaConf.register_new_resolver("cache_dir", cache_dir, replace=True)
     OmegaConf.register_new_resolver("keys_of", describe_keys, replace=True)
     OmegaConf.register_new_resolver("choices_of", describe_choices, replace=True)

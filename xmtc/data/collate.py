@@ -53,6 +53,10 @@ class Documents(Dataset):
         """(N,) tokens each document contributes, after cutting."""
         return self._cut(self._lengths[self.numbers])
 
+    def cut(self) -> int:
+        """How many of the documents are longer than what is read of them."""
+        return int((self.lengths() < self._lengths[self.numbers]).sum())
+
     def _cut(self, lengths: np.ndarray) -> np.ndarray:
         """A bag holds the whole document; only sequences are cut."""
         whole = self.text.length is None or self.layout == "bag"

@@ -78,19 +78,21 @@ def _array(data: bytes) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def writing_to(folder: Path, doing: str, key: str = "cache_dir") -> Iterator[None]:
-    """Around code that writes under `folder`, which `paths.KEY` names: InputError if that cannot be written."""
+def writing_to(folder: Path, doing: str, key: str | None = "cache_dir") -> Iterator[None]:
+    """Around code that writes under `folder`, which `paths.KEY` names (null: an argument of the command): InputError if
+    that cannot be written."""
+    setting = "" if key is None else f"paths.{key}: "
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise InputError(f"paths.{key}: the disk is full while {doing} in {folder}") from error
+            raise InputError(f"{setting}the disk is full while {doing} in {folder}") from error
         if error.errno in BROKEN:
             raise InputError(f"the disk has failed while {doing} in {folder} ({error})") from error
         if error.errno == errno.ENOENT:  # whoever tidies up a cache does not know who is at work in it
             raise InputError(f"{error.filename or folder}: was removed while {doing}; start it again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise InputError(f"paths.{key}: cannot write to {folder} ({error})") from error
+            raise InputError(f"{setting}cannot write to {folder} ({error})") from error
         raise
 
 

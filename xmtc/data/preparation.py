@@ -55,6 +55,8 @@ def prepare(source: Source, name: str, text: Text, cache: Path, workers: int | N
             shutil.rmtree(_shards(place), ignore_errors=True)
     store = Store(place)
     log.info(store.meta["report"])
+    if doubt := store.meta.get("doubt"):  # a store of an earlier version says nothing of it
+        log.warning("%s: %s", name, doubt)
     return store
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ from xmtc.data.vocabulary import PADDING, UNKNOWN
 from xmtc.data.word_counts import most_frequent
 from xmtc.data.word_rows import word_rows
 from xmtc.errors import InputError
+
+SEPARATORS = (";", ",", "|", "/", " ")
 
 
 def digest_of(content: dict) -> str:
@@ -60,6 +62,7 @@ class StoreWriter:
             f"{part}: " + ", ".join(f"{value} {what}" for what, value in counts.items() if value)
             for part, counts in self.counts.items()
         )
+        meta["doubt"] = joined({label.decode() for label in self.final})
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         list_files(self.folder)
 
@@ -165,6 +168,21 @@ class StoreWriter:
         if parents := self.source.label_parents():
             lines = (f"{label}\t{parent}\n" for label in sorted(parents) for parent in parents[label])
             (self.folder / "label_parents.tsv").write_text("".join(lines), encoding="utf-8")
+
+
+def joined(labels: Set[str]) -> str | None:
+    """A line where most labels that hold one of `SEPARATORS` are other labels joined by it: a corpus that was read with
+    another separator than its own. Null where there are none."""
+    for mark in SEPARATORS:
+        holding = [label for label in labels if mark in label]
+        pieces = {label: set(map(str.strip, label.split(mark))) - {""} for label in holding}
+        made = [label for label, own in pieces.items() if own and own <= labels]
+        if made and 2 * len(made) > len(holding):
+            return (
+                f"{len(made)} of {len(holding)} labels with {mark!r} in them are other labels joined by it, such as "
+                f"{min(made)!r}: is it what separates labels (dataset.label_separator)?"
+            )
+    return None
 
 
 def _clean(name: str) -> str:

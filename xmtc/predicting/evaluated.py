@@ -15,9 +15,11 @@ import numpy as np
 import yaml
 
 from xmtc.data.lists import Lists
+from xmtc.data.sources.tables import delimiter_of
 from xmtc.errors import InputError
 from xmtc.parsing import read_yaml
 from xmtc.predicting.gold import Labelled
+from xmtc.predicting.inputs import by_name
 from xmtc.reporting.runs import read_run
 from xmtc.sweeping.settings import AND
 from xmtc.tagger import Tagger
@@ -107,7 +109,10 @@ def write(
 def digest(labelled: Labelled, match: str, shared: list[str]) -> str:
     """SHA-256 of what is to be found: equal for two models whose scores may stand in one table. shared: the labels that
     alone are ranked, by their ids."""
-    settings = [labelled.kind, labelled.columns.labels, labelled.separator, labelled.delimiter, match, shared]
+    given = labelled.delimiter and delimiter_of(labelled.delimiter, "delimiter")
+    delimiter = None if given == by_name(labelled.input) else given  # said or not, the file is read alike
+    settings = [labelled.kind, labelled.columns.labels, labelled.separator, delimiter, match, shared]
+    settings += [labelled.quote] if labelled.quote not in (None, '"') else []
     found = hashlib.sha256(json.dumps(settings).encode())
     for path in (labelled.input, labelled.labels):
         if path is not None:

@@ -18,9 +18,10 @@ from xmtc.errors import InputError
 from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_json
+from xmtc.predicting.as_trained import as_trained, columns_as_trained
 from xmtc.predicting.evaluated import digest, new_folder, write
 from xmtc.predicting.gold import Labelled, read_gold, restricted
-from xmtc.predicting.inputs import FORMATS, Columns, format_of
+from xmtc.predicting.inputs import FORMATS, format_of
 from xmtc.tagger import MOST, Tagger
 
 log = logging.getLogger("xmtc.evaluate")
@@ -32,7 +33,7 @@ def evaluate_file(
     checkpoint: str,
     input: str,
     labels: str | None = None,
-    label_column: str = "labels",
+    label_column: str | None = None,
     label_separator: str | None = None,
     match: Literal["exact", "caseless"] = "exact",
     candidates: Literal["all", "shared"] = "all",
@@ -42,7 +43,9 @@ def evaluate_file(
     name: str | None = None,
     format: Literal["auto", "text", "jsonl", "csv", "parquet"] = "auto",
     text_column: str | Sequence[str] | None = None,
+    metadata_columns: Sequence[str] | None = None,
     delimiter: str | None = None,
+    quote: str | None = None,
     batch_size: Count | None = None,
     raw: bool = False,
     device: str = "cpu",
@@ -56,7 +59,7 @@ def evaluate_file(
     meets a corpus of another set of labels; it ranks all L labels of a block of documents to do so.
     Memory: the file's labels and 100 answers a document. InputError: one line for anything that cannot be used.
     """
-    labelled = _labelled(input, labels, label_column, label_separator, format, delimiter)
+    kind = _kind(input, labels, label_separator, format, {"delimiter": delimiter, "quote": quote})
     if not list(ks):
         raise InputError("ks: expected at least one cut-off")
     import xmtc
@@ -64,8 +67,12 @@ def evaluate_file(
     with new_folder(output) as folder:
         model = xmtc.load(checkpoint, device, execution)
         model.calibration = None  # as in the run's own scores, and as its threshold was chosen
-        wanted = text_column or model.config["dataset"].get("text_column") or "text"
-        labelled.columns.text = [wanted] if isinstance(wanted, str) else list(wanted)
+        corpus = model.config["dataset"]
+        column = (label_column or corpus.get("label_column") or "labels") if kind in FORMATS[2:] else None
+        columns = columns_as_trained(corpus, text_column, metadata_columns, label_column=column)
+        separator = as_trained(corpus, input, kind, "label_separator", label_separator)
+        marks = (as_trained(corpus, input, kind, *mark) for mark in (("delimiter", delimiter), ("quote", quote)))
+        labelled = Labelled(input, kind, labels, columns, separator or (";" if kind == "csv" else " "), *marks)
         least = model.threshold(_facts(model.folder).get("threshold") if threshold is None else threshold)
         if least is None:
             raise InputError(f"threshold: {model.folder} has chosen none; give one")
@@ -125,9 +132,8 @@ def scores(
     return ranking.compute() | sets.compute()
 
 
-def _labelled(
-    input: str, labels: str | None, label_column: str, separator: str | None, format: str, delimiter: str | None
-) -> Labelled:
+def _kind(input: str, labels: str | None, separator: str | None, format: str, of_csv: dict[str, str | None]) -> str:
+    """How the file is read. InputError: what cannot be, before the model is loaded."""
     kind = format_of(input, format)
     if input == "-":
         raise InputError("input: expected a file, which is read twice; standard input can be read once")
@@ -139,14 +145,12 @@ def _labelled(
         raise InputError(f"labels: {input} is read as text, a document a line; name the file of their labels")
     if kind != "text" and labels is not None:
         raise InputError(f"labels: {input} is read as {kind}, whose labels are in a column; set label_column")
-    if delimiter is not None and kind != "csv":
-        raise InputError(f"delimiter: {input} is read as {kind}, which has none; set format to csv")
-    if separator is None:
-        separator = ";" if kind == "csv" else " "  # as corpora of these kinds are read
-    if not separator:
+    for key, given in of_csv.items():
+        if given is not None and kind != "csv":
+            raise InputError(f"{key}: {input} is read as {kind}, which has none; set format to csv")
+    if separator == "":
         raise InputError("label_separator: expected at least one character")
-    column = label_column if kind in FORMATS[2:] else None
-    return Labelled(input, kind, labels, Columns([], labels=column), separator, delimiter)
+    return kind
 
 
 def _ranked(

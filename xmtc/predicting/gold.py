@@ -30,10 +30,11 @@ class Labelled:
     columns: Columns
     separator: str
     delimiter: str | None
+    quote: str | None = None
 
     def documents(self) -> Iterator[tuple[str, list[str]]]:
         """(text, labels) of each. InputError: one that cannot be read, files that are not in step."""
-        source = rows(self.input, self.kind, self.columns, self.delimiter)
+        source = rows(self.input, self.kind, self.columns, self.delimiter, self.quote)
         try:
             for row, line in self._paired(source):
                 if row.error is not None:

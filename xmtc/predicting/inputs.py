@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xmtc.data.sources.lines import open_binary
+from xmtc.data.sources.tables import delimiter_of, dialect, malformed, metadata_tokens
 from xmtc.errors import InputError
 from xmtc.parsing import parse_json
 
@@ -43,22 +44,26 @@ class Row:
 
 @dataclass
 class Columns:
-    """text: one column, or several joined by a space, as in training. id: for the answer. labels: true ones."""
+    """text: one column, or several joined by a space, as in training. id: for the answer. labels: true ones. metadata:
+    what becomes tokens before the text."""
 
     text: Sequence[str]
     id: str | None = None
     labels: str | None = None
+    metadata: Sequence[str] = ()
 
     def all(self) -> list[str]:
-        return [*self.text, *(column for column in (self.id, self.labels) if column is not None)]
+        return [*self.text, *self.metadata, *(column for column in (self.id, self.labels) if column is not None)]
 
-    def check(self, where: str, present: Sequence[str]) -> None:
+    def check(self, where: str, present: Sequence[str], kind: str = "") -> None:
         for column in self.all():
             if column not in present:
-                raise InputError(self.missing(where, column, present))
+                raise InputError(self.missing(where, column, present, kind))
 
-    def missing(self, where: str, column: str, present: Sequence[str]) -> str:
+    def missing(self, where: str, column: str, present: Sequence[str], kind: str = "") -> str:
         key = {self.id: "id_column", self.labels: "label_column"}.get(column, "text_column")
+        key = "metadata_columns ([] for none)" if column in self.metadata else key
+        key = f"{key} or delimiter" if kind == "csv" and len(present) == 1 else key  # a line in one piece
         found = ", ".join(map(str, present)) or "none"
         return f"{where}: no column {column!r}, found {found[:200]}; set {key}"
 
@@ -71,6 +76,10 @@ class Columns:
                 kind = type(cells[column]).__name__
                 return Row(where, error=f"{where}: column {column!r} expected a text, found {kind}")
         text = " ".join(cells[column] or "" for column in self.text)
+        try:
+            text = metadata_tokens(where, self.metadata, cells) + text
+        except InputError as error:
+            return Row(where, error=str(error))
         return Row(where, text, cells.get(self.id), labels=cells.get(self.labels))
 
 
@@ -89,8 +98,17 @@ def format_of(name: str, given: str) -> str:
     return SUFFIXES[suffix.lower()]
 
 
-def rows(name: str, kind: str, columns: Columns, delimiter: str | None = None) -> Iterator[Row]:
-    """The documents of a file, or of standard input for `-`. Memory: one document (Parquet: 256)."""
+def by_name(name: str) -> str:
+    """What stands between the columns of a CSV file that is called so."""
+    return "\t" if ".tsv" in Path(name).suffixes else ","
+
+
+def rows(
+    name: str, kind: str, columns: Columns, delimiter: str | None = None, quote: str | None = None
+) -> Iterator[Row]:
+    """The documents of a file, or of standard input for `-`. Memory: one document (Parquet: 256).
+
+    delimiter, quote: of CSV, as the keys of `dataset=csv`; null for those of the file's name."""
     if kind == "parquet":
         yield from _parquet(name, columns)
         return
@@ -99,11 +117,12 @@ def rows(name: str, kind: str, columns: Columns, delimiter: str | None = None) -
     else:
         stream, shown = open_binary(Path(name)), name
     if delimiter is None:
-        delimiter = "\t" if ".tsv" in Path(name).suffixes else ","
+        delimiter = by_name(name)
+    given = dialect(delimiter_of(delimiter, "delimiter"), '"' if quote is None else quote, "quote")
     number = 0
     try:
         read = {"text": _text, "jsonl": _jsonl}.get(kind)
-        for row in read(stream, shown, columns) if read else _csv(stream, shown, columns, delimiter):
+        for row in read(stream, shown, columns) if read else _csv(stream, shown, columns, given):
             number += 1
             yield row
     except EOFError:
@@ -143,22 +162,18 @@ def _jsonl(stream: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
                 yield Row(where, error=f"{where}: expected a JSON object, found {type(cells).__name__}")
 
 
-def _csv(stream: BinaryIO, name: str, columns: Columns, delimiter: str) -> Iterator[Row]:
+def _csv(stream: BinaryIO, name: str, columns: Columns, given: dict[str, Any]) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long documents
     # undecodable bytes pass through the reader, which knows where a record ends, and are found in the record
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        yield from _records(text, name, columns, delimiter)
+        yield from _records(text, name, columns, given)
     finally:
         text.detach()  # the stream is its owner's to close
 
 
-def _records(text: io.TextIOWrapper, name: str, columns: Columns, delimiter: str) -> Iterator[Row]:
-    try:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-    except TypeError:
-        raise InputError(f"delimiter={delimiter!r}: expected one character") from None
-    header = None
+def _records(text: io.TextIOWrapper, name: str, columns: Columns, given: dict[str, Any]) -> Iterator[Row]:
+    reader, header = csv.reader(text, **given), None
     while True:
         try:
             cells = next(reader)
@@ -167,13 +182,13 @@ def _records(text: io.TextIOWrapper, name: str, columns: Columns, delimiter: str
         except csv.Error as error:
             where = f"{name}, line {reader.line_num}"
             if header is None:
-                raise InputError(f"{where}: malformed CSV ({error})") from None
-            yield Row(where, error=f"{where}: malformed CSV ({error})")
+                raise InputError(f"{where}: {malformed(error, 'quote')}") from None
+            yield Row(where, error=f"{where}: {malformed(error, 'quote')}")
             continue
         where = f"{name}, line {reader.line_num}"
         if header is None:
             header = cells
-            columns.check(where, header)
+            columns.check(where, header, "csv")
         elif cells and len(cells) != len(header):
             found = f"expected {len(header)} columns as in the header, found {len(cells)}"
             yield Row(where, error=f"{where}: {found}")

@@ -13,7 +13,8 @@ from typing import Literal
 from xmtc.bounds import Count
 from xmtc.errors import InputError
 from xmtc.predicting.answers import Kept, Printed
-from xmtc.predicting.inputs import FORMATS, Columns, Row, format_of, rows
+from xmtc.predicting.as_trained import as_trained, columns_as_trained
+from xmtc.predicting.inputs import FORMATS, Row, format_of, rows
 
 log = logging.getLogger("xmtc.predict")
 BLOCK = 1024  # documents read before the model runs, so that similar lengths share a batch
@@ -32,7 +33,9 @@ def predict_file(
     format: Literal["auto", "text", "jsonl", "csv", "parquet"] = "auto",
     text_column: str | Sequence[str] | None = None,
     id_column: str | None = None,
+    metadata_columns: Sequence[str] | None = None,
     delimiter: str | None = None,
+    quote: str | None = None,
     batch_size: Count | None = None,
     raw: bool = False,
     calibrated: bool = True,
@@ -50,7 +53,8 @@ def predict_file(
         raise InputError(f"input: there is no file {input}")
     tables = FORMATS[2:]
     for key, value, kinds in (
-        ("text_column", text_column, tables), ("id_column", id_column, tables), ("delimiter", delimiter, ["csv"])
+        ("text_column", text_column, tables), ("id_column", id_column, tables),
+        ("metadata_columns", metadata_columns, tables), ("delimiter", delimiter, ["csv"]), ("quote", quote, ["csv"]),
     ):  # fmt: skip
         if value is not None and kind not in kinds:
             raise InputError(f"{key}: {input} is read as {kind}, which has none; set format to {' or '.join(kinds)}")
@@ -67,11 +71,13 @@ def predict_file(
         raise InputError(f"k: expected at least 1, got {k}")
     if k is not None and k > model.num_labels:
         log.warning("k=%d: the model has %d labels, all of them are answered", k, model.num_labels)
-    text_column = text_column or model.config["dataset"].get("text_column") or "text"
-    columns = Columns([text_column] if isinstance(text_column, str) else list(text_column), id_column)
+    corpus = model.config["dataset"]
+    columns = columns_as_trained(corpus, text_column, metadata_columns, id_column)
+    delimiter = as_trained(corpus, input, kind, "delimiter", delimiter)
+    quote = as_trained(corpus, input, kind, "quote", quote)
     if kept.done:
         log.info("%s: going on after %d documents", kept.partial, kept.done)
-    source = rows(input, kind, columns, delimiter)
+    source = rows(input, kind, columns, delimiter, quote)
     stream = islice(source, kept.done, None)
     answered, failed, begun, told = 0, 0, time.monotonic(), time.monotonic()
     try:

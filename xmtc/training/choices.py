@@ -1,4 +1,4 @@
-"""What a run has chosen for itself, in `choices.json`: a run that goes on does not choose again.
+"""What a run that goes on keeps: its corpus, and in `choices.json` what it has chosen for itself.
 
 `execution=auto` decides by the machine's memory. On another machine, or in a container with another limit, it would
 decide otherwise, and the rest of the run would differ from what it was in its last digits.
@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from xmtc.config.check import check_node
 from xmtc.data.checksums import list_files, require_whole
 from xmtc.data.files import replace_text
+from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.execution.auto import CHOICES, node_of
 from xmtc.execution.base import Execution
@@ -42,6 +43,17 @@ def with_choices(config: dict, folder: Path) -> dict:
     check_node(execution, "execution")
     log.info("execution: %s, as this run has chosen before", execution["_target_"].rpartition(".")[2].lower())
     return config | {"execution": execution}
+
+
+def refuse_other_corpus(folder: Path, store: Store) -> None:
+    """InputError: the run in `folder` was trained on other documents or labels than the store holds."""
+    path = folder / "text" / "meta.json"
+    before = read_json(path, dict).get("dataset_sha256") if path.is_file() else None
+    if before not in (None, store.meta["dataset_sha256"]):  # a run from before this was written down says nothing
+        raise InputError(
+            f"resume: the corpus is not the one that {folder} was trained on (its files have changed); "
+            f"init_from={folder} starts a new run from its weights"
+        )
 
 
 @rank_zero_only

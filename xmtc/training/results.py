@@ -50,12 +50,17 @@ def floor(metrics: RankingMetrics, data) -> dict:
 
 def describe(config: dict, data, store: Store, model: str) -> None:
     """One log line: the documents and labels, and what is trained on them. Labels a document show whether the cells of
-    a table were taken apart as they should be."""
+    a table were taken apart as they should be. A second one where documents are not read to their end."""
     each = data.train_label_counts().sum() / max(len(data.train), 1)
     log.info(
         "%s: %d train, %d validation, %d test documents, %d labels, %.2f a training document; %s",
         config["dataset"]["name"], len(data.train), len(data.validation), len(data.test), store.num_labels, each, model,
     )  # fmt: skip
+    if cut := data.train.cut():
+        log.info(
+            "of %d training documents (%.1f %%) the first %d tokens are read, and no more (dataset.length)",
+            cut, 100 * cut / len(data.train), data.train.text.length,
+        )  # fmt: skip
 
 
 @rank_zero_only
@@ -67,6 +72,7 @@ def write_text(folder: Path, store: Store, width: int) -> None:
     vocabulary = store.vocabulary
     facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": vocabulary.num_documents}
     facts |= {"width": width, "splitter": store.meta["text"].get("splitter")}
+    facts |= {"dataset_sha256": store.meta["dataset_sha256"]}
     write_json(folder / "text" / "meta.json", {"format": 1} | facts)
 
 

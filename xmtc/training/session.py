@@ -26,7 +26,7 @@ from xmtc.shortage import is_shortage
 from xmtc.training.averaging import RunningMean
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO
-from xmtc.training.choices import keep_choices, with_choices
+from xmtc.training.choices import keep_choices, refuse_other_corpus, with_choices
 from xmtc.training.fitted import fitted_session
 from xmtc.training.heap import Trimming, memory_kept
 from xmtc.training.kept import newest
@@ -58,6 +58,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         config = with_choices(config, folder)
     built = build(config)
     resumed = newest(folder / "checkpoints") if config["resume"] else None
+    if resumed:
+        refuse_other_corpus(folder, built.store)
     if config["init_from"] and not resumed:  # then the weights are in the checkpoint, and that run may be gone
         start_from(Path(config["init_from"]), built)
         keep_origin(Path(config["init_from"]), folder)

@@ -36,7 +36,8 @@ class LabelCoRankSource(PartFiles):
                 labels = split_labels(cells[1])
                 for label in labels:
                     if not (label.isascii() and label.isdigit()):
-                        raise InputError(f"{where}: expected label numbers, found {label[:40]!r}")
+                        hint = "; a table with a header line is dataset=csv" if reader.line_num == 1 else ""
+                        raise InputError(f"{where}: expected label numbers, found {label[:40]!r}{hint}")
                 yield cells[0], labels
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: malformed CSV ({error})") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from xmtc.data.sources.base import PARTS, Source, require_documents
 from xmtc.data.sources.json_lines import json_lines, short
@@ -126,17 +127,8 @@ class TableSource(Source):
                 raise self.missing_column(where, column, row)
         text = " ".join(self._text(where, column, row[column]) for column in self.text_columns)
         if self.metadata_columns:
-            metadata = {name: self._metadata(where, name, row[name]) for name in self.metadata_columns}
-            text = prefix_tokens(metadata) + text
+            text = metadata_tokens(where, self.metadata_columns, row) + text
         return text, self._labels(where, row[self.label_column])
-
-    def _metadata(self, where: str, column: str, value: object) -> list[str]:
-        if value is None:
-            return []
-        values = value if isinstance(value, list) else [value]
-        if any(isinstance(v, bool) or not isinstance(v, str | int) for v in values):
-            raise InputError(f"{where}: column {column!r} expected a text or a list of texts, found {short(value)}")
-        return [_encodable(where, str(v)) for v in values]
 
     def missing_column(self, where: object, column: str, present) -> InputError:
         key = {self.label_column: "label_column"}.get(column, "text_column")
@@ -179,18 +171,20 @@ class TableSource(Source):
 
 
 class CsvSource(TableSource):
-    """CSV with a header line. Cells may be quoted, of any size, and hold line ends. delimiter: "," or e.g. "\\t"."""
+    """CSV with a header line. Cells may be quoted, of any size, and hold line ends. delimiter: "," or e.g. "\\t".
+    quote: "none" where quotation marks are part of the text."""
 
     ending = "csv"
 
-    def __init__(self, path: str, *args, label_separator: str = ";", delimiter: str = ",", **kwargs):
+    def __init__(self, path: str, *args, label_separator: str = ";", delimiter: str = ",", quote: str = '"', **kwargs):
         super().__init__(path, *args, label_separator=label_separator, **kwargs)
-        self.delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
-        if len(self.delimiter) != 1:
-            raise InputError(f"dataset.delimiter={delimiter!r}: expected one character or 'tab'")
+        self.delimiter = delimiter_of(delimiter, "dataset.delimiter")
+        self.dialect = dialect(self.delimiter, quote, "dataset.quote")
+        self.quote = quote
 
     def fingerprint(self) -> dict:
-        return super().fingerprint() | {"delimiter": self.delimiter}
+        quote = {} if self.quote == '"' else {"quote": self.quote}  # a store from before there was the key is the same
+        return super().fingerprint() | {"delimiter": self.delimiter} | quote
 
     def missing_column(self, where: object, column: str, present) -> InputError:
         error = super().missing_column(where, column, present)
@@ -198,7 +192,7 @@ class CsvSource(TableSource):
 
     def rows(self, path: Path) -> Iterator[Row]:
         csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long documents
-        reader = csv.reader(lines(path, keep_ends=True), delimiter=self.delimiter, strict=True)
+        reader = csv.reader(lines(path, keep_ends=True), **self.dialect)
         try:
             header = next(reader, None)
             if header is None:
@@ -216,7 +210,7 @@ class CsvSource(TableSource):
                     raise InputError(f"{where}: expected {len(header)} columns as in the header, found {len(cells)}")
                 yield where, dict(zip(header, cells, strict=True))
         except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: malformed CSV ({error})") from None
+            raise InputError(f"{path}, line {reader.line_num}: {malformed(error, 'dataset.quote')}") from None
 
 
 class JsonlSource(TableSource):
@@ -226,6 +220,39 @@ class JsonlSource(TableSource):
 
     def rows(self, path: Path) -> Iterator[Row]:
         return json_lines(path)
+
+
+def metadata_tokens(where: str, columns: Sequence[str], row: dict[str, object]) -> str:
+    """What stands before the text of a row: its metadata as tokens."""
+    found = {}
+    for column in columns:
+        value = row[column]
+        values = [] if value is None else value if isinstance(value, list) else [value]
+        if any(isinstance(v, bool) or not isinstance(v, str | int) for v in values):
+            raise InputError(f"{where}: column {column!r} expected a text or a list of texts, found {short(value)}")
+        found[column] = [_encodable(where, str(v)) for v in values]
+    return prefix_tokens(found)
+
+
+def delimiter_of(given: str, key: str) -> str:
+    """One character; "tab" for a tab. InputError: anything else, which names `key`."""
+    delimiter = "\t" if given in ("tab", "\\t") else given
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise InputError(f"{key}={given!r}: expected one character or 'tab'")
+    return delimiter
+
+
+def dialect(delimiter: str, quote: str, key: str) -> dict[str, Any]:
+    """How `csv.reader` reads: strictly. InputError: `quote` is neither one character nor "none"; names `key`."""
+    if quote == "none":
+        return {"delimiter": delimiter, "quoting": csv.QUOTE_NONE, "strict": True}
+    if len(quote) != 1 or quote in f"{delimiter} \r\n":
+        raise InputError(f"{key}={quote!r}: expected one character, not that between columns, or 'none'")
+    return {"delimiter": delimiter, "quotechar": quote, "strict": True}
+
+
+def malformed(error: csv.Error, key: str) -> str:
+    return f"malformed CSV ({error}); where cells are not quoted, {key}=none"
 
 
 def _encodable(where: str, text: str) -> str:
