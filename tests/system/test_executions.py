@@ -99,9 +99,10 @@ def test_an_update_in_several_processes_wants_shards():
     from xmtc.training.session import fit_execution
 
     config = {"recipe": {"averaging": None, "clipping": None}, "trainer": {"accumulate_grad_batches": 1}}
+    of_label_rows = SimpleNamespace(label_parameters=lambda: {"weight": None})
     with pytest.raises(InputError, match="execution=sharded"):
         fit_execution(SimpleNamespace(update="adam", collective=False), config, 2)
-    fit_execution(SimpleNamespace(update="adam", collective=True), config, 2)
+    fit_execution(SimpleNamespace(update="adam", collective=True, decoder=of_label_rows), config, 2)
 
 
 @pytest.mark.slow(30)

@@ -156,9 +156,10 @@ class Composer:
         except ValueError as error:
             if "Config group override must be" not in str(error):
                 raise
-            for group, _, choice in (word.partition("=") for word in overrides):
-                if (options := self.hydra.config_loader.get_group_options(group)) and not _is_text(choice):
-                    raise InputError(unknown_choice(group, choice, options)) from None
+            for one in OverridesParser.create().parse_overrides(list(overrides)):
+                options = self.hydra.config_loader.get_group_options(one.key_or_group)
+                if options and not isinstance(one.value(), str | list):
+                    raise InputError(unknown_choice(one.key_or_group, one.get_value_string(), options)) from None
             raise
 
     def _check(self, config: DictConfig) -> None:
@@ -182,13 +183,6 @@ class Composer:
         """All of them: those of the configuration as it comes, and the groups."""
         plain = self.hydra.config_loader.load_configuration(self.config_name, [], RunMode.MULTIRUN)
         return self._sure | set(map(str, plain))
-
-
-def _is_text(value: str) -> bool:
-    try:
-        return isinstance(yaml.safe_load(value), str)
-    except yaml.YAMLError:
-        return True
 
 
 def _of_a_sweep(overrides: Sequence[str]) -> list[str]:
