@@ -15,7 +15,7 @@ from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.config.outside import refuse_other_count, together
 from xmtc.data.checksums import require_whole
-from xmtc.data.files import locked, replace_text, writing_to
+from xmtc.data.files import locked, writing_to
 from xmtc.errors import InputError
 from xmtc.given import listed
 from xmtc.parsing import read_yaml
@@ -86,6 +86,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
     if not plain["dry_run"]:
         from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+        from xmtc.training.choices import keep_words
         from xmtc.training.quiet import quiet_lightning
         from xmtc.training.session import session
 
@@ -100,11 +101,10 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
                 around.enter_context(alone(folder))
             if first and not plain["resume"]:
                 _begin_in(folder, plain["init_from"])
-                replace_text(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
-                replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"names": names})))
+                keep_words(folder, overrides, plain | {"names": names})
             elif not plain["resume"]:
                 refuse_used(folder)  # as the first one does, for which this one would wait in vain
-            result = session(plain, folder, names)
+            result = session(plain, folder, names, overrides)
         part = "test" if plain["test"] else "validation"
         log.info("%s: %s", part, " ".join(f"{k} {100 * result[part][k]:.2f}" for k in ("P@1", "P@3", "P@5", "nDCG@5")))
         log.info("run directory: %s", folder)

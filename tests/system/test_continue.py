@@ -9,8 +9,10 @@ import torch
 import yaml
 
 import xmtc
+from xmtc.data.checksums import damaged
 from xmtc.errors import InputError
 from xmtc.job import RESTS, WORTH
+from xmtc.reporting.runs import find_runs
 
 OPTIONS = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "data.batch_size=32")
 
@@ -23,7 +25,11 @@ def test_resume_goes_on_in_the_same_directory(train):
     rows = (folder / "curves.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == ["5", "10", "15", "20"]
     assert json.loads((folder / "metrics.json").read_text())["steps"] == 20
-    assert "recipe.max_epochs=2" in yaml.safe_load((folder / "overrides.yaml").read_text())
+    words, config = (yaml.safe_load((folder / name).read_text()) for name in ("overrides.yaml", "config.yaml"))
+    assert [word for word in words if "max_epochs" in word] == ["recipe.max_epochs=4"]  # what it is now
+    assert config["recipe"]["max_epochs"] == 4 and config["resume"] is None and damaged(folder) is None
+    assert xmtc.run([f"resume={folder}"])["steps"] == 20
+    assert (find_runs([folder])[0].settings["recipe.max_epochs"], len(find_runs([folder]))) == (4, 1)
 
 
 @pytest.mark.parametrize("memory, chosen", [(2**16, "chunked (raw logits recomputed)"), (2**41, "dense")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xmtc.data.files import replace_text
@@ -32,6 +32,16 @@ def list_files(folder: Path, names: Iterable[str] | None = None) -> None:
         known.pop(name, None)
         if (folder / name).is_file():
             known[name] = state(folder / name)
+    _write(folder, known)
+
+
+def forget(folder: Path, names: Iterable[str]) -> None:
+    """What is about to be written anew is no longer listed."""
+    if known := _listed(folder):
+        _write(folder, {name: state for name, state in known.items() if name not in names})
+
+
+def _write(folder: Path, known: Mapping[str, str]) -> None:
     replace_text(folder / NAME, "".join(f"{state}  {name}\n" for name, state in sorted(known.items())))
 
 

@@ -1,4 +1,4 @@
-"""What a run that goes on keeps: its corpus, and in `choices.json` what it has chosen for itself.
+"""What a run that goes on keeps: its corpus, its words, and in `choices.json` what it has chosen for itself.
 
 `execution=auto` decides by the machine's memory. On another machine, or in a container with another limit, it would
 decide otherwise, and the rest of the run would differ from what it was in its last digits.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from xmtc.config.check import check_node
-from xmtc.data.checksums import list_files, require_whole
+from xmtc.data.checksums import forget, list_files, require_whole
 from xmtc.data.files import replace_text
 from xmtc.data.store import Store
 from xmtc.errors import InputError
 from xmtc.execution.auto import CHOICES, node_of
 from xmtc.execution.base import Execution
-from xmtc.parsing import read_json
+from xmtc.parsing import read_json, read_yaml
 
 log = logging.getLogger(__name__)
 FILE = "choices.json"
@@ -54,6 +56,19 @@ def refuse_other_corpus(folder: Path, store: Store) -> None:
             f"resume: the corpus is not the one that {folder} was trained on (its files have changed); "
             f"init_from={folder} starts a new run from its weights"
         )
+
+
+@rank_zero_only
+def keep_words(folder: Path, words: Sequence[str], config: dict) -> None:
+    """Writes down what the run is: overrides.yaml and config.yaml. Of one that goes on with other words: what it is
+    from now on, for whoever resumes, repeats or compares it."""
+    words = list({word.partition("=")[0].lstrip("+"): word for word in words}.values())
+    saved = folder / "overrides.yaml"
+    if saved.is_file() and config["resume"] and read_yaml(saved, list) == words:
+        return
+    forget(folder, ["overrides.yaml", "config.yaml"])  # listed again when the run ends
+    replace_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config | {"resume": None})))
+    replace_text(saved, OmegaConf.to_yaml(OmegaConf.create(words)))
 
 
 @rank_zero_only

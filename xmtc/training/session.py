@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -26,7 +27,7 @@ from xmtc.shortage import is_shortage
 from xmtc.training.averaging import RunningMean
 from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints, DirectIO
-from xmtc.training.choices import keep_choices, refuse_other_corpus, with_choices
+from xmtc.training.choices import keep_choices, keep_words, refuse_other_corpus, with_choices
 from xmtc.training.fitted import fitted_session
 from xmtc.training.heap import Trimming, memory_kept
 from xmtc.training.kept import newest
@@ -45,8 +46,9 @@ from xmtc.training.tracking import finish, make_logger, summarise
 log = logging.getLogger(__name__)
 
 
-def session(config: dict, folder: Path, names: dict) -> dict:
-    """Trains and tests; returns what metrics.json holds. names: what each group chose, for the provenance.
+def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) -> dict:
+    """Trains and tests; returns what metrics.json holds. names: what each group chose, for the provenance. words: the
+    overrides, kept once a run that is continued is known to be able to.
 
     A folder that holds checkpoints/last.ckpt is continued when `resume` names it.
     """
@@ -54,6 +56,7 @@ def session(config: dict, folder: Path, names: dict) -> dict:
         return fitted_session(config, folder, names)
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     born = provenance(names)  # now: the checkout may have changed by the time the numbers are there
+    told = config | {"names": names}
     if config["resume"]:
         config = with_choices(config, folder)
     built = build(config)
@@ -74,6 +77,8 @@ def session(config: dict, folder: Path, names: dict) -> dict:
     parameters_text = f"{parameters:,} parameters; {built.module.execution.describe()} execution"
     describe(config, built.data, built.store, parameters_text)
     expected = _estimated(built, config, trainer)
+    if config["resume"] and words:
+        keep_words(folder, words, told)
     write_inputs(folder, built)
     keep_choices(config, built.module.execution, folder)
     before = _resumed_steps(folder) if resumed else []
