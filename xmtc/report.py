@@ -172,6 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.folders = [word for word in arguments.folders if not word.startswith("wandb=")]
     if not arguments.folders and not arguments.leaderboard and not projects:
         parser.error("the following arguments are required: RUN_OR_MULTIRUN_DIR")
+    if arguments.into and not arguments.folders:
+        parser.error("--into: name the run directories whose rows are to be added")
     return ended("xmtc.report", lambda: _report(arguments, projects))
 
 

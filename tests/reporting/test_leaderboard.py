@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from xmtc.report import main
 from xmtc.reporting.leaderboard import END, START, leaderboard
 
@@ -101,6 +103,12 @@ def test_the_precision_beside_the_device_where_it_is_not_float32(tmp_path):
 def test_nothing_measured_is_one_line(tmp_path, capsys):
     assert main(["--leaderboard", str(tmp_path)]) == 2
     assert "no results.csv" in capsys.readouterr().err
+
+
+def test_rows_without_runs_are_refused_before_anything_is_written(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--leaderboard", str(tmp_path), "--into", str(tmp_path / "kept")])
+    assert "--into: name the run directories" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_committed_page_is_up_to_date():
