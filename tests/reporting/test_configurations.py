@@ -141,6 +141,12 @@ def test_word_vectors_of_other_files_are_another_configuration(make_run, tmp_pat
     }  # fmt: skip
 
 
+def test_a_component_is_called_by_its_class(make_run, tmp_path):
+    for name in ("Word2Vec", "Random"):
+        make_run(name, head="lcenet", start={"_target_": f"my.package.{name}"})
+    assert set(made(tmp_path)) == {"bow lcenet start=Word2Vec", "bow lcenet start=Random"}
+
+
 def test_names_differ_where_one_lacks_what_most_of_the_others_have(make_run, tmp_path):
     for number, (typed, rank) in enumerate((({}, 10), ({"decay": 0.9}, 10), ({"decay": 0.9}, 30))):
         folder = make_run(f"{number}", head="lcenet", rank=rank, skill=0.3 * (number + 1), **typed)

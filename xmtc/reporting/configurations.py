@@ -40,9 +40,7 @@ class Configuration:
     @property
     def name(self) -> str:
         recipe = [self.recipe] if self.several_recipes and self.recipe else []
-        return " ".join(
-            [self.encoder, self.head, *recipe, *(f"{k.split('.')[-1]}={v}" for k, v in self.settings.items())]
-        )
+        return " ".join([self.encoder, self.head, *recipe, *(_called(k, v) for k, v in self.settings.items())])
 
     def name_of(self, run: Run) -> str:
         """Of one of its runs: no other configuration's run on this data is called so."""
@@ -175,6 +173,12 @@ def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> tuple[
         and not (key in everywhere and usual[key][0] == str(mine[key]) and usual[key][1] > len(peers) / 2)
     }
     return [key for key in apart if key in mine and not _of_seed(key, one.runs[0])], shown
+
+
+def _called(key: str, value: str) -> str:
+    """`rank=64` of `head.rank`; a component by its class, `embedding=Word2Vec` of `encoder.embedding._target_`."""
+    *above, last = key.split(".")
+    return f"{above[-1]}={value.split('.')[-1]}" if above and last == "_target_" else f"{last}={value}"
 
 
 def _said(settings: dict, key: str) -> str | None:
