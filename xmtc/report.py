@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmtc.arguments import Arguments, bounded
 from xmtc.bounds import Count
+from xmtc.data.files import replace_text
 from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.reporting import dashboard
@@ -24,7 +25,7 @@ from xmtc.reporting.printed import read_printed
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import RESAMPLES, Comparison, compare
 from xmtc.reporting.summary import comparisons_csv, csv_text, latex, markdown_summary, summary_csv
-from xmtc.reporting.tables import markdown, results_csv, write_text
+from xmtc.reporting.tables import markdown, results_csv
 
 COMPARED = ("P@1", "P@5", "nDCG@5")
 GAIN_RESAMPLES = 2000
@@ -73,7 +74,7 @@ def report(
         if added:
             files["gains.csv"] = csv_text(gains_csv_rows(added))
         for name, text in files.items():
-            write_text(target / name, text)
+            replace_text(target / name, text)
     except OSError as error:
         raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
     if added and into:

@@ -16,6 +16,7 @@ from xmtc.attach import HEADS, start_as_identity
 from xmtc.bounds import Count, Natural, NotNegative
 from xmtc.config.check import check_node
 from xmtc.data.batch import Labels
+from xmtc.data.files import replace_text
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
 from xmtc.enhancing.train import HeadTraining
@@ -99,7 +100,7 @@ def enhance_scores(
     curve = training.fit(train, gold, rows, held, epochs, lr, weight_decay)
     result = {"validation": {"before": training.score(*held, raw=True), "after": training.score(*held)}, "test": None}
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / SETTINGS, yaml.safe_dump(given | {"fitted_scale": vars(fitted)}))  # first: the folder is ours
+    replace_text(folder / SETTINGS, yaml.safe_dump(given | {"fitted_scale": vars(fitted)}))  # first: the folder is ours
     _lists(training, *held).save(folder / "predictions_validation.npz")
     if tested is not None:
         every = np.arange(len(tested[0]))
@@ -111,10 +112,10 @@ def enhance_scores(
                               "after": training.score(tested[0], true, every)}  # fmt: skip
         _lists(training, tested[0], true, every).save(folder / "predictions.npz")
     result |= {"curve": curve, "parameters": sum(p.numel() for p in made.parameters()), "settings": given}
-    _write(folder / "metrics.json", json.dumps(result, indent=1))
+    replace_text(folder / "metrics.json", json.dumps(result, indent=1))
     names = [(one.id, one.name) for one in table] if table else [(str(i), str(i)) for i in range(L)]
     lines = (f"{i}\t{a}\t{b}\t{n}\n" for i, ((a, b), n) in enumerate(zip(names, frequency.tolist(), strict=True)))
-    _write(folder / "labels.tsv", "".join(lines))
+    replace_text(folder / "labels.tsv", "".join(lines))
     torch.save(made.state_dict(), folder / ".head.tmp")
     os.replace(folder / ".head.tmp", folder / "head.pt")
     return result
@@ -174,9 +175,3 @@ def _lists(training: HeadTraining, scores: Scores, gold: Labels, rows: np.ndarra
         values[start : start + len(part)] = 1 / (1 + np.exp(-logits.astype(np.float64)))
         start += len(part)
     return Lists(labels, values, take_labels(gold, rows), scores.unseen or [])
-
-
-def _write(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)

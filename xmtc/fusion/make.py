@@ -16,6 +16,7 @@ import yaml
 from xmtc.calibration.fit import hits_of
 from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
+from xmtc.data.files import replace_text
 from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
@@ -70,12 +71,12 @@ def make_ensemble(
     result |= {"threshold": threshold, "provenance": _provenance(folders, config, chosen)}
     kept = _members(folders, target, copy)
     facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)), "members": kept}
-    _write(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
+    replace_text(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
     names = {"encoder": result["provenance"]["encoder"], "head": chosen, "recipe": None}
-    _write(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
-    _write(target / "overrides.yaml", "[]\n")
-    _write(target / "metrics.json", json.dumps(result, indent=1))
-    _write(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
+    replace_text(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
+    replace_text(target / "overrides.yaml", "[]\n")
+    replace_text(target / "metrics.json", json.dumps(result, indent=1))
+    replace_text(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
     list_files(target, ["config.yaml", "labels.tsv", "ensemble.json"])
     return result
 
@@ -201,9 +202,3 @@ def _members(folders: list[Path], target: Path, copy: bool) -> list[str]:
                 shutil.copyfile(source, place / name)
         kept.append(f"members/{i}")
     return kept
-
-
-def _write(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)

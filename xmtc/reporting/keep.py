@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from xmtc.data.files import read_npz, replaced
+from xmtc.data.files import read_npz, replace_text, replaced
 from xmtc.errors import InputError
 from xmtc.reporting.commands import own, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
 from xmtc.reporting.runs import Run
 from xmtc.reporting.summary import csv_text
-from xmtc.reporting.tables import results_csv, write_text
+from xmtc.reporting.tables import results_csv
 
 LARGEST = 300_000  # bytes of one predictions file
 DEPTH = 5
@@ -70,7 +70,7 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     names = Counter(map(_name, rows))
     for run, row in added:  # before the table, which says that they are there
         _keep_predictions(run, folder / "predictions" / _name(row, apart=names[_name(row)] > 1))
-    write_text(path, text.getvalue())
+    replace_text(path, text.getvalue())
     return len(added)
 
 
@@ -88,8 +88,8 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
         )
     parts = [markdown_glance(dataset, each, level=1) for (dataset, _), each in found.items() if each]
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "gains.md", "\n\n".join(parts) + "\n")
-    write_text(path, rows)
+    replace_text(folder / "gains.md", "\n\n".join(parts) + "\n")
+    replace_text(path, rows)
     for old in folder.glob("gains_*.png"):
         old.unlink()
     for path in pictures:

@@ -12,6 +12,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.data.files import replace_text
 from xmtc.errors import InputError
 from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import Configuration, configurations
@@ -43,9 +44,7 @@ def write_leaderboard(root: Path) -> Path:
     before, _, rest = old.partition(START)
     after = rest.partition(END)[2]
     content = f"{before.rstrip()}\n\n{START}\n\n{text}\n{END}{after or chr(10)}"
-    part = path.with_name(path.name + ".part")
-    part.write_text(content, encoding="utf-8")
-    part.replace(path)
+    replace_text(path, content)
     return path
 
 

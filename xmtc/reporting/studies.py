@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmtc.reporting.gain_tables import PAIRED
+from xmtc.data.files import replaced
+from xmtc.reporting.gain_tables import PAIRED, _short
 from xmtc.reporting.gains import DATA, MAIN, SAID
 from xmtc.reporting.styles import style
 from xmtc.reporting.tables import _table
@@ -83,7 +84,8 @@ def plot_studies(root: Path) -> None:
     axis.grid(alpha=0.3)
     axis.set_xlabel(f"gain of a head in test {MAIN}, points, 95 % intervals")
     figure.legend(loc="outside upper center", ncols=len(heads))
-    figure.savefig(root / PICTURE, dpi=120, metadata={"Software": None})
+    with replaced(root / PICTURE) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None}, format="png")
 
 
 def _cells(root: Path) -> list[Cell]:
@@ -101,7 +103,7 @@ def _cells(root: Path) -> list[Cell]:
         share = [float(settings[key]) for key in DATA if key in settings]
         rest = [(key, settings[key]) for key in settings if key not in ("encoder", "recipe")]
         rest.sort(key=lambda one: SAID.index(one[0]) if one[0] in SAID else len(SAID))
-        told = tuple(f"{key.split('.')[-1]}={value}" for key, value in rest)
+        told = tuple(f"{_short(key)}={value}" for key, value in rest)
         order = (told[len(share) :], dataset, settings["encoder"], share)
         cells.append((order, Cell(folder, dataset, settings["encoder"], told, heads)))
     return [cell for _, cell in sorted(cells, key=lambda one: one[0])]

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from xmtc.reporting.runs import Run
 
@@ -111,10 +110,3 @@ def results_csv(runs: Iterable[Run]) -> str:
 
 def _cell(value) -> str:
     return "" if value is None else str(value)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never sees half a file."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
