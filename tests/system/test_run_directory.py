@@ -113,7 +113,7 @@ def test_tensorboard_writes_events(train):
 
 def test_debug_fast_goes_the_whole_way(train):
     result, folder = train("debug=fast", "encoder=bow", "encoder.embedding.size=16", "data.limit=20")
-    assert result["steps"] == 1 and (folder / "predictions.npz").exists()
+    assert result["steps"] == 2 and (folder / "predictions.npz").exists()
 
 
 def test_curves_of_label_sets(train):

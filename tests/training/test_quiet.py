@@ -10,7 +10,7 @@ from xmtc.training.quiet import quiet_lightning
 
 PROGRAM = """
 import xmtc
-words = ["encoder=bow", "encoder.embedding.size=8", "head=none", "debug=fast", "logger=csv", "data.limit=20"]
+words = ["encoder=bow", "encoder.embedding.size=8", "head=none", "debug=fast", "logger=csv", "data.limit=16"]
 print(xmtc.run([*words, "paths.cache_dir=cache", "hydra.run.dir=run"])["steps"])
 """
 
