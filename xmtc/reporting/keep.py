@@ -25,7 +25,7 @@ from xmtc.reporting.runs import Run
 from xmtc.reporting.summary import csv_text
 from xmtc.reporting.tables import results_csv
 
-LARGEST = 300_000  # bytes of one predictions file
+LARGEST = 400_000  # bytes of one predictions file: lists of 35,000 documents among 25,000 labels
 DEPTH = 5
 PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.", "checkpoint=", "output=")
 LONGEST = 200  # characters of a file's name
