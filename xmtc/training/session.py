@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -31,6 +30,7 @@ from xmtc.training.choices import keep_choices, keep_words, refuse_other_corpus,
 from xmtc.training.fitted import fitted_session
 from xmtc.training.heap import Trimming, memory_kept
 from xmtc.training.kept import newest
+from xmtc.training.patience import EarlyStopping
 from xmtc.training.predictions import Predictions
 from xmtc.training.progress import Progress
 from xmtc.training.provenance import device_name, provenance
@@ -164,9 +164,7 @@ def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoint
         if recipe[part]:
             callbacks.append(make(recipe[part]))
     if patience is not None:
-        # checked where the metric is made: a run resumed at the end of an epoch has none yet
-        stopping = {"mode": "max", "patience": patience, "check_finite": False, "check_on_train_epoch_end": False}
-        callbacks.append(EarlyStopping(MONITOR, **stopping))
+        callbacks.append(EarlyStopping(MONITOR, patience))
     if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
         callbacks.append(Progress())
     logger = make_logger(config["logger"], folder)
