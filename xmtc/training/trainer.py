@@ -69,9 +69,9 @@ def make_trainer(config: dict, folder: Path, record: Record, checkpoints: Checkp
 
 def check_interval(options: dict, data: XMTCData, world_size: int) -> None:
     """InputError: more steps between two evaluations than an epoch has, where each epoch counts its own."""
-    interval = options["val_check_interval"]
+    interval = options.get("val_check_interval")
     steps = len(TrainingSampler(len(data.train), data.batch_size, 0, 0, world_size))
-    if options["check_val_every_n_epoch"] is not None and isinstance(interval, int) and interval > steps:
+    if options.get("check_val_every_n_epoch", 1) is not None and isinstance(interval, int) and interval > steps:
         raise InputError(
             f"recipe.validation.interval={interval}: an epoch has {steps} steps; a share of it, such as 0.5, or"
             " recipe.validation.epochs=null, which counts steps over epochs"
