@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.config.outside import refuse_other_count, together
+from xmtc.config.paths import quoted, unquoted
 from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked, writing_to
 from xmtc.errors import InputError
@@ -41,7 +42,7 @@ def continued(argv: list[str]) -> list[str]:
     given = [word for word in argv if word.startswith("resume=") and word not in ("resume=", "resume=null")]
     if not given:
         return argv
-    folder = Path(given[-1].removeprefix("resume=").strip("'\""))
+    folder = Path(unquoted(given[-1].removeprefix("resume=")))
     saved = folder / "overrides.yaml"
     if not saved.exists():
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
@@ -63,7 +64,7 @@ def continued(argv: list[str]) -> list[str]:
             f"{refused[0]}: cannot change when a run is continued; these can: {', '.join(RESUMABLE)};"
             " init_from=RUN_DIR starts a new run from its weights"
         )
-    return [*kept, *new, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
+    return [*kept, *new, f"resume={quoted(folder)}", f"hydra.run.dir={quoted(folder)}"]
 
 
 def job(config: DictConfig) -> float | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmtc.arguments import Arguments
+from xmtc.config.paths import quoted
 from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
@@ -35,7 +36,15 @@ def reproduce(run: str | Path, output: str | Path | None = None, config_dir: str
     overrides = [str(word) for word in read_yaml(run / "overrides.yaml", list)]
     kept = [word for word in overrides if not word.startswith(("hydra.run.dir=", "logger"))]
     own = ["--config-dir", str(config_dir)] if config_dir else []
-    command = [sys.executable, "-m", "xmtc.run", *own, *kept, "logger=csv", f"hydra.run.dir='{output.absolute()}'"]
+    command = [
+        sys.executable,
+        "-m",
+        "xmtc.run",
+        *own,
+        *kept,
+        "logger=csv",
+        f"hydra.run.dir={quoted(output.absolute())}",
+    ]
     if subprocess.run(command).returncode:
         raise InputError(f"the second run failed{f'; {output} holds what it left' if output.exists() else ''}")
     return compare(run, output)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from xmtc.config.paths import unquoted
 from xmtc.entry import bad_input, start
 from xmtc.errors import InputError
 from xmtc.job import continued, job, refuse_used
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         given = dict(word.partition("=")[::2] for word in arguments)
         if "hydra.run.dir" in given and not {"resume", "dry_run"} & given.keys():
-            refuse_used(Path(given["hydra.run.dir"].strip("'\"")))  # Hydra writes there before a job begins
+            refuse_used(Path(unquoted(given["hydra.run.dir"])))  # Hydra writes there before a job begins
     except InputError as error:
         raise bad_input("xmtc.run", error) from None
     start("xmtc.run", job, arguments)

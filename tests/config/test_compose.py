@@ -135,6 +135,7 @@ def test_a_sweep_written_in_an_experiment(tree):
         (["head=none,wide", "head.width=3"], "head.width: unknown key"),
         (["dataset=toy,csv"], "dataset.path: must be given"),
         (["seed=range(0,2001)"], "2,001 runs"),
+        (["head=glob(x*)"], "no runs: a glob"),
     ],
 )
 def test_a_sweep_with_one_bad_job_does_not_start(tree, overrides, line):

@@ -127,6 +127,15 @@ def test_processes(store):
         made.train_dataloader()
 
 
+@pytest.mark.parametrize("done, expected", [(1, (4, 1)), (2, (5, 0)), (7, (5, 0))])
+def test_an_epoch_that_the_trainer_cuts_short_is_over_at_its_last_step(store, done, expected):
+    made, loop = data(store), SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(completed=done)))
+    made.trainer = SimpleNamespace(global_rank=0, world_size=1, accelerator=None, num_training_batches=2)
+    made.trainer.fit_loop = SimpleNamespace(epoch_loop=loop)
+    made.train_dataloader().sampler.set_epoch(4)
+    assert tuple(made.state_dict().values()) == expected
+
+
 def test_evaluation_of_an_encoder_that_reads_padding_has_one_width(official):
     """The longest training text, cut at the length, whatever batch a document is in; training batches stay short."""
     longest = int(np.diff(official.parts["train"].token_offsets).max())

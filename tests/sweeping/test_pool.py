@@ -10,9 +10,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.sweeping.conftest import TINY
+from xmtc.config.paths import unquoted
 from xmtc.errors import InputError
+from xmtc.job import continued
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
 from xmtc.sweeping.jobs import Job, existing, place, swept
 from xmtc.sweeping.launch import slots_of
@@ -258,6 +261,16 @@ def test_commands_start_and_go_on(tmp_path):
     assert job.command()[3:] == ["--config-dir=mine", f"resume='{tmp_path / '0_x'}'", "logger=csv"]
     (tmp_path / "0_x" / "metrics.json").write_text("{}")
     assert job.finished and not job.cut
+
+
+def test_a_folder_with_an_apostrophe(tmp_path):
+    folder = tmp_path / "it's, really"
+    finished(folder, "seed=1")
+    (word,) = Job(0, [], folder).command()[3:]
+    assert OverridesParser.create().parse_override(word).value() == str(folder)
+    for given in (f"resume={folder}", f'resume="{folder}"', word.replace("hydra.run.dir", "resume")):
+        resume, run_dir = continued([given])[-2:]
+        assert OverridesParser.create().parse_override(resume).value() == str(folder) == unquoted(run_dir[14:])
 
 
 def test_what_tells_jobs_apart():

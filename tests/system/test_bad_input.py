@@ -25,6 +25,17 @@ def test_unknown_key_value_and_choice_name_the_key(small):
     refused([*small, "recipe.objective.reduction=sum"], "reduction.*mean.*label_sum")
 
 
+def test_options_of_the_trainer_that_cannot_be_used(small):
+    small = [*small, "encoder=bow", "encoder.embedding.size=4", "head=none"]
+    refused([*small, "trainer.max_epochs=-1"], "trainer.max_epochs.*at least 1")
+    refused([*small, "trainer.max_steps=0"], "trainer.max_steps.*at least 1 or -1")
+    refused([*small, "trainer.accumulate_grad_batches=0"], "accumulate_grad_batches")
+    refused([*small, "+trainer.limit_test_batches=1"], "trainer.limit_test_batches.*data.limit")
+    refused([*small, "+trainer.gradient_clip_val=1.0"], "recipe.clipping")
+    refused([*small, "trainer.enable_checkpointing=false"], "^trainer: .*enable_checkpointing")
+    refused([*small, "recipe.validation.interval=11", "data.batch_size=16"], "interval=11: an epoch has 10 steps")
+
+
 def test_missing_folder(small, tmp_path):
     of_toy = [word for word in small if word.startswith("dataset")]
     rest = [word for word in small if word not in of_toy]

@@ -42,6 +42,14 @@ def test_a_row_an_evaluation_with_the_mean_loss_since_the_one_before(make_module
     assert [path.name for path in tmp_path.iterdir()] == ["curves.csv"]
 
 
+def test_the_loss_of_collected_gradients_is_that_of_each_batch(make_module, fit, tmp_path):
+    means = {}
+    for batches in (1, 2):
+        fit(make_module(lr=0), Record(tmp_path / "curves.csv"), accumulate_grad_batches=batches)
+        means[batches] = [float(row["loss"]) for row in rows(tmp_path / "curves.csv")]
+    assert means[2] == pytest.approx(means[1]) and means[1][0] > 0
+
+
 def test_a_resumed_run_keeps_its_rows_and_adds_its_seconds(make_module, fit, tmp_path):
     fit(make_module(), first := Record(tmp_path / "a.csv"), Checkpoints(tmp_path), max_epochs=1)
     fit(make_module(), again := Record(tmp_path / "b.csv"), ckpt_path=tmp_path / "last.ckpt")

@@ -119,6 +119,8 @@ class Composer:
             count = math.prod(
                 sum(1 for _ in o.sweep_string_iterator()) for o in sweeps.values() if o.is_discrete_sweep()
             )
+            if not count:
+                raise InputError("this sweep has no runs: a glob() in it matches no choice")
             if count > MOST_JOBS:
                 raise InputError(f"this sweep has {count:,} runs; at most {MOST_JOBS:,} in one command: split it")
             launcher = OmegaConf.to_container(master.hydra.launcher)

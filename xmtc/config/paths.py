@@ -31,6 +31,16 @@ def command_dir(config_name: str) -> Path:
     return own if (own / f"{config_name}.yaml").is_file() else folder
 
 
+def quoted(path: Path | str) -> str:
+    """A path as the value of an override, whatever is in it."""
+    return "'" + str(path).replace("'", r"\'") + "'"
+
+
+def unquoted(value: str) -> str:
+    """A path out of the value of an override."""
+    return value.strip("'\"").replace(r"\'", "'")
+
+
 def sweep_name(sweep: Path) -> str:
     """The group of its runs in Weights & Biases: two parts tell a date or a table from another."""
     return "/".join(sweep.parts[-2:])

@@ -64,6 +64,9 @@ TYPES: dict[str, Any] = {
     "recipe.lcenet.rank": Count,
     "recipe.lcenet.blocks": Count,
     "recipe.lcenet.zero_init": bool,
+    "trainer.max_epochs": Count | None,
+    "trainer.max_steps": Count | Literal[-1],
+    "trainer.accumulate_grad_batches": Count,
 }
 
 # what cannot be null: without one of these there is nothing to train, or nothing to train on

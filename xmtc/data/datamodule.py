@@ -132,9 +132,11 @@ class XMTCData(pl.LightningDataModule):
         return self._loader(self.train, self._order)
 
     def state_dict(self) -> dict:
-        """Lightning saves it with the checkpoint. Steps that the loop has done: those fetched ahead do not count."""
+        """Lightning saves it with the checkpoint. Steps that the loop has done: those fetched ahead do not count. An
+        epoch may end before all documents were seen (trainer.limit_train_batches)."""
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        return {"epoch": self._order.epoch, "steps": done}
+        ended = done >= self.trainer.num_training_batches
+        return {"epoch": self._order.epoch + ended, "steps": 0 if ended else done}
 
     def load_state_dict(self, state: dict) -> None:
         self._resumed = state

@@ -36,6 +36,7 @@ class _Largest(torch.autograd.Function):
             value, place = found.view(*windows.shape[:2], across * channels).max(-1)
             largest.append(value)
             places.append(place)
+            del found  # before those of the next documents are made
         ctx.save_for_backward(image, weight, torch.cat(places))
         return torch.cat(largest)
 

@@ -31,12 +31,13 @@ from xmtc.data.text import HuggingFace, Text, Words
 from xmtc.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
-from xmtc.estimating.probe import SMALL, Alone, Memory, Probe, Sizes
+from xmtc.estimating.alone import FEW as DOCUMENTS
+from xmtc.estimating.alone import Alone, grown
+from xmtc.estimating.probe import SMALL, Memory, Probe, Sizes
 from xmtc.estimating.run import Needs, autocast_of, needs_of, sizes_of
 from xmtc.training.module import XMTCModule
 from xmtc.training.optimizers import parameter_groups
 
-DOCUMENTS = (4, 8)  # of the batches that are tried
 ROWS = 4096  # of the word table that is tried
 OWN = 1000  # labels at most of an encoder with weights of its own for each label: those are made
 
@@ -124,23 +125,15 @@ class FewDocuments(Probe):
         return replace(many, phases=phases, gradients=_at((few.gradients, many.gradients), "", sizes))
 
     def _encoder(self, sizes: Sizes) -> Alone:
-        for batch in self.batches[len(self._found) :]:
-            self.batch = batch
-            self._found.append(super()._encoder(replace(sizes, evaluation_documents=len(batch))))
-        few, many = self._found
-        peaks = {name: _at((few.peaks[name], many.peaks[name]), name, sizes) for name in few.peaks}
-        if "encoder backward" in peaks:
-            peaks["encoder backward"] += self.more
+        self._found = self._found or [self._alone(batch) for batch in self.batches]
         labels = self.batches[-1].labels
         each = labels.ids[: int(labels.offsets[1])] % SMALL
         self.labels = Labels(each.repeat(sizes.documents), torch.arange(sizes.documents + 1) * len(each))
-        last = many.encoded
-        order = torch.arange(sizes.documents * last.readings) % len(last.features)
-        mask = None if last.mask is None else last.mask[order]
-        features = last.features.detach()[order].requires_grad_(last.features.requires_grad)
-        encoded = replace(last, features=features, mask=mask)
-        gradients = _at((few.gradients, many.gradients), "", sizes) + self.more
-        return Alone(peaks, _at((few.kept, many.kept), "", sizes), gradients, encoded, many.evaluated)
+        alone = grown(*self._found, sizes.documents, sizes.evaluation_documents)
+        if "encoder backward" in alone.moments:
+            alone.moments["encoder backward"] = [max(alone.moments["encoder backward"]) + self.more]
+        alone.gradients += self.more
+        return alone
 
 
 def _at(values: tuple[int, int], phase: str, sizes: Sizes) -> int:

@@ -1,23 +1,24 @@
 """The memory of a step at full size, from the same code run with a few labels.
 
 The memory of each phase of a step grows in a simple way: of the label side with the labels (an L x L head: with their
-square), in chunks also with the chunk; the encoder does not know the labels at all. So the real encoder is run once on
-a real batch, forward and back, three small label sides are run on its features, `Tracker` counts, and what the three
-have in common is read at the real sizes. It is exact up to what the batch changes (number of words), and needs no table
-that would go stale when the code changes. Costs one step and one evaluation of the encoder.
+square), in chunks also with the chunk; the encoder does not know the labels at all. So the real encoder is run on a
+real batch, forward and back (alone.py), three small label sides are run on its features, `Tracker` counts, and what the
+three have in common is read at the real sizes. It is exact up to what the batch changes (number of words), and needs no
+table that would go stale when the code changes. Costs at most one step and one evaluation of the encoder.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from xmtc.data.batch import Batch, Labels
 from xmtc.encoders.base import Encoded, Encoder
+from xmtc.estimating.alone import FEW, Alone, comparable, devices, grown, grows_evenly, tried_alone
 from xmtc.estimating.tracker import Tracker
 from xmtc.execution.base import Execution
 from xmtc.execution.chunked import Chunked
@@ -50,18 +51,6 @@ class Memory:
     gradients: int
     row_bytes: float
     row_state_bytes: float
-
-
-@dataclass
-class Alone:
-    """An encoder without a label side. peaks: bytes by phase. kept: what lives between its way forward and back.
-    encoded, evaluated: what it answered in training and in evaluation, without its graph."""
-
-    peaks: dict[str, int]
-    kept: int
-    gradients: int
-    encoded: Encoded
-    evaluated: Encoded
 
 
 class Probe:
@@ -140,7 +129,7 @@ class Probe:
         their updates. What the encoder keeps for its way back lives through both phases of the label side, and the
         gradients of the label side through the encoder's."""
         tracker, given = Tracker(), alone.encoded
-        with torch.random.fork_rng(devices=_devices(self.batch)):
+        with torch.random.fork_rng(devices=devices(self.batch)):
             execution = self.execution(labels, chunk)
             rows = [*execution.decoder.label_parameters().values()]
             rows += [p for block in execution.head.blocks for p in _rows(block)]
@@ -168,41 +157,24 @@ class Probe:
         for name in ("labels forward", "labels backward"):
             peaks[name] += alone.kept
         beside = {"encoder backward": held, "evaluation encoder": standing}
-        peaks |= {name: peak + beside.get(name, 0) for name, peak in alone.peaks.items()}
+        peaks |= {name: max(moments) + beside.get(name, 0) for name, moments in alone.moments.items()}
         state = sum(t.nbytes for v in execution.state_dict().values() if isinstance(v, list) for t in v)
         more = {"rows": sum(p.nbytes for p in rows), "state": state}
         return peaks | {"update": update, "gradients": gradients} | more
 
     def _encoder(self, sizes: Sizes) -> Alone:
-        """A step and an evaluation of the encoder; the gradient of its features is given, as a label side would."""
-        tracker = Tracker()
-        with torch.random.fork_rng(devices=_devices(self.batch)):
-            self.encoder.train()
-            with tracker, self.autocast():
-                tracker.phase("encoder forward")
-                encoded = encode(self.encoder, self.batch, self.micro_batch)
-                kept = tracker.live
-            answers = [t for t in (encoded.features, *encoded.auxiliary.values()) if t.requires_grad]
-            if answers:
-                given = [torch.zeros_like(t) for t in answers]  # not counted: the label side does
-                with tracker:
-                    tracker.phase("encoder backward")
-                    torch.autograd.backward(answers, given)
-            features = encoded.features.detach().requires_grad_(encoded.features.requires_grad)
-            encoded = replace(encoded, features=features, attention=None, auxiliary={})
-            del answers
-            gradients = tracker.live
-            self.encoder.zero_grad()
-            gradients -= (left := tracker.live)
-            self.encoder.eval()
-            with tracker, self.autocast(), torch.no_grad():
-                tracker.phase("evaluation encoder")
-                evaluated = self.encoder(self.batch)
-            self.encoder.train()
-        peaks = dict(tracker.peaks)
-        evaluation = peaks["evaluation encoder"] - left
-        peaks["evaluation encoder"] = round(evaluation * sizes.evaluation_documents / len(self.batch))
-        return Alone(peaks, kept, gradients, encoded, evaluated)
+        """As of the whole batch."""
+        documents = len(self.batch)
+        if self.micro_batch is None and grows_evenly(self.encoder, self.batch):
+            found = [self._alone(self.batch.part(0, count)) for count in FEW]
+            if comparable(*found):
+                return grown(*found, documents, sizes.evaluation_documents)
+        alone, name = self._alone(self.batch), "evaluation encoder"
+        alone.moments[name] = [round(max(alone.moments[name]) * sizes.evaluation_documents / documents)]
+        return alone
+
+    def _alone(self, batch: Batch) -> Alone:
+        return tried_alone(self.encoder, batch, self.autocast, self.micro_batch)
 
     def loss(self, execution: Execution) -> Tensor:
         """As in a training step. What the encoder made is let go at its end, before the backward pass."""
@@ -241,8 +213,3 @@ def _parabola(three: list[int], small: int, at: int, curved: bool) -> float:
     first, second = three[1] - three[0], three[2] - 2 * three[1] + three[0]
     steps = at / small - 1
     return three[0] + first * steps + second * steps * (steps - 1) / 2
-
-
-def _devices(batch: Batch) -> list[int]:
-    device = batch.documents.device
-    return [] if device.type == "cpu" else [device.index or 0]

@@ -15,7 +15,7 @@ class Tracker(TorchDispatchMode):
     """Peak bytes of each phase, `peaks[name]`, tensors made before the tracker left out; `live` is what lives now.
 
     Memory that an operator takes and gives back inside itself is not seen. Costs some microseconds an operator.
-    moments: a list that is told what lives after each operator.
+    moments: a list that is told what lives after each operator, and where a phase begins.
     """
 
     def __init__(self, moments: list[int] | None = None):
@@ -34,6 +34,8 @@ class Tracker(TorchDispatchMode):
     def phase(self, name: str) -> None:
         self._phase = name
         self.peaks[name] = max(self.peaks[name], self.live)
+        if self.moments is not None:
+            self.moments.append(self.live)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}

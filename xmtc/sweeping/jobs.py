@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xmtc.config.paths import quoted
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.settings import pairs, replaces, that_matter, words_that_matter
@@ -50,9 +51,9 @@ class Job:
         if self.cut:
             held = saved_overrides(self.folder) or []
             words = [word for word in self.overrides if word not in held and not word.startswith(EXPERIMENT)]
-            words = [f"resume='{self.folder}'", *words]
+            words = [f"resume={quoted(self.folder)}", *words]
         else:
-            words = [*self.overrides, f"hydra.run.dir='{self.folder}'"]
+            words = [*self.overrides, f"hydra.run.dir={quoted(self.folder)}"]
         return [sys.executable, "-m", "xmtc.run", *self.switches, *words]
 
     def result(self) -> dict[str, Any]:

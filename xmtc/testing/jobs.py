@@ -11,8 +11,8 @@ import json, os, pathlib, sys, time
 folder, seconds, code = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 with open(folder / "starts", "a") as file:
     file.write(json.dumps({k: os.environ.get(k) for k in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "NAME")}) + "\\n")
-(folder / "ready").touch()
 try:
+    (folder / "ready").touch()
     if not (folder / "checkpoints" / "last.ckpt").exists():
         time.sleep(seconds)
 except KeyboardInterrupt:

@@ -90,7 +90,8 @@ class Record(pl.Callback):
                 f"the loss is {float(loss)} at step {trainer.global_step}: lower recipe.optimizer.lr, set"
                 " recipe.clipping, or use trainer.precision=32-true"
             )
-        self._loss = loss + self._loss  # after a resume on another device too
+        # Lightning has divided it for the sum of gradients. This order: after a resume on another device too
+        self._loss = loss * trainer.accumulate_grad_batches + self._loss
         self._steps += 1
         self.documents += len(batch) * trainer.world_size
         now = time.monotonic()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from torch.nn.parallel import DistributedDataParallel
 
 from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
@@ -25,23 +20,22 @@ from xmtc.fitted.base import is_fitted
 from xmtc.parsing import read_json
 from xmtc.shortage import is_shortage
 from xmtc.training.averaging import RunningMean
-from xmtc.training.build import Built, build, dense_tables, make, ranking_metrics
-from xmtc.training.checkpoints import Checkpoints, DirectIO
+from xmtc.training.build import Built, build, dense_tables, ranking_metrics
+from xmtc.training.checkpoints import Checkpoints
 from xmtc.training.choices import keep_choices, keep_words, refuse_other_corpus, with_choices
 from xmtc.training.fitted import fitted_session
-from xmtc.training.heap import Trimming, memory_kept
+from xmtc.training.heap import memory_kept
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
-from xmtc.training.progress import Progress
 from xmtc.training.provenance import device_name, provenance
-from xmtc.training.random_state import RandomState
 from xmtc.training.ranks import Ranks
 from xmtc.training.record import Record, peak_memory_bytes
 from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
 from xmtc.training.start_from import keep_origin, start_from, with_origin
 from xmtc.training.stopping import error as stop_error
 from xmtc.training.stopping import restored
-from xmtc.training.tracking import finish, make_logger, summarise
+from xmtc.training.tracking import finish, summarise
+from xmtc.training.trainer import check_interval, make_trainer
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +64,8 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
     record = Record(folder / "curves.csv")
     checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
     ranks = Ranks(folder, **config["ranks"])
-    trainer = _trainer(config, folder, record, checkpoints, ranks)
+    trainer = make_trainer(config, folder, record, checkpoints, ranks)
+    check_interval(config["trainer"], built.data, trainer.world_size)
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
         dense_tables(built.module)
@@ -154,34 +149,6 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
         )
     if world_size > 1 and not execution.collective:
         raise InputError(f"execution.update={update}: with {world_size} processes use execution=sharded")
-
-
-def _trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints, ranks: Ranks) -> pl.Trainer:
-    recipe = config["recipe"]
-    patience = recipe["validation"]["patience"]
-    callbacks = [record, checkpoints, RandomState(), ranks, Trimming()]
-    for part in ("clipping", "averaging"):
-        if recipe[part]:
-            callbacks.append(make(recipe[part]))
-    if patience is not None:
-        # checked where the metric is made: a run resumed at the end of an epoch has none yet
-        stopping = {"mode": "max", "patience": patience, "check_finite": False, "check_on_train_epoch_end": False}
-        callbacks.append(EarlyStopping(MONITOR, **stopping))
-    if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
-        callbacks.append(Progress())
-    logger = make_logger(config["logger"], folder)
-    options = {"plugins": []} | config["trainer"]
-    options["plugins"] = [*options["plugins"], DirectIO()]
-    options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
-    made = {"logger": logger, "callbacks": callbacks}
-    if options["strategy"] == "ddp":
-        # buffers are constants, or follow from the documents of all processes. Sending them before every step would not
-        # only take time: it holds the interpreter, so that nobody could say which process is lost (ranks.py)
-        new = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # from torch 2.13 on
-        made["strategy"] = DDPStrategy(**{"forward_sync_buffers" if new else "broadcast_buffers": False})
-    if options["accelerator"] in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise InputError(f"trainer.accelerator={options['accelerator']}: no GPU is visible here; use trainer=cpu")
-    return make(options, **made, default_root_dir=str(folder))
 
 
 def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Checkpoints) -> dict:
