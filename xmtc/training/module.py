@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,6 +20,16 @@ from xmtc.training.label_state import own_checkpoint, whole_checkpoint
 from xmtc.training.micro_batches import encode
 from xmtc.training.optimizers import parameter_groups, scaled
 from xmtc.training.results import KEPT
+
+
+def _share(batch: Batch) -> Tensor | float:
+    """W n / N for n of the N documents that W processes take in this step: DDP averages gradients over processes, and
+    the last batch of an epoch may not be the same size in all of them. Stays on the device, a GPU is not waited for."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 1.0
+    together = torch.tensor(float(len(batch)), device=batch.documents.device)
+    dist.all_reduce(together)
+    return dist.get_world_size() * len(batch) / together
 
 
 class XMTCModule(pl.LightningModule):
@@ -56,10 +67,12 @@ class XMTCModule(pl.LightningModule):
         self.scores: dict[str, float] = {}  # of the last evaluation
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
+        share = _share(batch)
         encoded = encode(self.encoder, batch, self.micro_batch)
         loss = encoded.main_weight * self.execution.loss(encoded, batch.labels.repeated(encoded.readings))
+        loss = loss if self.execution.collective else share * loss
         for name, auxiliary in (encoded.auxiliary | self.decoder.auxiliary(encoded)).items():
-            loss = loss + auxiliary
+            loss = loss + share * auxiliary
             self.log(f"train/{name}", auxiliary.detach(), batch_size=len(batch))
         return loss
 
