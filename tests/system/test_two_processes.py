@@ -22,8 +22,8 @@ SLURM = {
 
 @pytest.mark.slow(30)
 def test_two_processes_train_what_one_trains_and_score_every_document_once(small, train, tmp_path, python):
-    """131 documents in batches of 2 x 16: the steps of one process with batches of 32, with the same statistics; the last
-    one of an epoch has two documents in one process and one in the other."""
+    """131 documents in batches of 2 x 16: the steps of one process with batches of 32, with the same statistics. The
+    last one of an epoch has two documents in one process and one in the other."""
     folder = tmp_path / "run"
     encoder = ["encoder=xmlcnn", "encoder.filters=6", "encoder.bottleneck=10", "encoder.normalise=batch"]
     options = [*encoder, "encoder.dropout=0", "head=lcenet", "head.rank=4", "recipe.max_epochs=3", "data.limit=131"]

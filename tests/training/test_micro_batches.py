@@ -1,5 +1,7 @@
 """A batch encoded in parts is the step of the whole batch, with fewer activations."""
 
+import copy
+
 import pytest
 import torch
 
@@ -132,3 +134,19 @@ def test_part_of_a_batch():
     assert torch.equal(part.tokens, whole.tokens[2:5]) and part.lengths.tolist() == LENGTHS[2:5]
     assert len(part.bags.offsets) == 4 and int(part.bags.offsets[-1]) == len(part.bags.word_ids)
     assert len(whole.part(7, 7)) == 0
+
+
+def test_batch_normalisation_counts_every_document_once(make_vocabulary):
+    """What the backward pass makes again moves no running statistics; oracle: the encoder called part by part."""
+    torch.manual_seed(1)
+    vocabulary = make_vocabulary(20)
+    sizes = {"filters": 3, "bins": 2, "bottleneck": 5, "dropout": 0.0}
+    alone = XMLCNN(vocabulary, Words(), Random(6, scale=0.5), **sizes, normalise="batch")
+    parted = copy.deepcopy(alone)
+    for start in (0, 3):
+        alone(batch().part(start, start + 3))
+    encode(parted, batch().part(0, 6), 3).features.sum().backward()
+    found = dict(parted.named_buffers())
+    assert any("running_mean" in name for name in found)
+    for name, value in alone.named_buffers():
+        torch.testing.assert_close(found[name], value)

@@ -9,6 +9,9 @@ instead run the label side once for each, which is what costs most where there a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,9 +50,25 @@ def _checkpointed(encoder: Encoder, part: Batch) -> Encoded:
         held.setdefault("first", told)
         return encoded.features, *encoded.auxiliary.values()
 
-    features, *losses = checkpoint(forward, use_reentrant=False)
+    contexts = nullcontext(), _statistics_as_they_are(encoder)
+    features, *losses = checkpoint(forward, use_reentrant=False, context_fn=lambda: contexts)
     mask, names, main_weight, readings = held["first"]
     return Encoded(features, mask, None, dict(zip(names, losses, strict=True)), main_weight, readings)
+
+
+@contextmanager
+def _statistics_as_they_are(encoder: Encoder) -> Iterator[None]:
+    """Running statistics of batch normalisation do not move: what is made again was counted the first time."""
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    counted = [norm.num_batches_tracked.clone() for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counted, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _together(parts: list[Tensor]) -> Tensor:
