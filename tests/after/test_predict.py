@@ -136,6 +136,29 @@ def test_missing_input_and_a_folder(run, tmp_path):
             predict_file(str(run), str(name))
 
 
+def test_answers_never_take_the_place_of_the_input(run, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("a text\n")
+    (tmp_path / "link.txt").symlink_to(path)
+    for output in (path, tmp_path / "link.txt"):
+        with pytest.raises(InputError, match="is the input"):
+            predict_file(str(run), str(path), str(output))
+    assert path.read_text() == "a text\n"
+
+
+def test_ids_that_are_no_unicode(run, tmp_path):
+    """Half a surrogate pair, which JSON can say and UTF-8 cannot, comes back; a byte that is none is told."""
+    path, out = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"text": "a", "nr": "one \\ud800"}\n')
+    predict_file(str(run), str(path), str(out), id_column="nr")
+    assert [answer["id"] for answer in read(out)] == ["one \ud800"]
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,nr,other\na,1,\xff\nb,2\xfe,c\n")
+    predict_file(str(run), str(path), str(out), id_column="nr", on_error="skip")
+    told = [answer.get("error", "") for answer in read(out)]
+    assert told[0] == "" and told[1].endswith("line 3: expected UTF-8 text, found byte 0xfe")
+
+
 def test_empty_input_is_an_empty_answer(run, tmp_path):
     (tmp_path / "a.txt").touch()
     assert predict_file(str(run), str(tmp_path / "a.txt"), str(tmp_path / "out")) == 0

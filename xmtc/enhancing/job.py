@@ -14,9 +14,10 @@ import yaml
 
 from xmtc.attach import HEADS, start_as_identity
 from xmtc.bounds import Count, Natural, NotNegative
+from xmtc.calibration.file import NAME as CALIBRATION
 from xmtc.config.check import check_node
 from xmtc.data.batch import Labels
-from xmtc.data.files import replace_text
+from xmtc.data.files import replace_text, replaced
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
 from xmtc.enhancing.train import HeadTraining
@@ -100,6 +101,8 @@ def enhance_scores(
     curve = training.fit(train, gold, rows, held, epochs, lr, weight_decay)
     result = {"validation": {"before": training.score(*held, raw=True), "after": training.score(*held)}, "test": None}
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (CALIBRATION, "predictions.npz"):  # of an earlier enhancement there
+        (folder / name).unlink(missing_ok=True)
     replace_text(folder / SETTINGS, yaml.safe_dump(given | {"fitted_scale": vars(fitted)}))  # first: the folder is ours
     _lists(training, *held).save(folder / "predictions_validation.npz")
     if tested is not None:
@@ -116,8 +119,8 @@ def enhance_scores(
     names = [(one.id, one.name) for one in table] if table else [(str(i), str(i)) for i in range(L)]
     lines = (f"{i}\t{a}\t{b}\t{n}\n" for i, ((a, b), n) in enumerate(zip(names, frequency.tolist(), strict=True)))
     replace_text(folder / "labels.tsv", "".join(lines))
-    torch.save(made.state_dict(), folder / ".head.tmp")
-    os.replace(folder / ".head.tmp", folder / "head.pt")
+    with replaced(folder / "head.pt") as temporary:
+        torch.save(made.state_dict(), temporary)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -51,6 +52,8 @@ def predict_file(
     kind = format_of(input, format)
     if input != "-" and not Path(input).exists():
         raise InputError(f"input: there is no file {input}")
+    if input != "-" and output and Path(output).exists() and os.path.samefile(input, output):
+        raise InputError(f"output: {output} is the input, which the answers would replace")
     tables = FORMATS[2:]
     for key, value, kinds in (
         ("text_column", text_column, tables), ("id_column", id_column, tables),
