@@ -170,6 +170,13 @@ def test_a_harmful_head_is_not_kept(tmp_path):
     assert result["validation"]["after"]["nDCG@5"] >= result["validation"]["before"]["nDCG@5"] == result["curve"][0]
 
 
+def test_a_folder_that_cannot_be_is_told_before_the_work(tmp_path, monkeypatch):
+    scores = write(tmp_path, "a", *corpus(40, 0), "lists")
+    monkeypatch.setattr("xmtc.enhancing.train.HeadTraining.fit", None)
+    with pytest.raises(InputError, match="cannot write to .*a.npz"):
+        enhance_scores(str(scores), str(scores / "out"), num_labels=L, rank=2, epochs=0)
+
+
 def test_nothing_of_an_earlier_enhancement_is_left(tmp_path):
     """Its test scores, and a calibration of them, would be taken for those of the new head."""
     scores, out = write(tmp_path, "a", *corpus(40, 0), "lists"), tmp_path / "out"

@@ -231,6 +231,20 @@ def test_nothing_of_an_earlier_ensemble_is_left(run, other_run, tmp_path, test_t
     assert model.predict(texts) == xmtc.load(tmp_path / "new").predict(texts)
 
 
+def test_an_interrupted_ensemble_is_made_again(run, other_run, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(Lists, "save", interrupted)
+        ensemble([run, other_run], tmp_path / "both", "mean")
+    assert not (tmp_path / "both" / "metrics.json").exists()  # by which reports know what is whole
+    ensemble([run, other_run], tmp_path / "both", "mean")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to .*file"):
+        ensemble([run, other_run], tmp_path / "file" / "both", "mean")
+
+
 def test_an_ensemble_is_a_member_like_any_other(run, other_run, tmp_path, test_texts):
     """Kept whole inside a copy, and it has recorded the documents of the propensities."""
     ensemble([run, other_run], tmp_path / "here" / "both", "mean")

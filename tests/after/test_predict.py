@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 
 import xmtc
 from xmtc.errors import InputError
 from xmtc.predicting.inputs import Columns, format_of, rows
-from xmtc.predicting.job import _stamps, predict_file
+from xmtc.predicting.job import _digits, _stamps, predict_file
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def read(path):
 
 def wanted(run, texts, **options):
     answers = xmtc.load(run).predict(texts, **options)
-    return [{"labels": a.labels, "names": a.names, "scores": [round(s, 7) for s in a.scores]} for a in answers]
+    return [{"labels": a.labels, "names": a.names, "scores": [_digits(s) for s in a.scores]} for a in answers]
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv", "parquet", "txt.gz"])
@@ -52,6 +53,16 @@ def test_every_format_gives_the_same_answers(run, texts, tmp_path, kind):
     assert predict_file(str(run), str(path), str(out), k=3, batch_size=7) == len(texts)
     assert read(out) == wanted(run, texts, k=3)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, "out.jsonl"])
+
+
+def test_small_probabilities_keep_their_digits(run, texts, tmp_path, monkeypatch):
+    """Of thousands of labels most are below a millionth; cut after seven places they came out as equal, or as 0."""
+    path, out = tmp_path / "a.txt", tmp_path / "out.jsonl"
+    path.write_text(f"{texts[0]}\n")
+    logits = np.linspace(-12, -20, 100, dtype=np.float32)[None]
+    monkeypatch.setattr("xmtc.model.Model.predict_batch", lambda *_: (logits, np.arange(100)[None]))
+    predict_file(str(run), str(path), str(out), k=100)
+    np.testing.assert_allclose(read(out)[0]["scores"], 1 / (1 + np.exp(-logits[0].astype(float))), rtol=1e-4)
 
 
 def test_columns_ids_and_threshold(run, texts, tmp_path):

@@ -136,9 +136,13 @@ def _line(row: Row, answer, id_column: str | None) -> str:
     if answer is None:
         content |= {"labels": [], "names": [], "scores": [], "error": row.error}
     else:
-        scores = [round(score, 7) for score in answer.scores]  # a float32 has no more digits
-        content |= {"labels": answer.labels, "names": answer.names, "scores": scores}
+        content |= {"labels": answer.labels, "names": answer.names, "scores": list(map(_digits, answer.scores))}
     return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _digits(score: float) -> float:
+    """Seven places, as many as a float32 has, and five digits of what is small: most labels of many are."""
+    return round(score, 7) if score > 1e-3 else float(f"{score:.5g}")
 
 
 def _stamps(checkpoint: str, input: str) -> dict:
