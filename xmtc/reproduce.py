@@ -18,6 +18,7 @@ from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 
+FILES = ("metrics.json", "overrides.yaml", "curves.csv")  # of a finished run, which are read here
 CIRCUMSTANCES = (
     "commit", "dirty", "python", "torch", "device", "dataset_sha256", "world_size", "execution", "precision",
     "resumed_from_step",
@@ -29,8 +30,8 @@ def reproduce(run: str | Path, output: str | Path | None = None, config_dir: str
     for components of one's own. InputError: no finished run, an output that exists, or a second run that failed."""
     run = Path(run)
     output = Path(output) if output else run.with_name(f"{run.name}-again")
-    if not (run / "metrics.json").exists() or not (run / "overrides.yaml").exists():
-        raise InputError(f"{run}: no finished run (metrics.json and overrides.yaml)")
+    if missing := [name for name in FILES if not (run / name).exists()]:  # an evaluation and an ensemble have no curves
+        raise InputError(f"{run}: no finished run that was trained (no {missing[0]})")
     if output.exists():
         raise InputError(f"--output: {output} exists already")
     overrides = [str(word) for word in read_yaml(run / "overrides.yaml", list)]

@@ -170,6 +170,24 @@ def test_a_harmful_head_is_not_kept(tmp_path):
     assert result["validation"]["after"]["nDCG@5"] >= result["validation"]["before"]["nDCG@5"] == result["curve"][0]
 
 
+def test_a_folder_that_cannot_be_is_told_before_the_work(tmp_path, monkeypatch):
+    scores = write(tmp_path, "a", *corpus(40, 0), "lists")
+    monkeypatch.setattr("xmtc.enhancing.train.HeadTraining.fit", None)
+    with pytest.raises(InputError, match="cannot write to .*a.npz"):
+        enhance_scores(str(scores), str(scores / "out"), num_labels=L, rank=2, epochs=0)
+
+
+def test_nothing_of_an_earlier_enhancement_is_left(tmp_path):
+    """Its test scores, and a calibration of them, would be taken for those of the new head."""
+    scores, out = write(tmp_path, "a", *corpus(40, 0), "lists"), tmp_path / "out"
+    enhance_scores(str(scores), str(out), num_labels=L, test_scores=str(scores), rank=2, epochs=0)
+    (out / "calibration.json").write_text("{}")
+    assert (out / "predictions.npz").exists()
+    enhance_scores(str(scores), str(out), num_labels=L, rank=2, epochs=0)
+    left = ["enhance.yaml", "head.pt", "labels.tsv", "metrics.json", "predictions_validation.npz"]
+    assert sorted(path.name for path in out.iterdir()) == left
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     logits, targets = corpus(20, 7)
     path = str(write(tmp_path, "a", logits, targets, "lists"))

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 import xmtc
+from xmtc.calibrate import calibrate
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists, read_lists
 from xmtc.ensemble import ensemble, main
@@ -19,6 +20,7 @@ from xmtc.fusion.members import Ensemble
 from xmtc.labels import LabelTable
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_yaml
+from xmtc.predicting.evaluation import evaluate_file
 from xmtc.reporting.runs import read_run
 from xmtc.tagger import Tagger
 
@@ -212,6 +214,52 @@ def test_a_copied_ensemble_can_be_moved(run, other_run, tmp_path, test_texts):
     weights.write_bytes(content)
     with pytest.raises(InputError, match="best.ckpt: damaged"):
         xmtc.load(moved)
+
+
+def test_nothing_of_an_earlier_ensemble_is_left(run, other_run, tmp_path, test_texts):
+    """Its calibration would map the new scores, its test lists would be taken for the new ones."""
+    both, texts = tmp_path / "both", [text for text, _ in test_texts][:4]
+    ensemble([run, other_run], both, "mean")
+    calibrate(both)
+    untested = shutil.copytree(other_run, tmp_path / "untested")
+    (untested / "predictions.npz").unlink()
+    assert ensemble([run, untested], both, "rank")["test"] is None
+    assert not (both / "predictions.npz").exists()
+    model = xmtc.load(both)
+    assert model.calibration is None
+    ensemble([run, untested], tmp_path / "new", "rank")
+    assert model.predict(texts) == xmtc.load(tmp_path / "new").predict(texts)
+
+
+def test_an_interrupted_ensemble_is_made_again(run, other_run, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(Lists, "save", interrupted)
+        ensemble([run, other_run], tmp_path / "both", "mean")
+    assert not (tmp_path / "both" / "metrics.json").exists()  # by which reports know what is whole
+    ensemble([run, other_run], tmp_path / "both", "mean")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to .*file"):
+        ensemble([run, other_run], tmp_path / "file" / "both", "mean")
+
+
+def test_an_ensemble_is_a_member_like_any_other(run, other_run, tmp_path, test_texts):
+    """Kept whole inside a copy, and it has recorded the documents of the propensities."""
+    ensemble([run, other_run], tmp_path / "here" / "both", "mean")
+    ensemble([tmp_path / "here" / "both", other_run], tmp_path / "here" / "three", "mean", copy=True)
+    moved = shutil.move(tmp_path / "here" / "three", tmp_path / "there")
+    shutil.rmtree(tmp_path / "here")
+    texts = [text for text, _ in test_texts]
+    kept = read_lists(moved / "predictions.npz")
+    logits, _ = xmtc.load(moved).predict_batch(texts, 5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), kept.scores[:, :5], atol=1e-6)
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in texts))
+    (tmp_path / "labels.txt").write_text("".join(f"{' '.join(labels)}\n" for _, labels in test_texts))
+    scored = evaluate_file(str(moved), str(tmp_path / "texts.txt"), str(tmp_path / "labels.txt"))["test"]
+    told = json.loads((moved / "metrics.json").read_text())["test"]
+    assert scored["PSP@5"] == pytest.approx(told["PSP@5"], abs=1e-3)
 
 
 def foreign(run, folder):

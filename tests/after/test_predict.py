@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 
 import xmtc
 from xmtc.errors import InputError
 from xmtc.predicting.inputs import Columns, format_of, rows
-from xmtc.predicting.job import _stamps, predict_file
+from xmtc.predicting.job import _digits, _stamps, predict_file
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def read(path):
 
 def wanted(run, texts, **options):
     answers = xmtc.load(run).predict(texts, **options)
-    return [{"labels": a.labels, "names": a.names, "scores": [round(s, 7) for s in a.scores]} for a in answers]
+    return [{"labels": a.labels, "names": a.names, "scores": [_digits(s) for s in a.scores]} for a in answers]
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv", "parquet", "txt.gz"])
@@ -52,6 +53,16 @@ def test_every_format_gives_the_same_answers(run, texts, tmp_path, kind):
     assert predict_file(str(run), str(path), str(out), k=3, batch_size=7) == len(texts)
     assert read(out) == wanted(run, texts, k=3)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, "out.jsonl"])
+
+
+def test_small_probabilities_keep_their_digits(run, texts, tmp_path, monkeypatch):
+    """Of thousands of labels most are below a millionth; cut after seven places they came out as equal, or as 0."""
+    path, out = tmp_path / "a.txt", tmp_path / "out.jsonl"
+    path.write_text(f"{texts[0]}\n")
+    logits = np.linspace(-12, -20, 100, dtype=np.float32)[None]
+    monkeypatch.setattr("xmtc.model.Model.predict_batch", lambda *_: (logits, np.arange(100)[None]))
+    predict_file(str(run), str(path), str(out), k=100)
+    np.testing.assert_allclose(read(out)[0]["scores"], 1 / (1 + np.exp(-logits[0].astype(float))), rtol=1e-4)
 
 
 def test_columns_ids_and_threshold(run, texts, tmp_path):
@@ -134,6 +145,29 @@ def test_missing_input_and_a_folder(run, tmp_path):
     for name, message in ((tmp_path / "none.txt", "there is no file"), (tmp_path, "cannot be opened")):
         with pytest.raises(InputError, match=message):
             predict_file(str(run), str(name))
+
+
+def test_answers_never_take_the_place_of_the_input(run, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("a text\n")
+    (tmp_path / "link.txt").symlink_to(path)
+    for output in (path, tmp_path / "link.txt"):
+        with pytest.raises(InputError, match="is the input"):
+            predict_file(str(run), str(path), str(output))
+    assert path.read_text() == "a text\n"
+
+
+def test_ids_that_are_no_unicode(run, tmp_path):
+    """Half a surrogate pair, which JSON can say and UTF-8 cannot, comes back; a byte that is none is told."""
+    path, out = tmp_path / "a.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"text": "a", "nr": "one \\ud800"}\n')
+    predict_file(str(run), str(path), str(out), id_column="nr")
+    assert [answer["id"] for answer in read(out)] == ["one \ud800"]
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,nr,other\na,1,\xff\nb,2\xfe,c\n")
+    predict_file(str(run), str(path), str(out), id_column="nr", on_error="skip")
+    told = [answer.get("error", "") for answer in read(out)]
+    assert told[0] == "" and told[1].endswith("line 3: expected UTF-8 text, found byte 0xfe")
 
 
 def test_empty_input_is_an_empty_answer(run, tmp_path):

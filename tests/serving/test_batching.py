@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmtc.errors import InputError
-from xmtc.serving.answers import Answers, asked
+from xmtc.serving.answers import Answers, asked, explaining
 from xmtc.serving.batching import Batcher, ModelFailed, QueueFull
 from xmtc.tagger import Tagger
 
@@ -246,3 +246,35 @@ def test_a_threshold_chooses_among_the_k_that_were_asked_for(others):
         return [answer["labels"] for (answer,) in found]
 
     assert asyncio.run(main()) == [model.predict(["x"], k, 0.5)[0].labels for k in [3, *others]]
+
+
+class Deeper(Tagger):
+    """As an ensemble: for more than 100 labels it reads more of its members, and the best come out in another order."""
+
+    def __init__(self):
+        self.labels = [SimpleNamespace(id=f"l{i}", name=f"L{i}") for i in range(200)]
+        self.calibration, self.has_head = None, True
+
+    def predict_batch(self, texts, k, raw=False, batch_size=None):
+        order = np.arange(k)[:: -1 if k > 100 else 1]
+        return np.zeros((len(texts), k), np.float32), np.tile(order, (len(texts), 1))
+
+    def _both(self, texts, k, batch_size):
+        return (self.predict_batch(texts, k),) * 2
+
+
+def test_an_answer_hangs_on_no_request_for_more_labels():
+    model, cuts = Deeper(), [3, 100, 120]
+    answers = Answers(model)
+
+    async def main(key):
+        batcher = Batcher(answers.work, answers.cut, 8, 0.05, 8)
+        batcher.start()
+        found = await asyncio.gather(*(batcher.submit(key(k), ["x"], k) for k in cuts))
+        await batcher.stop()
+        return [answer for (answer,) in found]
+
+    told = asyncio.run(main(lambda k: asked(False, None, k)))
+    assert [answer["labels"] for answer in told] == [model.predict(["x"], k)[0].labels for k in cuts]
+    told = asyncio.run(main(lambda k: explaining(False, k)))
+    assert [answer["enhanced"][0]["label"] for answer in told] == ["l0", "l0", "l119"]

@@ -23,6 +23,16 @@ def test_the_same_bits_again(finished, tmp_path, capfd, python, monkeypatch):
         reproduce(folder, tmp_path / "again")
 
 
+def test_what_was_not_trained_is_not_made_again(finished, tmp_path, capsys):
+    """An ensemble and an evaluation look like runs, but their overrides would train something else."""
+    _, folder = finished
+    for name in ("metrics.json", "overrides.yaml", "config.yaml"):
+        shutil.copyfile(folder / name, tmp_path / name)
+    assert main([str(tmp_path), "--output", str(tmp_path / "again")]) == 2
+    assert "no finished run that was trained (no curves.csv)" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
 def test_another_seed_and_a_changed_circumstance_are_named(finished, train, tmp_path):
     _, folder = finished
     _, other = train("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "recipe.max_epochs=3")

@@ -14,9 +14,10 @@ import yaml
 
 from xmtc.attach import HEADS, start_as_identity
 from xmtc.bounds import Count, Natural, NotNegative
+from xmtc.calibration.file import NAME as CALIBRATION
 from xmtc.config.check import check_node
 from xmtc.data.batch import Labels
-from xmtc.data.files import replace_text
+from xmtc.data.files import replace_text, replaced, writing_to
 from xmtc.data.lists import Lists, take_labels
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
 from xmtc.enhancing.train import HeadTraining
@@ -97,27 +98,32 @@ def enhance_scores(
     propensity = {"num_train_documents": len(train)} | (_propensity(Path(label_table).parent) if table else {})
     training = HeadTraining(made, fitted, lambda: RankingMetrics(L, frequency, **propensity), batch_size, seed)
     held = (held_scores, held_gold, held_rows)
+    with writing_to(folder, "keeping the enhancement", None):  # a folder that cannot be is told before the work
+        folder.mkdir(parents=True, exist_ok=True)
     curve = training.fit(train, gold, rows, held, epochs, lr, weight_decay)
     result = {"validation": {"before": training.score(*held, raw=True), "after": training.score(*held)}, "test": None}
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_text(folder / SETTINGS, yaml.safe_dump(given | {"fitted_scale": vars(fitted)}))  # first: the folder is ours
-    _lists(training, *held).save(folder / "predictions_validation.npz")
-    if tested is not None:
-        every = np.arange(len(tested[0]))
-        true = tested[1]
-        if true is None:
-            true = Labels(torch.zeros(0, dtype=torch.int64), torch.zeros(len(every) + 1, dtype=torch.int64))
-        else:
-            result["test"] = {"before": training.score(tested[0], true, every, raw=True),
-                              "after": training.score(tested[0], true, every)}  # fmt: skip
-        _lists(training, tested[0], true, every).save(folder / "predictions.npz")
-    result |= {"curve": curve, "parameters": sum(p.numel() for p in made.parameters()), "settings": given}
-    replace_text(folder / "metrics.json", json.dumps(result, indent=1))
-    names = [(one.id, one.name) for one in table] if table else [(str(i), str(i)) for i in range(L)]
-    lines = (f"{i}\t{a}\t{b}\t{n}\n" for i, ((a, b), n) in enumerate(zip(names, frequency.tolist(), strict=True)))
-    replace_text(folder / "labels.tsv", "".join(lines))
-    torch.save(made.state_dict(), folder / ".head.tmp")
-    os.replace(folder / ".head.tmp", folder / "head.pt")
+    with writing_to(folder, "keeping the enhancement", None):
+        for name in (CALIBRATION, "predictions.npz"):  # of an earlier enhancement there
+            (folder / name).unlink(missing_ok=True)
+        settings = yaml.safe_dump(given | {"fitted_scale": vars(fitted)})
+        replace_text(folder / SETTINGS, settings)  # first: the folder is ours
+        _lists(training, *held).save(folder / "predictions_validation.npz")
+        if tested is not None:
+            every = np.arange(len(tested[0]))
+            true = tested[1]
+            if true is None:
+                true = Labels(torch.zeros(0, dtype=torch.int64), torch.zeros(len(every) + 1, dtype=torch.int64))
+            else:
+                result["test"] = {"before": training.score(tested[0], true, every, raw=True),
+                                  "after": training.score(tested[0], true, every)}  # fmt: skip
+            _lists(training, tested[0], true, every).save(folder / "predictions.npz")
+        result |= {"curve": curve, "parameters": sum(p.numel() for p in made.parameters()), "settings": given}
+        replace_text(folder / "metrics.json", json.dumps(result, indent=1))
+        names = [(one.id, one.name) for one in table] if table else [(str(i), str(i)) for i in range(L)]
+        lines = (f"{i}\t{a}\t{b}\t{n}\n" for i, ((a, b), n) in enumerate(zip(names, frequency.tolist(), strict=True)))
+        replace_text(folder / "labels.tsv", "".join(lines))
+        with replaced(folder / "head.pt") as temporary:
+            torch.save(made.state_dict(), temporary)
     return result
 
 

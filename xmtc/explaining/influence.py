@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from xmtc.data.files import replaced
 from xmtc.errors import InputError
 from xmtc.given import whole
 from xmtc.model import LOGITS, Model
@@ -74,8 +74,7 @@ def table(model: Model, influences: Sequence[Influence]) -> str:
 
 
 def write_csv(model: Model, influences: Sequence[Influence], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         sides = [f"{side}{what}" for side in ("source", "target") for what in ("", "_name", "_frequency")]
         writer.writerow([*sides, "logits"])
@@ -83,7 +82,6 @@ def write_csv(model: Model, influences: Sequence[Influence], path: Path) -> None
             source, target = model.labels[one.source], model.labels[one.target]
             writer.writerow([source.id, source.name, source.frequency, target.id, target.name, target.frequency,
                              f"{one.logits:.4f}"])  # fmt: skip
-    os.replace(temporary, path)
 
 
 def draw(model: Model, influences: Sequence[Influence], path: Path) -> None:
@@ -120,9 +118,8 @@ def draw(model: Model, influences: Sequence[Influence], path: Path) -> None:
         axes.text(1.04 * x, 1.04 * y, _short(model.labels[node].name), fontsize=8, va="center", rotation_mode="anchor",
                   ha="right" if left else "left", rotation=angle + 180 if left else angle)  # fmt: skip
     axes.set_title(f"The {len(influences)} strongest influences of one label on another (at most {most:.2f} logits)")
-    temporary = path.with_name(f".{path.stem}.tmp.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
 
 
 def _short(name: str) -> str:

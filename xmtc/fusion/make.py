@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import yaml
 
+from xmtc.calibration.file import NAME as CALIBRATION
 from xmtc.calibration.fit import hits_of
 from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
-from xmtc.data.files import replace_text
+from xmtc.data.files import replace_text, writing_to
 from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
@@ -35,6 +36,9 @@ NEEDED = ("config.yaml", "overrides.yaml", "labels.tsv", "metrics.json", "calibr
           CHECKSUMS)  # fmt: skip
 
 
+LISTED = ("config.yaml", "labels.tsv", "ensemble.json")
+
+
 def make_ensemble(
     runs: Sequence[str | Path], output: str | Path, method: str, train_documents: int | None, copy: bool
 ) -> dict:
@@ -51,33 +55,46 @@ def make_ensemble(
     if all((folder / "predictions.npz").exists() for folder in folders):
         parts["test"] = ("predictions.npz", stored(folders, tables, ids, "predictions.npz"))
     config = _config(folders)
-    facts = _train_documents(folders, train_documents)
+    documents = _train_documents(folders, train_documents)
     propensity = config["dataset"].get("propensity", {"a": 0.55, "b": 1.5})
     result: dict = {"test": None}
-    target.mkdir(parents=True, exist_ok=True)
-    (target / CHECKSUMS).unlink(missing_ok=True)  # of an earlier ensemble there
+    lists: dict[str, Lists] = {}
     for part, (name, members) in parts.items():
         labels, scores = fuse(chosen, weights, [m.labels for m in members], [m.scores for m in members],
                               min(MOST, len(ids)))  # fmt: skip
-        fused = Lists(labels, scores, members[0].gold, members[0].unseen)
+        lists[name] = fused = Lists(labels, scores, members[0].gold, members[0].unseen)
         if part == "validation":
             threshold = best_threshold(torch.from_numpy(scores), torch.from_numpy(labels), fused.gold)
-        ranking = RankingMetrics(len(ids), frequency, facts, propensity_a=propensity["a"], propensity_b=propensity["b"])
+        ranking = RankingMetrics(
+            len(ids), frequency, documents, propensity_a=propensity["a"], propensity_b=propensity["b"]
+        )
         sets = LabelSetMetrics(len(ids), threshold)
         ranking.update(torch.from_numpy(labels), fused.gold)
         sets.update(torch.from_numpy(labels), torch.from_numpy(scores), fused.gold)
         result[part] = ranking.compute() | sets.compute()
-        fused.save(target / name)
     result |= {"threshold": threshold, "provenance": _provenance(folders, config, chosen)}
-    kept = _members(folders, target, copy)
-    facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)), "members": kept}
-    replace_text(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
+    places = [target / "members" / f"{i}" if copy else folder for i, folder in enumerate(folders, start=1)]
+    facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)),
+             "members": _seen_from(target, places), "validation nDCG@5": candidates}  # fmt: skip
     names = {"encoder": result["provenance"]["encoder"], "head": chosen, "recipe": None}
-    replace_text(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
-    replace_text(target / "overrides.yaml", "[]\n")
-    replace_text(target / "metrics.json", json.dumps(result, indent=1))
-    replace_text(target / "ensemble.json", json.dumps(facts | {"validation nDCG@5": candidates}, indent=1))
-    list_files(target, ["config.yaml", "labels.tsv", "ensemble.json"])
+    with writing_to(target, "keeping the ensemble", None):
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (CHECKSUMS, CALIBRATION, "metrics.json", "predictions.npz"):  # of an earlier ensemble there
+            (target / name).unlink(missing_ok=True)
+        replace_text(target / "ensemble.json", json.dumps(facts, indent=1))  # first: the folder is ours
+        for name, fused in lists.items():
+            fused.save(target / name)
+        replace_text(target / "labels.tsv", "".join(f"{i}\t{a}\t{b}\t{c}\n" for i, (a, b, c) in enumerate(rows)))
+        (target / "text").mkdir(exist_ok=True)  # as a run records it, for whom this ensemble is a member or is scored
+        replace_text(target / "text" / "meta.json", json.dumps({"num_documents": documents}))
+        replace_text(target / "config.yaml", yaml.safe_dump({"dataset": config["dataset"], "names": names}))
+        replace_text(target / "overrides.yaml", "[]\n")
+        if copy:
+            shutil.rmtree(target / "members", ignore_errors=True)  # of an earlier ensemble there
+            for folder, place in zip(folders, places, strict=True):
+                _copy(folder, place)
+        replace_text(target / "metrics.json", json.dumps(result, indent=1))
+        list_files(target, LISTED)
     return result
 
 
@@ -185,20 +202,23 @@ def _provenance(folders: list[Path], config: dict, method: str) -> dict:
     }
 
 
-def _members(folders: list[Path], target: Path, copy: bool) -> list[str]:
-    """Paths of the members as seen from the ensemble's folder."""
-    if not copy:
-        return [os.path.relpath(folder.resolve(), target.resolve()) for folder in folders]
-    kept = []
-    shutil.rmtree(target / "members", ignore_errors=True)  # of an earlier ensemble there
-    for i, folder in enumerate(folders, start=1):
-        place = target / "members" / f"{i}"
-        for name in NEEDED:
-            source = folder / name
-            if source.is_dir():
-                shutil.copytree(source, place / name, dirs_exist_ok=True)
-            elif source.exists():
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, place / name)
-        kept.append(f"members/{i}")
-    return kept
+def _seen_from(target: Path, places: list[Path]) -> list[str]:
+    return [os.path.relpath(place.resolve(), target.resolve()) for place in places]
+
+
+def _copy(folder: Path, place: Path) -> None:
+    """A member with all that it needs; one that is an ensemble keeps copies of its own members."""
+    for name in NEEDED:
+        source = folder / name
+        if source.is_dir():
+            shutil.copytree(source, place / name, dirs_exist_ok=True)
+        elif source.exists():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place / name)
+    if (place / "ensemble.json").exists():
+        facts = read_json(place / "ensemble.json", dict)
+        for i, member in enumerate(facts["members"], start=1):
+            _copy(folder / member, place / "members" / f"{i}")
+        facts["members"] = [f"members/{i + 1}" for i in range(len(facts["members"]))]
+        replace_text(place / "ensemble.json", json.dumps(facts, indent=1))
+        list_files(place, LISTED)

@@ -20,13 +20,18 @@ from xmtc.parsing import read_json
 PIECE = 1 << 20  # bytes
 
 
+def _encoded(lines: Iterable[str]) -> bytes:
+    """Half a surrogate pair, which an id of JSON may hold and UTF-8 may not, is escaped again as JSON has it."""
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
 class Printed:
     """Answers on standard output."""
 
     done = 0
 
     def write(self, lines: Iterable[str]) -> None:
-        sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+        sys.stdout.buffer.write(_encoded(lines))
         sys.stdout.buffer.flush()
 
     def finish(self) -> None: ...
@@ -59,7 +64,7 @@ class Kept:
         return self._file
 
     def write(self, lines: Iterable[str]) -> None:
-        content = "".join(f"{line}\n" for line in lines).encode("utf-8")
+        content = _encoded(lines)
         if not content:
             return
         try:

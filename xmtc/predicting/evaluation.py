@@ -194,9 +194,8 @@ def _facts(folder: Path) -> dict:
 
 
 def _train_documents(model: Tagger) -> int:
-    """N of the propensities; an ensemble's members have recorded it."""
-    members = getattr(model, "members", [model])
-    for member in members:
+    """N of the propensities; of an older ensemble, its members have recorded it."""
+    for member in [model, *getattr(model, "members", [])]:
         path = member.folder / "text" / "meta.json"
         count = read_json(path, dict).get("num_documents") if path.is_file() else None
         if isinstance(count, int) and count > 0:

@@ -194,10 +194,11 @@ def _records(text: io.TextIOWrapper, name: str, columns: Columns, given: dict[st
             yield Row(where, error=f"{where}: {found}")
         elif cells:
             row = columns.row(where, dict(zip(header, cells, strict=True)))
+            read = f"{row.text}{row.id or ''}{row.labels or ''}"
             try:
-                row.text.encode("utf-8")
+                read.encode("utf-8")
             except UnicodeEncodeError as error:
-                byte = ord(row.text[error.start]) - 0xDC00
+                byte = ord(read[error.start]) - 0xDC00
                 row = Row(where, error=f"{where}: expected UTF-8 text, found byte 0x{byte:02x}")
             yield row
 

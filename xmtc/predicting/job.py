@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -51,6 +52,8 @@ def predict_file(
     kind = format_of(input, format)
     if input != "-" and not Path(input).exists():
         raise InputError(f"input: there is no file {input}")
+    if input != "-" and output and Path(output).exists() and os.path.samefile(input, output):
+        raise InputError(f"output: {output} is the input, which the answers would replace")
     tables = FORMATS[2:]
     for key, value, kinds in (
         ("text_column", text_column, tables), ("id_column", id_column, tables),
@@ -133,9 +136,13 @@ def _line(row: Row, answer, id_column: str | None) -> str:
     if answer is None:
         content |= {"labels": [], "names": [], "scores": [], "error": row.error}
     else:
-        scores = [round(score, 7) for score in answer.scores]  # a float32 has no more digits
-        content |= {"labels": answer.labels, "names": answer.names, "scores": scores}
+        content |= {"labels": answer.labels, "names": answer.names, "scores": list(map(_digits, answer.scores))}
     return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _digits(score: float) -> float:
+    """Seven places, as many as a float32 has, and five digits of what is small: most labels of many are."""
+    return round(score, 7) if score > 1e-3 else float(f"{score:.5g}")
 
 
 def _stamps(checkpoint: str, input: str) -> dict:

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from xmtc.tagger import MOST
+
 WATCHED = 100  # ranks compared by /explain; a label may come from further down
 
 
@@ -75,12 +77,18 @@ class LabelsAnswer(BaseModel):
 
 def asked(raw: bool, threshold: float | None, k: int) -> tuple:
     """The key of a prediction: texts with the same one are read together. A threshold chooses among the k best, which
-    for another k are others, and calibrated scores need not fall: cutting afterwards would give another answer."""
-    return "predict", raw, threshold, None if threshold is None else k
+    for another k are others, and calibrated scores need not fall: cutting afterwards would give another answer. So
+    would an ensemble, which for more labels than usual reads more of each member's."""
+    return "predict", raw, threshold, None if threshold is None and k <= MOST else k
+
+
+def explaining(why: bool, k: int) -> tuple:
+    """The key of an explanation: those that compare as many ranks are read together."""
+    return "explain", why, max(k, WATCHED)
 
 
 class Answers:
-    """Runs in the model's thread. A key is what `asked` makes or ("explain", why)."""
+    """Runs in the model's thread. A key is what `asked` or `explaining` makes."""
 
     def __init__(self, model):
         self.model, self.has_head = model, model.has_head

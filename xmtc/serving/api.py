@@ -27,6 +27,7 @@ from xmtc.serving.answers import (
     PredictAnswer,
     PredictRequest,
     asked,
+    explaining,
 )
 from xmtc.serving.batching import Batcher, ModelFailed, QueueFull
 from xmtc.serving.bodies import Bodies, ClientGone, Refused, parse, unless_gone
@@ -105,7 +106,7 @@ def make_app(
         """One text's labels with and without the correlation head, and what moved."""
         with bodies.holding() as held:
             wanted = parse(ExplainRequest, await held.read(request))
-            (found,) = await ask(request, ("explain", wanted.why), [wanted.text], wanted.k)
+            (found,) = await ask(request, explaining(wanted.why, wanted.k), [wanted.text], wanted.k)
         return _json(found)
 
     @app.get("/labels", response_model=LabelsAnswer, dependencies=guarded)
