@@ -17,6 +17,8 @@ from xmtc.bounds import Count
 from xmtc.entry import ended
 from xmtc.errors import InputError
 
+INFLUENCES = 50  # shown by --model
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 130 and 141 as in xmtc/entry.py."""
@@ -42,12 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-words", action="store_true", help="leave the words out, which cost most of the time")
     parser.add_argument("--json", action="store_true", help="one JSON object a document instead of Markdown")
     parser.add_argument(
-        "--count", type=bounded(Count), default=50, metavar="N", help="with --model: how many influences"
+        "--count", type=bounded(Count), metavar="N", help=f"with --model: how many influences (default: {INFLUENCES})"
     )
     parser.add_argument(
         "--output", metavar="DIR", help="with --model: where influences.csv and influences.png go (default: RUN)"
     )
     given = parser.parse_args(argv)
+    if not given.model and (given.count or given.output):
+        parser.error("--count and --output go with --model; what is said of documents goes to standard output")
     return ended("xmtc.explain", lambda: _explain(given))
 
 
@@ -56,7 +60,7 @@ def _explain(given) -> None:
 
     model = xmtc.load(given.run)
     if given.model:
-        _model(model, given.count, Path(given.output or given.run))
+        _model(model, given.count or INFLUENCES, Path(given.output or given.run))
     else:
         _documents(model, given)
 

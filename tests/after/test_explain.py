@@ -224,6 +224,13 @@ def test_influences_are_told_also_where_they_cannot_be_kept(run, monkeypatch, ca
     assert said.out.count("|") > 6 and said.err.startswith("xmtc.explain: cannot write to /no/where (")
 
 
+@pytest.mark.parametrize("words", [["--output", "explained.md"], ["--count", "5"]])
+def test_options_of_the_model_are_not_ignored_for_documents(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--text", "g0c1w1", *words])
+    assert end.value.code == 2 and "--count and --output go with --model" in capsys.readouterr().err
+
+
 def test_ctrl_c_and_a_closed_pipe_end_quietly(run, python, monkeypatch, capsys):
     words = [run, "--model", "--count", "3000", "--output", run.parent / "out"]
     command = [python, "-m", "xmtc.explain", *map(str, words)]
