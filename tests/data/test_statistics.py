@@ -98,6 +98,11 @@ def test_near_duplicates_close_to_the_threshold_are_found(tmp_path):
     assert all(exact) and len(found) >= 196 and found >= set(range(100))
 
 
+def test_bands_without_labels_are_not_listed(tmp_path):
+    found = statistics(small_store(tmp_path, train=[("a b", ["x"])], test=[("a", [])]), None)
+    assert "head: 1 labels met 1 times" in table(found) and "None" not in table(found)
+
+
 def test_picture(tmp_path):
     pytest.importorskip("matplotlib")
     store = small_store(tmp_path / "cache", **PARTS)
