@@ -99,6 +99,16 @@ def test_many_files_are_one_hash(tmp_path):
     assert again.meta["dataset_sha256"] != first.meta["dataset_sha256"]
 
 
+def test_a_law_that_moves_to_another_part_is_another_corpus(tmp_path):
+    write_corpus(tmp_path / "corpus", "eurlex57k", PARTS)
+    law = min((tmp_path / "corpus" / "train").iterdir()).rename(tmp_path / "corpus" / "train" / "law.json")
+    first = prepare(CorpusSource(str(tmp_path / "corpus")), "small", Words(), tmp_path / "cache", 1)
+    law.rename(tmp_path / "corpus" / "test" / "law.json")
+    second = prepare(CorpusSource(str(tmp_path / "corpus")), "small", Words(), tmp_path / "cache", 1)
+    assert [len(store.parts["train"]) for store in (first, second)] == [40, 39]
+    assert second.meta["dataset_sha256"] != first.meta["dataset_sha256"]
+
+
 def test_a_named_corpus_is_the_same_store_as_its_folder(tmp_path):
     """What a corpus is called and how it was found do not change what was measured on it."""
     write_corpus(tmp_path / "corpus", "folder", PARTS)

@@ -380,6 +380,18 @@ def test_a_corpus_that_breaks_off_leaves_nothing(tmp_path, workers):
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("which", ["label_names", "label_parents"])
+def test_names_that_cannot_be_read_are_told_before_a_document_is(tmp_path, which):
+    def refuse():
+        raise InputError("labels.tsv, line 2: bad")
+
+    source = Listed({"train": 0, "error": AssertionError("a document was read")}, **PARTS)
+    source.check = lambda: None
+    setattr(source, which, refuse)
+    with pytest.raises(InputError, match="line 2"):
+        prepare(source, "small", Words(), tmp_path, 1)
+
+
 @pytest.mark.parametrize(
     "train, line",
     [

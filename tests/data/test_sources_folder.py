@@ -5,7 +5,9 @@ import lzma
 
 import pytest
 
+from xmtc.data.preparation import prepare
 from xmtc.data.sources.folder import FolderSource
+from xmtc.data.text import Words
 from xmtc.errors import InputError
 
 
@@ -142,6 +144,21 @@ def test_truncated_archives(corpus, suffix, compress):
 def test_what_is_no_archive(corpus, suffix):
     (corpus / "train_texts.txt").rename(corpus / f"train_texts.txt{suffix}")
     assert f"train_texts.txt{suffix}: the file is damaged after line 0" in complaint(FolderSource(str(corpus)), "train")
+
+
+@pytest.mark.parametrize("line", ["y two", "y\tz\tall"])
+def test_malformed_hierarchy(corpus, line):
+    (corpus / "label_parents.tsv").write_text(f"x\ty\n\nx\tz\n{line}\n")
+    with pytest.raises(InputError, match="label_parents.tsv, line 4: expected 'id<TAB>id of the label above', found"):
+        FolderSource(str(corpus)).label_parents()
+    (corpus / "label_parents.tsv").write_text("x\ty\n\nx\tz\n")
+    assert FolderSource(str(corpus)).label_parents() == {"x": ["y", "z"]}
+
+
+def test_a_label_without_a_name_is_called_by_its_id(corpus, tmp_path):
+    (corpus / "labels.tsv").write_text("x\t\nz\tZed\n")
+    store = prepare(FolderSource(str(corpus)), "small", Words(), tmp_path / "cache", 1)
+    assert store.label_names[store.labels.index("x")] == "x"
 
 
 def test_malformed_label_names(corpus):

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from xmtc.data.preparation import prepare
 from xmtc.data.sources.parquet import ParquetSource
 from xmtc.data.sources.tables import CsvSource, JsonlSource
+from xmtc.data.text import Words
 from xmtc.errors import InputError
 
 GOOD_CSV = "text,labels\nw,q\n"
@@ -65,6 +67,17 @@ def test_named_files_and_a_train_file_as_path(tmp_path):
     source = CsvSource(str(tmp_path / "train.csv"), validation="held.csv", test=str(tmp_path / "held.csv"))
     assert source.parts() == ["train", "validation", "test"]
     assert list(source.documents("test")) == list(source.documents("validation")) == [("h", ["q"])]
+
+
+def test_the_same_files_as_other_parts_are_another_store(tmp_path):
+    (tmp_path / "a.csv").write_text("text,labels\none,x\ntwo,y\n")
+    (tmp_path / "b.csv").write_text("text,labels\nthree,x\n")
+    stores = [
+        prepare(CsvSource(str(tmp_path), train=train, test=test), "small", Words(), tmp_path / "cache", 1)
+        for train, test in (("a.csv", "b.csv"), ("b.csv", "a.csv"))
+    ]
+    assert [(len(store.parts["train"]), store.labels) for store in stores] == [(2, ["x", "y"]), (1, ["x"])]
+    assert stores[0].meta["dataset_sha256"] != stores[1].meta["dataset_sha256"]
 
 
 def test_validation_is_found_and_gz_is_read(tmp_path):

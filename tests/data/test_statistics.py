@@ -84,6 +84,25 @@ def test_near_duplicates_against_exact_comparison(tmp_path):
     assert again == some
 
 
+def test_near_duplicates_close_to_the_threshold_are_found(tmp_path):
+    pytest.importorskip("datasketch")
+    random = np.random.default_rng(0)
+    train = [[f"w{i}" for i in random.integers(0, 500, 60)] for _ in range(100)]
+    test = [[*words[:57], "x", "y", "z"] for words in train]  # 55 of 61 shingles, 0.90
+    test += [[*words[:54], *"uvwxyz"] for words in train]  # 52 of 64, 0.81
+    parts = {name: [(" ".join(words), ["a"]) for words in part] for name, part in (("train", train), ("test", test))}
+    store = small_store(tmp_path, **parts)
+    found = {number for number, _ in near_duplicates(store.parts["train"], store.parts["test"])["pairs"]}
+    exact = [len(shingles(a) & shingles(b)) / len(shingles(a) | shingles(b)) >= 0.8
+             for (a, _), (b, _) in zip(parts["test"], 2 * parts["train"], strict=True)]  # fmt: skip
+    assert all(exact) and len(found) >= 196 and found >= set(range(100))
+
+
+def test_bands_without_labels_are_not_listed(tmp_path):
+    found = statistics(small_store(tmp_path, train=[("a b", ["x"])], test=[("a", [])]), None)
+    assert "head: 1 labels met 1 times" in table(found) and "None" not in table(found)
+
+
 def test_picture(tmp_path):
     pytest.importorskip("matplotlib")
     store = small_store(tmp_path / "cache", **PARTS)

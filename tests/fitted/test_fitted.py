@@ -212,6 +212,11 @@ def test_state_and_back(corpus, kind):
     assert (model.num_parameters() is None) if kind == "tree" else model.num_parameters() > 5
 
 
+def test_a_tree_without_a_label_is_one_line():
+    with pytest.raises(InputError, match="none of the training documents has a label"):
+        tree().fit(csr_matrix(np.eye(3, dtype=np.float32)), csr_matrix((3, 2), dtype=bool))
+
+
 def test_a_made_up_checkpoint_writes_nowhere_else(tmp_path):
     with pytest.raises(InputError, match="outside"):
         tree().load({"labels": torch.tensor(3), f"file/{tmp_path}/x": torch.zeros(1, dtype=torch.uint8)})

@@ -88,10 +88,11 @@ def table(found: dict) -> str:
         f"{labels['labels']:,} labels, {labels['named']:,} of them named; {labels['once']:,} met once in training"
     )
     for name, band in labels["bands"].items():
-        lines.append(
-            f"  {name}: {band['labels']:,} labels met {band['least_frequency']} times or more hold "
-            f"{100 * band['positives']:.1f}% of the positives"
-        )
+        if band["labels"]:
+            lines.append(
+                f"  {name}: {band['labels']:,} labels met {band['least_frequency']} times or more hold "
+                f"{100 * band['positives']:.1f}% of the positives"
+            )
     lines.append(
         f"test: {test['unseen_labels']:,} labels unseen in training, {100 * test['unseen_positives']:.2f}% of the "
         f"positives, in {test['documents_with_one']:,} documents"

@@ -45,6 +45,8 @@ class StoreWriter:
 
     def write(self) -> None:
         parts = self.source.parts()
+        for read in (self.source.label_names, self.source.label_parents):
+            read()  # what is wrong there is told now, not after hours of tokenising
         self.shards = {part: self._shards(part) for part in parts}
         self.folder.mkdir(parents=True)
         final = self._vocabulary()
@@ -163,7 +165,7 @@ class StoreWriter:
         names = self.source.label_names()
         with open(self.folder / "labels.tsv", "w", encoding="utf-8", newline="\n") as file:
             for i, label in enumerate(map(bytes.decode, self.known)):
-                file.write(f"{i}\t{label}\t{_clean(names.get(label, label))}\t{self.trained[i]}\n")
+                file.write(f"{i}\t{label}\t{_clean(names.get(label, label)) or label}\t{self.trained[i]}\n")
         (self.folder / "unseen_labels.txt").write_bytes(b"".join(label + b"\n" for label in self.unseen))
         if parents := self.source.label_parents():
             lines = (f"{label}\t{parent}\n" for label in sorted(parents) for parent in parents[label])

@@ -63,6 +63,8 @@ class LabelTree(FittedModel):
         return PLT(self._folder.name, norm=True, loss="log", **self.settings)
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:
+        if not targets_NL.nnz:  # of which the library dies
+            raise InputError("encoder=tree: none of the training documents has a label, so there is no tree to grow")
         self.num_labels = targets_NL.shape[1]
         labels = np.split(targets_NL.indices, targets_NL.indptr[1:-1])
         self._model = self._fresh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,9 @@ class Eurlex57kSource(Source):
         return [] if path is None else [path]
 
     def fingerprint(self) -> dict:
-        return {"layout": "eurlex57k", "parts": self.parts()}
+        names = "\n".join(f"{path.parent.name}/{path.name}" for path in self.files())  # a law may move to another part
+        laws = hashlib.sha256(names.encode()).hexdigest()
+        return {"layout": "eurlex57k", "parts": self.parts(), "laws": laws}
 
     def label_names(self) -> dict[str, str]:
         path = concepts_file(self.path)

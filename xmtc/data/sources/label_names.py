@@ -28,11 +28,13 @@ def read_label_names(path: Path | None) -> dict[str, str]:
 
 
 def read_label_parents(path: Path) -> dict[str, list[str]]:
-    """id -> ids of the labels above it, from lines of `id<TAB>id of one label above`."""
+    """id -> ids of the labels above it, from lines of `id<TAB>id of one label above`; a label may have more."""
     parents: dict[str, list[str]] = {}
     for number, line in enumerate(lines(path), start=1):
-        label, tab, above = line.partition("\t")
-        if not tab or not label or not above:
+        if not line:
+            continue
+        label, _, above = line.partition("\t")
+        if not label or not above or "\t" in above:
             raise InputError(f"{path}, line {number}: expected 'id<TAB>id of the label above', found {line[:60]!r}")
         parents.setdefault(label, []).append(above)
     return parents

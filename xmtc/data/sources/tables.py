@@ -73,8 +73,10 @@ class TableSource(Source):
         return [*self._paths().values()] + ([names] if names else [])
 
     def fingerprint(self) -> dict:
-        metadata = {"metadata_columns": self.metadata_columns} if self.metadata_columns else {}
-        return metadata | {
+        own: dict = {"metadata_columns": self.metadata_columns} if self.metadata_columns else {}
+        if any(self.named.values()):  # the same files may be given to other parts: what was train may be test now
+            own["files"] = [path.name for path in self._paths().values()]
+        return own | {
             "layout": self.ending,
             "parts": self.parts(),
             "text_column": self.text_columns,
