@@ -197,3 +197,24 @@ def test_joint_vectors_bring_words_of_one_label_together(tmp_path):
         gap[labels] = float(near.diag().mean() - (near.sum() - near.diag().sum()) / 30)
     assert gap[True] > gap[False] + 0.1
     assert len(list((store.folder / "vectors").glob("*.npy"))) == 2
+
+
+def test_joint_vectors_do_not_see_labels_that_are_not_trained_on(tmp_path):
+    """Two corpora that differ in the labels of documents outside the training: the same vectors, others with them."""
+    pytest.importorskip("gensim")
+
+    choose = random.Random(0)
+    texts = [" ".join(f"w{choose.randrange(500)}" for _ in range(30)) for _ in range(400)]
+
+    def table(name, labels, trained):
+        documents = list(zip(texts, labels, strict=True))
+        store = small_store(tmp_path / name, train=documents, test=documents[:2])
+        vocabulary = replace(store.vocabulary, trained=trained)
+        torch.manual_seed(0)
+        return Word2Vec(8, epochs=5, min_count=1, workers=1, labels=True).table(vocabulary)
+
+    one = [["a"] if i % 2 else ["b"] for i in range(400)]
+    other = [*one[:300], *(["b"] if i % 2 else ["a"] for i in range(300, 400))]
+    assert torch.equal(table("one", one, np.arange(300)), table("other", other, np.arange(300)))
+    assert not torch.equal(table("one", one, np.arange(400)), table("other", other, np.arange(400)))
+    assert not torch.equal(table("one", one, np.arange(300)), table("one", one, np.arange(400)))  # kept apart

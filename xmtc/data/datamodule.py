@@ -67,7 +67,12 @@ class XMTCData(pl.LightningDataModule):
         self.evaluation_batch_size = evaluation_batch_size or batch_size
         self.bucketing, self.workers = bucketing, workers
         self._resumed: dict | None = None  # where in which epoch a checkpoint was written
-        train, validation = self._split(validation_size)
+        train, validation = split(store, validation_size)
+        if "validation" not in store.parts:
+            log.info("validation: %d documents split off train (seed %d)", len(validation), SPLIT_SEED)
+            if len(validation) > len(train):
+                log.warning("%d documents are left to train on; dataset.validation_size sets how many are split off",
+                            len(train))  # fmt: skip
         train = share_of(train, fraction)
         parts = store.parts
         held = parts["validation"] if "validation" in parts else parts["train"]
@@ -78,27 +83,6 @@ class XMTCData(pl.LightningDataModule):
         self.validation = Documents(held, text, layout, validation[:limit], padding, self.width, distinct)
         tested = np.arange(len(parts["test"]))[:limit]
         self.test = Documents(parts["test"], text, layout, tested, padding, self.width, distinct)
-
-    def _split(self, validation_size: int) -> tuple[np.ndarray, np.ndarray]:
-        size = len(self.store.parts["train"])
-        everything = np.arange(size)
-        if "validation" in self.store.parts:
-            return everything, np.arange(len(self.store.parts["validation"]))
-        share = isinstance(validation_size, float) and validation_size < 1
-        count = math.ceil(validation_size * size) if share else validation_size  # as scikit-learn rounds
-        if not 0 < count < size or count != int(count):
-            raise InputError(
-                f"dataset.validation_size: expected 1 to {size - 1} of {size} documents, got {validation_size}"
-            )
-        validation_size = int(count)
-        from sklearn.model_selection import train_test_split
-
-        train, validation = train_test_split(everything, test_size=validation_size, random_state=SPLIT_SEED)
-        log.info("validation: %d documents split off train (seed %d)", validation_size, SPLIT_SEED)
-        if 2 * validation_size > size:
-            log.warning("%d documents are left to train on; dataset.validation_size sets how many are split off",
-                        size - validation_size)  # fmt: skip
-        return np.sort(train), np.sort(validation)
 
     def train_label_counts(self) -> np.ndarray:
         """(L,) int64: training documents of each label, validation documents left out."""
@@ -156,3 +140,28 @@ def share_of(numbers: np.ndarray, fraction: float) -> np.ndarray:
     count = math.ceil(fraction * len(numbers))
     order = np.random.default_rng(SPLIT_SEED).permutation(len(numbers))
     return numbers[np.sort(order[:count])]
+
+
+def split(store: Store, validation_size: int | float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the validation documents, each in its part of the store: a corpus without a
+    validation part gives some of its training documents. InputError: not that many are there."""
+    size = len(store.parts["train"])
+    everything = np.arange(size)
+    if "validation" in store.parts:
+        return everything, np.arange(len(store.parts["validation"]))
+    share = isinstance(validation_size, float) and validation_size < 1
+    count = math.ceil(validation_size * size) if share else validation_size  # as scikit-learn rounds
+    if not 0 < count < size or count != int(count):
+        raise InputError(
+            f"dataset.validation_size: expected 1 to {size - 1} of {size} documents, got {validation_size}"
+        )
+    from sklearn.model_selection import train_test_split
+
+    train, validation = train_test_split(everything, test_size=int(count), random_state=SPLIT_SEED)
+    return np.sort(train), np.sort(validation)
+
+
+def trained_on(store: Store, data: dict) -> np.ndarray:
+    """Numbers of the documents of the store's training part that a run with these settings of `data` learns from."""
+    train, _ = split(store, data["validation_size"])
+    return share_of(train, data.get("fraction", 1.0))[: data.get("limit")]

@@ -17,7 +17,8 @@ class Vocabulary:
     size: V, those two included. document_frequency: (V,) int64, training documents that hold the token.
     num_documents: training documents counted. folder: the store's `text/` folder. padding, unknown: their ids. For a
     Hugging Face tokenizer the ids are the tokenizer's own, in its order; one without an unknown token has another
-    special token stand for it.
+    special token stand for it. trained: numbers of the documents of the store's training part whose labels may be
+    learnt from (not those split off for validation); null: all.
     """
 
     size: int
@@ -26,6 +27,7 @@ class Vocabulary:
     folder: Path | None = None
     padding: int = PADDING
     unknown: int = UNKNOWN
+    trained: np.ndarray | None = None
 
     def cut(self, min_documents: int) -> Vocabulary:
         """Only tokens met in at least so many training documents: as tokens are sorted, ids from the new size on are

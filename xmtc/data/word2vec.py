@@ -2,13 +2,15 @@
 
 With `labels` words and labels are embedded jointly: a document's labels stand between its words, as further words that
 no text has, so that words predict the labels they occur with and words of the same labels move together (the joint
-embedding that MATCH starts from, Zhang et al. 2021, with word2vec's own objective). Only training documents are read,
-and only the words' vectors are kept. gensim's Doc2Vec with labels as tags does not do this: there two wordings of one
+embedding that MATCH starts from, Zhang et al. 2021, with word2vec's own objective). Only the training part is read, of
+it only the labels of documents that are trained on (not of those split off for validation), and only the words' vectors
+are kept. gensim's Doc2Vec with labels as tags does not do this: there two wordings of one
 label end up further apart than words of different labels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 
@@ -55,6 +57,8 @@ class Word2Vec(WordVectors):
     def table(self, vocabulary: Vocabulary) -> Tensor:
         names = ("size", "epochs", "window", "min_count", "skip_gram", *["labels"] * self.labels)
         settings = {name: getattr(self, name) for name in names} | {"epochs": self._rounds(vocabulary)}
+        if self.labels and vocabulary.trained is not None:
+            settings["documents"] = hashlib.sha256(vocabulary.trained.astype(np.int64).tobytes()).hexdigest()
         kept = kept_in_store(vocabulary, "word2vec", settings, lambda: self._train(vocabulary))
         vectors = np.load(kept)[: vocabulary.size]
         known = vectors.any(axis=1)
@@ -76,7 +80,7 @@ class Word2Vec(WordVectors):
             raise InputError("embedding=word2vec needs gensim: pip install 'xmtc[word2vec]'") from error
         size = len(np.load(vocabulary.folder / "document_frequency.npy", mmap_mode="r"))
         part = Part.load(vocabulary.folder.parent / "train")
-        sentences = _Sentences(part, first_label=size, every=self.window) if self.labels else _Sentences(part)
+        sentences = _Sentences(part, *((size, self.window, vocabulary.trained) if self.labels else ()))
         epochs = self._rounds(vocabulary)
         log.info("training word vectors on %d documents (%d epochs)", len(sentences), epochs)
         model = Model(
@@ -96,10 +100,11 @@ class Word2Vec(WordVectors):
 
 class _Sentences:
     """Documents as lists of token ids, in pieces that the library takes whole. With `first_label` the labels of the
-    document, one behind every `every` words, as the ids from there on."""
+    document, one behind every `every` words, as the ids from there on; of the documents `trained` alone."""
 
-    def __init__(self, part: Part, first_label: int | None = None, every: int = 5):
+    def __init__(self, part: Part, first_label: int | None = None, every: int = 5, trained: np.ndarray | None = None):
         self.part, self.first_label, self.every = part, first_label, every
+        self.told = np.isin(np.arange(len(part)), trained) if trained is not None else np.ones(len(part), bool)
 
     def __len__(self) -> int:
         return len(self.part)
@@ -108,7 +113,8 @@ class _Sentences:
         for document, (start, stop) in enumerate(itertools.pairwise(self.part.token_offsets)):
             for place in range(start, stop, PIECE):
                 words = self.part.tokens[place : min(place + PIECE, stop)].tolist()
-                yield words if self.first_label is None else self._with_labels(words, document)
+                alone = self.first_label is None or not self.told[document]
+                yield words if alone else self._with_labels(words, document)
 
     def _with_labels(self, words: list[int], document: int) -> list[int]:
         first, last = self.part.label_offsets[document : document + 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from xmtc.config.make import make
 from xmtc.data.acquire import acquire, corpus_of
 from xmtc.data.cards import card_of
-from xmtc.data.datamodule import XMTCData
+from xmtc.data.datamodule import XMTCData, trained_on
 from xmtc.data.preparation import prepare
 from xmtc.data.sources.subset import make_source
 from xmtc.data.store import Store
@@ -56,7 +56,8 @@ def build(config: dict) -> Built:
     _check_head(config["encoder"], config["head"])
     text = make(config["encoder"]["text"])
     store = open_store(config, text)
-    encoder = make_encoder(config["encoder"], store.vocabulary, store.num_labels)
+    vocabulary = replace(store.vocabulary, trained=trained_on(store, config["data"]))
+    encoder = make_encoder(config["encoder"], vocabulary, store.num_labels)
     data = make_data(config, store, encoder)
     encoder.prepare(data.train.gold(), store.label_names)
     decoder = encoder.make_decoder(store.num_labels)
