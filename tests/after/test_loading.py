@@ -41,8 +41,14 @@ def test_predictions_are_those_of_the_run_whatever_the_execution(run, execution,
     model = xmtc.load(run, execution=execution)
     texts = [text for text, _ in test_texts]
     scores, labels = model.predict_batch(texts, 100, batch_size=9)
-    assert (labels == kept["labels"]).all()
-    np.testing.assert_allclose(1 / (1 + np.exp(-scores)), kept["scores"], rtol=0, atol=1e-6)
+    probabilities = 1 / (1 + np.exp(-scores))
+    np.testing.assert_allclose(probabilities, kept["scores"], rtol=0, atol=1e-6)
+    for row, place in np.argwhere(labels != kept["labels"]):  # sums in another order: neighbours within rounding swap
+        there = kept["labels"][row] == labels[row, place]
+        # or one of them is behind the end of the list, whose last label is as probable
+        other = kept["scores"][row][there] if there.any() else kept["scores"][row, -1:]
+        np.testing.assert_allclose(probabilities[row, place], other, rtol=0, atol=1e-6)
+    assert (labels == kept["labels"]).mean() > 0.9
     assert [a.indices for a in model.predict(texts, k=3, raw=True)] == [a.indices for a in model.both(texts, k=3)[0]]
 
 
@@ -77,7 +83,9 @@ def test_k_and_threshold(run, test_texts):
             wanted = [label for label, score in zip(whole.labels, whole.scores, strict=True) if score >= least]
             assert answer.labels == wanted[: k or 100]
     numbers = {"k": np.int64(2), "batch_size": np.uint8(4), "threshold": np.float32(least)}
-    assert model.predict(texts, **numbers) == model.predict(texts, k=2, threshold=float(np.float32(least)))
+    assert model.predict(texts, **numbers) == model.predict(
+        texts, k=2, batch_size=4, threshold=float(np.float32(least))
+    )
     assert model.both(texts, np.int32(2)) == model.both(texts, 2)
     for bad in (
         {"k": 0}, {"k": True}, {"k": None}, {"k": np.int64(0)}, {"k": 2.0}, {"k": "2"}, {"batch_size": 0},
