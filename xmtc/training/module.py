@@ -27,7 +27,7 @@ def _share(batch: Batch) -> Tensor | float:
     the last batch of an epoch may not be the same size in all of them. Stays on the device, a GPU is not waited for."""
     if not (dist.is_available() and dist.is_initialized()):
         return 1.0
-    together = torch.tensor(float(len(batch)), device=batch.documents.device)
+    together = torch.full((), float(len(batch)), device=batch.documents.device)  # filled there, not copied
     dist.all_reduce(together)
     return dist.get_world_size() * len(batch) / together
 
