@@ -15,15 +15,15 @@ from xmtc.errors import InputError
 
 
 class RunningMean(pl.Callback):
-    """Mean of snapshots: one at the start of epoch `start_epoch` (count 1), then one every `every` steps (SWA in the
-    authors' code). It is swapped in before an evaluation and out after it; training goes on from the raw weights.
+    """Mean of snapshots: one at the start of epoch `start_epoch` (count 1), then one after each step of the run whose
+    number is a multiple of `every` (SWA in the authors' code, which evaluates at these steps: the newest snapshot is
+    that moment's). It is swapped in before an evaluation and out after it; training goes on from the raw weights.
 
     Memory: one more copy of the trainable weights. Saved and resumed with the checkpoint.
     """
 
     def __init__(self, start_epoch: Natural = 10, every: Count = 100):
         self.start_epoch, self.every = start_epoch, every
-        self.started_at: int | None = None
         self.count = 0
         self.average: dict[str, Tensor] = {}
         self.enabled = True
@@ -52,14 +52,13 @@ class RunningMean(pl.Callback):
         self._step = trainer.global_step
 
     def on_train_epoch_start(self, trainer, module) -> None:
-        if self.started_at is None and trainer.current_epoch >= self.start_epoch:
-            self.started_at = trainer.global_step
+        if not self.count and trainer.current_epoch >= self.start_epoch:
             self._add(module)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.global_step != self._step:  # not after a batch whose gradient is only accumulated
             self._step = trainer.global_step
-            if self.started_at is not None and (self._step - self.started_at) % self.every == 0:
+            if self.count and self._step % self.every == 0:
                 self._add(module)
 
     @torch.no_grad()
@@ -88,7 +87,7 @@ class RunningMean(pl.Callback):
         return state | self.average if self.enabled else state
 
     def state_dict(self) -> dict:
-        return {"count": self.count, "average": self.average, "started_at": self.started_at}
+        return {"count": self.count, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
-        self.count, self.average, self.started_at = state["count"], state["average"], state["started_at"]
+        self.count, self.average = state["count"], state["average"]
