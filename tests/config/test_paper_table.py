@@ -47,6 +47,16 @@ def test_settings_of_a_pair(encoder, dataset, head):
         assert (config["encoder"]["hidden"], config["encoder"]["mlp"]) == expected
 
 
+def test_wiki10_31k_is_attentionxmls():
+    """Its repository has settings for this data set: EUR-Lex's, but averaging starts at epoch 4."""
+    config = resolved("attentionxml", "wiki10_31k", "none")
+    recipe, encoder = config["recipe"], config["encoder"]
+    assert (config["data"]["batch_size"], config["trainer"]["max_epochs"]) == (40, 30)
+    assert (recipe["averaging"]["start_epoch"], config["data"]["validation_size"]) == (4, 200)
+    assert (encoder["hidden"], encoder["layers"], encoder["mlp"], encoder["dropout"]) == (256, 1, [256], 0.5)
+    assert encoder["embedding"]["trainable"] is False
+
+
 def test_a_pair_without_a_head_has_no_settings_of_one():
     assert set(resolved("xmlcnn", "eurlex", "none")["head"]) == {"_target_"}
 
