@@ -92,6 +92,21 @@ def test_labelcorank_takes_its_papers_settings(dataset, gamma, beta):
     assert config.recipe.optimizer.lr * config.encoder.lr_factor == 1e-5 and config.data.batch_size == 16
 
 
+def test_roberta_alone_is_labelcoranks_first_stage():
+    """Steps 1 and 2 of the paper: nothing is dropped between the pooled vector and the labels."""
+    encoder = compose_checked(["row=labelcorank/roberta", "dataset=aapd"]).encoder
+    assert (encoder.name, encoder.pooling, encoder.dropout, encoder.text.length) == ("roberta-base", "pooler", 0, 510)
+
+
+@pytest.mark.parametrize("dataset", ["aapd", "rcv1"])
+def test_laco_stops_after_50000_steps_without_a_gain(dataset):
+    """Counted in steps: an epoch has 1,683 of them on AAPD and 25,076 on RCV1."""
+    config = compose_checked(["row=laco/full", f"dataset={dataset}", "head=none"])
+    trainer, validation = config.trainer, config.recipe.validation
+    assert (type(trainer.val_check_interval), trainer.check_val_every_n_epoch) == (int, None)
+    assert trainer.val_check_interval * validation.patience == 50_000
+
+
 @pytest.mark.parametrize("encoder, recipe, rate", [("labelcorank", "labelcorank", 1e-5), ("transformer", "laco", 5e-5)])
 def test_a_recipe_for_pretrained_weights_says_their_rate(encoder, recipe, rate):
     """The papers' loops have one rate for all weights, also where no row of a table is asked for."""

@@ -249,6 +249,15 @@ def test_the_authors_code_trains_the_layers_only(build):
         assert all((losses[0][task].item() == losses[1][task].item()) == same for task in ("plcp", "clcp"))
 
 
+@pytest.mark.parametrize("authors", [False, True])
+def test_the_output_starts_as_in_the_authors_code(build, authors):
+    """TensorFlow's truncated normal of 0.02 (drawn again beyond two deviations) and no bias. Where `authors` leaves it
+    so, it decides how large the logits are."""
+    decoder = build(authors=authors).make_decoder(400)
+    assert decoder.weight.abs().max() <= 0.04 and not decoder.bias.any()
+    assert decoder.weight.std().item() == pytest.approx(0.02 * 0.87962, rel=0.03)
+
+
 def test_draws_that_stay_differ_by_seed_and_document(build):
     models = [build(authors=True, seed=seed) for seed in (0, 0, 1)]
     first, again, other = (model._uniform(batch_of(rows=ROWS), (50,)) for model in models)

@@ -46,6 +46,7 @@ from xmtc.encoders.window_max import window_max
 from xmtc.errors import InputError
 
 KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
+START = 0.02  # of the output weights, which `authors` leaves as they are: standard deviation of a normal cut at two
 
 
 class LACO(Encoder):
@@ -192,4 +193,6 @@ class LACO(Encoder):
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         decoder = LinearDecoder(self.input.backbone.size, num_labels)
+        nn.init.trunc_normal_(decoder.weight, std=START, a=-2 * START, b=2 * START)
+        nn.init.zeros_(decoder.bias)
         return decoder.requires_grad_(not self.authors)
