@@ -15,7 +15,8 @@ Ablations: joint=false is "w/o JE", cross_attention=false "w/o CA" (the first po
 classifier. Without the labels in the input all of `length` is the text's: to read the same words as the joint input,
 give L + 1 less. `authors`: what their code does, to measure its effect: the head and the tasks keep their random start
 (their learning-rate table has no entry for them) and every document keeps the same draws.
-Departures: the tasks answer with one logit in place of two with a ReLU. The loss is the recipe's.
+Departures: the tasks answer with one logit; theirs with two (PLCP's behind a ReLU), whose losses they add, so that at
+the same weight a task counts about twice as much there. The loss is the recipe's.
 
 Every label is a token of the input: L labels must fit beside a text, so at most some 250.
 
