@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from xmtc.data.files import replaced
 from xmtc.reporting.gain_tables import PAIRED, _short
 from xmtc.reporting.gains import DATA, MAIN, SAID
 from xmtc.reporting.styles import style
-from xmtc.reporting.tables import _table
+from xmtc.reporting.tables import _table, of_data
 
 PICTURE = "gains.png"
 READ = (
@@ -93,10 +94,12 @@ def _cells(root: Path) -> list[Cell]:
     found: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
     for path in sorted(root.rglob("gains.csv")):
         with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["metric"] == MAIN:
-                    key = (path.parent.relative_to(root).as_posix(), row["dataset"], row["cell"])
-                    found.setdefault(key, {}).setdefault(row["head"].split(" ")[0], []).append(row)
+            rows = [row for row in csv.DictReader(file) if row["metric"] == MAIN]
+        versions = Counter(name for name, _ in {(row["dataset"], row["dataset_sha256"]) for row in rows})
+        for row in rows:
+            dataset = row["dataset"] + (of_data(row["dataset_sha256"]) if versions[row["dataset"]] > 1 else "")
+            key = (path.parent.relative_to(root).as_posix(), dataset, row["cell"])
+            found.setdefault(key, {}).setdefault(row["head"].split(" ")[0], []).append(row)
     cells = []
     for (folder, dataset, cell), heads in found.items():
         settings = dict(word.partition("=")[::2] for word in cell.split(" "))
