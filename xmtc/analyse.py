@@ -11,6 +11,7 @@ import json
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Sequence
+from os.path import commonpath
 from pathlib import Path
 from typing import Annotated
 
@@ -59,15 +60,16 @@ def analyse(
 
 def _names(runs: Sequence[Run]) -> dict[Path, str]:
     """What the tables call each run: as reports do, with the settings that tell it from others of its encoder and head;
-    its folder as well where even that is another's."""
+    its folder as well, below the one that holds all, where even that is another's (of another data set, say)."""
     named = {
         run.folder: made.name_of(run)
         for group in configurations(runs).values()
         for made in group
         for run in (*made.runs, *made.copies)
     }
-    times = Counter(named.values())
-    return {folder: name if times[name] == 1 else f"{name} ({folder.name})" for folder, name in named.items()}
+    times, above = Counter(named.values()), commonpath([folder.absolute() for folder in named])
+    where = {folder: folder.absolute().relative_to(above).as_posix() for folder in named}
+    return {folder: name if times[name] == 1 else f"{name} ({where[folder]})" for folder, name in named.items()}
 
 
 def _shares(text: str) -> list[float]:

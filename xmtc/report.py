@@ -93,11 +93,12 @@ def _printed(path: Path):
 
 
 def _compare(made: Sequence[Configuration], resamples: int) -> list[Comparison]:
-    """Of configurations that were tested on the same documents; nothing where predictions were not kept."""
+    """Of configurations that were tested on the same documents, whichever labels each knows; nothing where predictions
+    were not kept."""
     held = {each.name: scores for each in made if (scores := mean_over_runs(each.runs))}
-    gold = {scores[1] for scores in held.values()}
-    if len(gold) > 1:  # the same data, but cut short for some (data.limit)
-        print("no comparisons: the runs were tested on different documents", file=sys.stderr)
+    first, *others = [truth for _, truth in held.values()] or [None]
+    if any(truth != first for truth in others):  # the same data, but cut short for some (data.limit)
+        print(f"no comparisons on {made[0].dataset}: the true labels of the test documents differ", file=sys.stderr)
         return []
     return compare({name: scores for name, (scores, _) in held.items()}, COMPARED, resamples)
 

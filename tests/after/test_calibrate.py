@@ -188,6 +188,11 @@ def test_what_cannot_be_calibrated(copy, tmp_path, capsys):
     (copy / "calibration.json").write_text('{"format": 1, "meth')
     with pytest.raises(InputError, match="calibration.json: not readable"):
         xmtc.load(copy)
+    lists = read_lists(copy / "predictions_validation.npz")
+    lists.labels[:, 2:] = -1  # two labels for each of 40 documents: what a half is short of is told
+    lists.save(copy / "predictions_validation.npz")
+    with pytest.raises(InputError, match="^half of the validation documents have 40 predicted labels, .* expected 50"):
+        calibrate(copy)
     (copy / "predictions_validation.npz").write_bytes(b"PK no")
     assert main([str(copy)]) == 2
     (copy / "predictions_validation.npz").unlink()

@@ -177,6 +177,16 @@ def test_runs_of_one_encoder_are_told_apart(run, tmp_path, capsys):
     assert all(name in text for name in names)
 
 
+def test_runs_of_two_data_sets_are_told_apart_in_every_table(run, tmp_path):
+    for data in ("x", "y"):
+        folder = shutil.copytree(run, tmp_path / "runs" / data / "bow")  # the same name below both
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(config.replace("name: x", f"name: {data}"))
+    xmtc.analyse.analyse([tmp_path / "runs"], tmp_path / "out")
+    names = [result["name"] for result in json.loads((tmp_path / "out" / "analysis.json").read_text())]
+    assert [name.rpartition("(")[2] for name in names] == ["x/bow)", "y/bow)"]
+
+
 def test_runs_whose_groups_differ_have_a_table_each(run, tmp_path):
     """One dataset's name, label frequencies of another train part, as of a subset: each under its own boundaries."""
     shutil.copytree(run, tmp_path / "runs" / "whole")

@@ -1,13 +1,14 @@
 """A store's parts as Lightning sees them."""
 
 import logging
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from xmtc.data.datamodule import XMTCData
+from xmtc.data.datamodule import XMTCData, count_of
 from xmtc.data.text import Words
 from xmtc.errors import InputError
 from xmtc.testing.corpora import random_documents, small_store
@@ -103,6 +104,15 @@ def test_a_share_of_the_training_documents_is_always_the_same_and_nested(store, 
     assert shares[1].max() > 13  # drawn, not the first ones
     both = data(official, fraction=0.5, limit=4)
     assert [len(part) for part in (both.train, both.validation, both.test)] == [4, 4, 4]
+
+
+def test_a_share_is_the_decimal_number_that_was_written(store):
+    """As floats, 0.14 * 50 and 0.07 * 100 are more than 7, 0.28 * 50 is more than 14."""
+    assert [len(data(store, fraction=share).train) for share in (0.14, 0.28, 0.3, 0.281, 1)] == [7, 14, 15, 15, 50]
+    assert [count_of(share, 100) for share in (0.07, 1e-05, 1 / 3)] == [7, 1, 34]
+    of_kept_rows = [(0.0625, 45_000), (0.25, 7270), (0.55, 7270), (0.0889, 45_000), (0.1025, 39_017), (1.0, 45_000)]
+    for share, documents in of_kept_rows:
+        assert count_of(share, documents) == math.ceil(share * documents)
 
 
 def test_label_counts_leave_validation_out(store):

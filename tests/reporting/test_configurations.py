@@ -147,6 +147,20 @@ def test_a_component_is_called_by_its_class(make_run, tmp_path):
     assert set(made(tmp_path)) == {"bow lcenet start=Word2Vec", "bow lcenet start=Random"}
 
 
+def test_settings_whose_last_words_are_alike_are_told_in_full(make_run, tmp_path, capsys):
+    for name, rank, inner in (("a", 1, 1), ("b", 9, 1), ("c", 1, 9)):
+        make_run(f"s/{name}", head="lcenet", rank=rank, part={"rank": inner})
+    assert set(made(tmp_path)) == {"bow lcenet", "bow lcenet head.rank=9", "bow lcenet head.part.rank=9"}
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    assert len(list(csv.DictReader((tmp_path / "s" / "comparisons.csv").open()))) == 9  # of three, not of two
+
+
+def test_a_seed_that_one_set_for_a_part_tells_no_others_apart(make_run, tmp_path):
+    for seed, own, rank in ((0, 7, 1), (1, 1, 2), (2, 2, 1)):
+        make_run(f"{seed}", head="lcenet", seed=seed, part={"seed": own}, rank=rank)
+    assert len(made(tmp_path)) == 3
+
+
 def test_names_differ_where_one_lacks_what_most_of_the_others_have(make_run, tmp_path):
     for number, (typed, rank) in enumerate((({}, 10), ({"decay": 0.9}, 10), ({"decay": 0.9}, 30))):
         folder = make_run(f"{number}", head="lcenet", rank=rank, skill=0.3 * (number + 1), **typed)

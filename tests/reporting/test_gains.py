@@ -17,6 +17,7 @@ from xmtc.reporting.gain_tables import frequency_rows, gain_rows, glance_rows, n
 from xmtc.reporting.gains import crossed_interval, gains
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import bootstrap_interval
+from xmtc.reporting.studies import studies
 
 
 def found(tmp_path, **options):
@@ -249,5 +250,35 @@ def test_gains_of_more_seeds_are_not_replaced(grid, tmp_path, capsys):
     before = {path: path.read_bytes() for path in kept.rglob("gains*")}
     (folders[1] / "metrics.json").unlink()
     assert main([str(tmp_path), *words]) == 2
-    assert "was made from more runs (toy encoder=bow" in (told := capsys.readouterr().err) and "2 seeds, now 1" in told
+    assert "was made from more runs (toy (data aaaaaaaaaaaa) encoder=bow" in (told := capsys.readouterr().err)
+    assert "2 seeds, now 1" in told
     assert before == {path: path.read_bytes() for path in kept.rglob("gains*")}
+
+
+def test_two_versions_of_the_data_stand_apart_wherever_gains_are_told(grid, tmp_path, capsys):
+    for sha, seeds in (("a", 2), ("b", 1)):
+        for head, skill in (("none", 0.5), ("lcenet", 0.9)):
+            for seed in range(seeds):
+                folder = grid(head, 1.0, seed, skill, where=sha, sha=sha * 64, frequency=FREQUENCY)
+    kept = tmp_path / "experiments" / "study"
+    kept.mkdir(parents=True)
+    words = ["--gains", "--output", str(tmp_path / "out"), "--into", str(kept), "--resamples", "20"]
+    assert main([str(tmp_path), *words]) == 0
+    for text in ((tmp_path / "out" / "report.md").read_text(), (kept / "gains.md").read_text()):
+        titles = [line for line in text.splitlines() if line.startswith("#") and "what a head adds" in line]
+        assert [title.rpartition("(")[2] for title in titles] == ["data aaaaaaaaaaaa)", "data bbbbbbbbbbbb)"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('what a head adds <span class="soft">aaaaaaaaaaaa<') == 1
+    assert page.count('what a head adds <span class="soft">bbbbbbbbbbbb<') == 1
+    _, _, table = studies(tmp_path / "experiments")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+    assert [(row[0], row[3], row[5].count("(")) for row in rows] == [
+        ("toy (data aaaaaaaaaaaa)", "2", 1),
+        ("toy (data bbbbbbbbbbbb)", "1", 1),
+    ]
+    # what stands of one version is not replaced by runs of the other
+    assert main([str(tmp_path / "b"), *words]) == 2
+    assert "(toy (data aaaaaaaaaaaa) encoder=bow" in capsys.readouterr().err
+    (folder / "metrics.json").unlink()
+    assert main([str(tmp_path), *words]) == 2
+    assert "(toy (data bbbbbbbbbbbb) encoder=bow" in capsys.readouterr().err

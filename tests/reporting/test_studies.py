@@ -40,6 +40,24 @@ def test_one_table_of_all_folders(tmp_path):
     assert studies(tmp_path)[1] == "![what heads add](gains.png)"
 
 
+def test_cells_whose_values_are_no_single_word_or_number(tmp_path):
+    """A limit for some documents and none for others; a warm start from runs on a share of them; a list."""
+    warm = "init_from=alike(data.fraction=0.25 head=none)"
+    write(
+        tmp_path / "a",
+        line(f"{USUAL} data.limit=None", "lcenet", 0.01, 0.0, 0.02),
+        line(f"{USUAL} data.limit=500", "lcenet", 0.03, 0.0, 0.04),
+        line(f'"{USUAL} {warm} encoder.sizes=[1, 2] data.fraction=1.0"', "lcenet", 0.05, 0.0, 0.06),
+    )
+    _, _, table = studies(tmp_path)
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+    assert [(row[2], row[5][:5]) for row in cells] == [
+        ("limit=500", "+3.00"),
+        ("limit=None", "+1.00"),
+        (f"fraction=1.0 {warm} sizes=[1, 2]", "+5.00"),
+    ]
+
+
 def test_nothing_kept_is_no_part_and_no_picture(tmp_path):
     plot_studies(tmp_path)
     assert studies(tmp_path) == [] and not list(tmp_path.iterdir())

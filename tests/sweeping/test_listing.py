@@ -92,7 +92,8 @@ def test_hours_that_the_paper_prints(words, hours):
     if not (config_dir().parent / "experiments").is_dir():
         pytest.skip("experiments/ is not part of this installation")
     name = "eurlex" if "dataset=eurlex" in words else "wiki500k"
-    assert printed_hours(["experiment=cornet/table4", *words], {"dataset": {"name": name}}) == hours
+    for table in ("table4", "figure6"):  # a figure of the same runs
+        assert printed_hours([f"experiment=cornet/{table}", *words], {"dataset": {"name": name}}) == hours
     assert printed_hours(words, {"dataset": {"name": name}}) is None  # not a job of a table
 
 
@@ -150,18 +151,21 @@ def test_jobs_that_were_never_run_are_estimated_once_a_model(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "words, steps",
+    "words, steps, batches",
     [
-        ([], 80),
-        (["trainer.max_epochs=2"], 20),  # not those of the recipe
+        ([], 80, 80),
+        (["trainer.max_epochs=2"], 20, 20),  # not those of the recipe
         # a batch a process
-        (["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "hydra/launcher=local"], 40),
-        (["trainer.max_steps=7"], 7),
-        (["data.fraction=0.5", "data.limit=64"], 8),
+        (["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "hydra/launcher=local"], 40, 40),
+        (["trainer.max_steps=7"], 7, 7),
+        (["data.fraction=0.5", "data.limit=64"], 8, 8),
+        (["trainer.accumulate_grad_batches=4"], 24, 80),  # of 4, 4 and 2 batches an epoch
+        (["trainer.accumulate_grad_batches=4", "trainer.max_steps=7"], 7, 28),
     ],
 )
-def test_steps_are_those_that_the_trainer_takes(words, steps):
+def test_steps_are_those_that_the_trainer_takes(words, steps, batches):
     ((_, config),) = compose_jobs(["encoder=bow", "recipe.max_epochs=8", "data.batch_size=64", *words])
     config = OmegaConf.masked_copy(config, [key for key in config if key != "logger"])
     plain = OmegaConf.to_container(config, resolve=True)
-    assert Cost(1.0, 0, documents=640).steps(plain) == steps
+    cost = Cost(3600.0, 0, documents=640)
+    assert (cost.steps(plain), cost.hours(plain)) == (steps, batches)

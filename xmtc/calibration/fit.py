@@ -70,11 +70,15 @@ FITTERS: dict[str, Callable[[np.ndarray, np.ndarray], dict]] = {
 
 
 def fit(lists: Lists, method: str, by: str, names: list[str], bin_of_label: np.ndarray) -> Calibration:
-    """One calibration of the given method and scope on all documents of `lists`."""
+    """One calibration of the given method and scope on all documents of `lists`. InputError: too few, as a half of
+    those that are cross-fitted may be."""
     keep = lists.labels >= 0
     logits, hit, labels = logits_of(lists.scores)[keep], hits_of(lists)[keep], lists.labels[keep]
     if not FEWEST <= len(hit) or not hit.any():
-        raise InputError(f"validation has {len(hit)} predicted labels, {int(hit.sum())} of them true: too few to fit")
+        raise InputError(
+            f"half of the validation documents have {len(hit)} predicted labels, {int(hit.sum())} of them true: too few"
+            f" to fit, expected {FEWEST} or more, one of them true"
+        )
     one = FITTERS[method](logits, hit)
     if by == "global":
         return Calibration(method, by, [one])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytorch_lightning as pl
@@ -136,10 +137,14 @@ class XMTCData(pl.LightningDataModule):
 
 
 def share_of(numbers: np.ndarray, fraction: float) -> np.ndarray:
-    """The first documents of one fixed random order, in corpus order: ceil(fraction N) of them."""
-    count = math.ceil(fraction * len(numbers))
+    """The first documents of one fixed random order, in corpus order: `count_of` them."""
     order = np.random.default_rng(SPLIT_SEED).permutation(len(numbers))
-    return numbers[np.sort(order[:count])]
+    return numbers[np.sort(order[: count_of(fraction, len(numbers))])]
+
+
+def count_of(fraction: float, documents: int) -> int:
+    """ceil(fraction N), of the decimal number that was written: as floats 0.07 * 100 is more than 7."""
+    return math.ceil(Fraction(str(fraction)) * documents)
 
 
 def split(store: Store, validation_size: int | float) -> tuple[np.ndarray, np.ndarray]:

@@ -152,7 +152,7 @@ class Norms(Update):
 
     def __init__(self, parameters):
         super().__init__(parameters)
-        self.total = 0.0
+        self.total = torch.zeros((), dtype=torch.float64)  # stays so where a shard holds no labels
 
     def finish(self, chunk):
         for parameter in self.parameters:

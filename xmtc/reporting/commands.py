@@ -13,10 +13,11 @@ TRAINS = "python -m xmtc.run"
 
 def settings_of(command: str) -> dict[str, str]:
     """{key: value} of the overrides of the run that made the model and of what came behind it (`xmtc.evaluate`),
-    without the groups that have a column of their own. `init_from` is told by its run's settings: a folder's name is
-    another one for each seed."""
+    without the groups that have a column of their own. An evaluation's column is of its own data, so `trained_on` tells
+    that of the model. `init_from` is told by its run's settings: a folder's name is another one for each seed."""
     before, made, behind = _split(command)
-    found = {
+    found = {"trained_on": data} if behind and (data := _pairs(made).get("dataset")) else {}
+    found |= {
         key: value
         for part in (made, *behind)
         for key, value in _pairs(part).items()

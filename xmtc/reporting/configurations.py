@@ -27,6 +27,8 @@ class Configuration:
     copies: list[Run] = field(default_factory=list)
     apart: list[str] = field(default_factory=list)
     """keys of settings in which it and others of its encoder, head and recipe differ; the typed ones if they will do"""
+    in_full: set[str] = field(default_factory=set)
+    """keys of settings whose short form is another's as well, as that of encoder.dropout is head.dropout's"""
 
     def __getattr__(self, name: str):
         if name in ("dataset", "encoder", "head", "recipe", "dataset_sha256"):
@@ -40,7 +42,8 @@ class Configuration:
     @property
     def name(self) -> str:
         recipe = [self.recipe] if self.several_recipes and self.recipe else []
-        return " ".join([self.encoder, self.head, *recipe, *(_called(k, v) for k, v in self.settings.items())])
+        told = (f"{k}={v}" if k in self.in_full else _called(k, v) for k, v in self.settings.items())
+        return " ".join([self.encoder, self.head, *recipe, *told])
 
     def name_of(self, run: Run) -> str:
         """Of one of its runs: no other configuration's run on this data is called so."""
@@ -98,7 +101,10 @@ def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Con
         for configuration in made:
             configuration.apart, configuration.settings = _telling(configuration, made)
             configuration.several_recipes = len({each.recipe for each in made}) > 1
+        shown = {key for configuration in made for key in configuration.settings}
+        times = Counter(_called(key, "") for key in shown)
         for configuration in made:
+            configuration.in_full = {key for key in shown if times[_called(key, "")] > 1}
             _each_seed_once(configuration)
         found[data] = made
     return found
@@ -145,8 +151,8 @@ def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> tuple[
     them have and in which it is as more than half of them are."""
     what = (one.encoder, one.head, one.recipe)
     peers = [each.runs[0] for each in all_of_them if (each.encoder, each.head, each.recipe) == what]
-    settings = [run.settings for run in peers]
-    keys = dict.fromkeys(key for run in peers for key in run.settings if not _of_seed(key, run))
+    settings = [_parting(run) for run in peers]
+    keys = dict.fromkeys(key for each in settings for key in each)
     keys = [key for key in keys if len({_said(each, key) for each in settings}) > 1]
     typed = [key for key in keys if any(key in run.typed for run in peers)]
     # a key that some have not is of another version of this framework
@@ -162,17 +168,21 @@ def _telling(one: Configuration, all_of_them: Sequence[Configuration]) -> tuple[
             break
         if told([*keys, key]) > told(keys):
             keys = [*keys, key]
-    mine = one.runs[0].settings
+    mine = _parting(one.runs[0])
     usual = {key: Counter(_said(each, key) for each in settings).most_common(1)[0] for key in keys}
     everywhere = {key for key in keys if all(key in each for each in settings)}  # who has it not can show nothing
     shown = {
         key: str(mine[key])
         for key in keys
         if key in mine
-        and not _of_seed(key, one.runs[0])
         and not (key in everywhere and usual[key][0] == str(mine[key]) and usual[key][1] > len(peers) / 2)
     }
-    return [key for key in apart if key in mine and not _of_seed(key, one.runs[0])], shown
+    return [key for key in apart if key in mine], shown
+
+
+def _parting(run: Run) -> dict:
+    """Its settings without those that follow the seed."""
+    return {key: value for key, value in run.settings.items() if not _of_seed(key, run)}
 
 
 def _called(key: str, value: str) -> str:

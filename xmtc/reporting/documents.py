@@ -6,12 +6,14 @@ The definitions are those of xmtc/metrics/ranking.py, whose values are the means
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from xmtc.data.files import read_npz
 from xmtc.errors import InputError
+from xmtc.labels import LabelTable
 from xmtc.reporting.runs import Run
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@3", "nDCG@5")
@@ -19,15 +21,30 @@ DEPTH = 5
 Bins = tuple[list[str], np.ndarray]
 
 
-def document_scores(path: Path, bins: Bins | None = None) -> tuple[dict[str, np.ndarray], bytes]:
-    """({metric: (N,) float64 in corpus order}, the true labels as bytes, by which two runs may be paired).
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The true labels of all documents, by which two runs may be paired: by their ids where both tell them, for models
+    whose lists of labels differ, else by their numbers."""
+
+    numbers: bytes
+    ids: bytes | None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Truth):
+            return NotImplemented
+        return self.ids == other.ids if self.ids and other.ids else self.numbers == other.numbers
+
+
+def document_scores(path: Path, bins: Bins | None = None) -> tuple[dict[str, np.ndarray], Truth]:
+    """({metric: (N,) float64 in corpus order}, the true labels).
 
     bins: of `label_bins`; adds nDCG@5/BIN, NaN for documents without a true label in the bin.
-    Costs O(N K + P log P). InputError: not a readable file of predictions."""
+    Costs O(N K + P log P), and a read of labels.tsv. InputError: not a readable file of predictions."""
     try:
         held = read_npz(path)
         labels = held["labels"][:, :DEPTH].astype(np.int64)
         gold, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
+        unseen = held["unseen_labels"].tolist() if "unseen_labels" in held else []
     except (ValueError, LookupError) as error:
         raise InputError(f"{path}: not a readable file of predictions ({error})") from error
     sizes = np.diff(offsets)
@@ -35,7 +52,20 @@ def document_scores(path: Path, bins: Bins | None = None) -> tuple[dict[str, np.
     scores = ranking(found, sizes)
     if bins:
         scores |= by_frequency(found, labels, gold, sizes, *bins)
-    return scores, gold.tobytes() + offsets.tobytes()
+    numbers, ids = gold.tobytes(), _ids(path.with_name("labels.tsv"), gold, sizes, unseen)
+    return scores, Truth(numbers + offsets.tobytes(), ids and ids + offsets.tobytes())
+
+
+def _ids(table: Path, gold: np.ndarray, sizes: np.ndarray, unseen: list[str]) -> bytes | None:
+    """The true labels by their ids. None if there is no such table, or a label that is not told."""
+    known = LabelTable(table) if table.is_file() else []
+    if not len(known) or gold.max(initial=-1) >= len(known) + len(unseen):
+        return None
+    met, places = np.unique(gold, return_inverse=True)
+    ids = [known[i].id if i < len(known) else unseen[i - len(known)] for i in met.tolist()]
+    rank = np.argsort(sorted(range(len(ids)), key=ids.__getitem__))[places]
+    order = np.lexsort((rank, np.repeat(np.arange(len(sizes)), sizes)))
+    return "\n".join(sorted(ids)).encode() + rank[order].tobytes()
 
 
 def label_bins(table: Path) -> Bins | None:
@@ -45,7 +75,6 @@ def label_bins(table: Path) -> Bins | None:
         return None
     import torch
 
-    from xmtc.labels import LabelTable
     from xmtc.metrics.frequency_bins import frequency_bins
 
     names, bin_of_label = frequency_bins(torch.from_numpy(LabelTable(table).frequency))
@@ -97,7 +126,7 @@ def ranking(found: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
     return scores
 
 
-def mean_over_runs(runs: Sequence[Run]) -> tuple[dict[str, np.ndarray], bytes] | None:
+def mean_over_runs(runs: Sequence[Run]) -> tuple[dict[str, np.ndarray], Truth] | None:
     """Each document's scores, averaged over the runs (seeds) that kept predictions; None if none did."""
     held = [
         document_scores(run.folder / "predictions.npz")
@@ -106,6 +135,6 @@ def mean_over_runs(runs: Sequence[Run]) -> tuple[dict[str, np.ndarray], bytes] |
     ]
     if not held:
         return None
-    if len({gold for _, gold in held}) > 1:
+    if any(truth != held[0][1] for _, truth in held):
         raise InputError(f"{runs[0].folder}: its seeds were tested on different documents or labels")
     return {metric: np.mean([scores[metric] for scores, _ in held], axis=0) for metric in METRICS}, held[0][1]

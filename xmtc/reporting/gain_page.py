@@ -12,12 +12,13 @@ from xmtc.reporting.styles import Style, styles
 from xmtc.reporting.svg import intervals
 
 
-def gain_section(dataset: str, found: Sequence[Gain]) -> str:
+def gain_section(dataset: str, sha: str | None, found: Sequence[Gain]) -> str:
     heads = list(dict.fromkeys(each.head for each in found))
     styled = styles(heads)
     shown = legend((head, styled[head], False) for head in heads)
     glance, cells, binned = tables.glance_rows(found), tables.gain_rows(found), tables.frequency_rows(found)
-    parts = [f"<section><h2>{escape(dataset)}: what a head adds</h2>"]
+    version = f'<span class="soft">{escape((sha or "")[:12])}</span>'
+    parts = [f"<section><h2>{escape(dataset)}: what a head adds {version}</h2>"]
     parts.append(table(glance, glance[0].index("head") + 1))
     parts.append(f'<p class="soft">{escape(f"{tables.counted(found)[0]} {tables.PAIRED}")}</p>')
     parts.append("<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in tables.counted(found)[1:]) + "</ul>")

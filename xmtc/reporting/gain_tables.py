@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from xmtc.reporting.gains import DATA, MAIN, Gain
-from xmtc.reporting.tables import _table
+from xmtc.reporting.tables import _table, of_data
 
 Found = Mapping[tuple[str, str | None], Sequence[Gain]]
 PAIRED = (
@@ -166,21 +166,21 @@ def counted(found: Sequence[Gain]) -> list[str]:
     return said
 
 
-def markdown_glance(dataset: str, found: Sequence[Gain], level: int = 2) -> str:
-    """The answer in one table, and how to read it."""
+def markdown_glance(dataset: str, sha: str | None, found: Sequence[Gain], level: int = 2) -> str:
+    """The answer in one table, and how to read it. sha: of the data."""
     rows = glance_rows(found)
     same = [key for key in DATA if key not in telling(found) and key in dict(found[0].cell)]
     title = ", ".join([dataset, *(f"{_short(key)} {dict(found[0].cell)[key]}" for key in same)])
-    text = f"{'#' * level} {title}: what a head adds\n\n{_table(rows, right=())}\n\n{counted(found)[0]} {PAIRED}\n\n"
-    return text + "\n".join(f"* {sentence}" for sentence in counted(found)[1:])
+    text = f"{'#' * level} {title}: what a head adds{of_data(sha)}\n\n{_table(rows, right=())}"
+    return f"{text}\n\n{counted(found)[0]} {PAIRED}\n\n" + "\n".join(f"* {sentence}" for sentence in counted(found)[1:])
 
 
 def markdown_gains(found: Found) -> str:
     parts = []
-    for (dataset, _), each in found.items():
+    for (dataset, sha), each in found.items():
         if not each:
             continue
-        parts.append(markdown_glance(dataset, each))
+        parts.append(markdown_glance(dataset, sha, each))
         rows = gain_rows(each)
         wide = len(rows[0])
         parts.append(f"### Cell by cell\n\n{_table(rows, right=range(wide - 8, wide))}\n\n{STEPS}")

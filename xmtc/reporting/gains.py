@@ -18,7 +18,7 @@ from statistics import fmean
 import numpy as np
 
 from xmtc.reporting.configurations import Configuration, _of_seed, quality_column, reached
-from xmtc.reporting.documents import document_scores, label_bins
+from xmtc.reporting.documents import Truth, document_scores, label_bins
 from xmtc.reporting.runs import Run
 from xmtc.reporting.significance import _chunks
 
@@ -123,7 +123,7 @@ def _metrics(pairs: Sequence[tuple]) -> list[str]:
     return [*SHOWN, *(name for name in pairs[0][2] if name in every and name.startswith(f"{MAIN}/"))]
 
 
-def _scores(run: Run, held: dict) -> tuple[Mapping[str, np.ndarray], bytes] | None:
+def _scores(run: Run, held: dict) -> tuple[Mapping[str, np.ndarray], Truth] | None:
     path = run.folder / "predictions.npz"
     if path not in held:
         held[path] = document_scores(path, label_bins(run.folder / "labels.tsv")) if path.is_file() else None

@@ -23,7 +23,7 @@ from xmtc.reporting.commands import own, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
 from xmtc.reporting.runs import Run
 from xmtc.reporting.summary import csv_text
-from xmtc.reporting.tables import results_csv
+from xmtc.reporting.tables import of_data, results_csv
 
 LARGEST = 400_000  # bytes of one predictions file: lists of 35,000 documents among 25,000 labels
 DEPTH = 5
@@ -82,11 +82,12 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
     new = _seeds(rows)
     old = _seeds(path.read_text(encoding="utf-8")) if path.exists() else {}
     if lost := [key for key, seeds in old.items() if new.get(key, 0) < seeds]:
+        dataset, sha, *rest = lost[0]
         raise InputError(
-            f"{path}: was made from more runs ({' '.join(lost[0])}: {old[lost[0]]} seeds, now {new.get(lost[0], 0)});"
-            " name the directories of all of them, or remove that file"
+            f"{path}: was made from more runs ({dataset}{of_data(sha)} {' '.join(rest)}: {old[lost[0]]} seeds, now"
+            f" {new.get(lost[0], 0)}); name the directories of all of them, or remove that file"
         )
-    parts = [markdown_glance(dataset, each, level=1) for (dataset, _), each in found.items() if each]
+    parts = [markdown_glance(*data, each, level=1) for data, each in found.items() if each]
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / "gains.md", "\n\n".join(parts) + "\n")
     replace_text(path, rows)
@@ -98,7 +99,7 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
 
 def _seeds(gains: str) -> dict[tuple, int]:
     """{what was compared: seeds} of a gains.csv."""
-    names = ("dataset", "cell", "head", "metric")
+    names = ("dataset", "dataset_sha256", "cell", "head", "metric")
     return {tuple(row[name] for name in names): int(row["seeds"]) for row in csv.DictReader(io.StringIO(gains))}
 
 

@@ -21,7 +21,7 @@ from xmtc.reporting.printed import measured_rows, read_printed
 from xmtc.reporting.runs import Run
 from xmtc.reporting.studies import plot_studies, studies
 from xmtc.reporting.summary import percent
-from xmtc.reporting.tables import SHOWN, _table
+from xmtc.reporting.tables import SHOWN, _table, of_data
 
 MORE = ("R-precision@5", "PSP@5", "micro-F1")
 STUDY = "study"
@@ -73,7 +73,7 @@ def leaderboard(root: Path) -> str:
         " included; GiB are of the whole process, or of the GPU where there is one."
     )
     for dataset, sha in sorted({*data, *shares}, key=lambda key: tuple(map(str, key))):
-        parts.append(f"### {dataset}" + (f" (data {sha[:12]})" if sha else ""))
+        parts.append(f"### {dataset}{of_data(sha)}")
         right = range(4, 4 + 3 + len(SHOWN) + len(MORE))
         if made := data.get((dataset, sha)):
             parts.append(_table(_rows(made), right=right))

@@ -38,7 +38,7 @@ def page(
     added: Found | None = None,
 ) -> str:
     """added: what heads add, for a page that opens with it."""
-    body = [gain_section(key[0], found) for key, found in (added or {}).items() if found]
+    body = [gain_section(*key, found) for key, found in (added or {}).items() if found]
     body += [_section(*key, made, comparisons.get(key) or [], quality) for key, made in data.items()]
     if printed:
         body.append(f"<section><h2>Beside the printed numbers</h2>{table(printed_rows(printed), 3)}")

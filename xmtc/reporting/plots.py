@@ -11,6 +11,7 @@ from xmtc.reporting.gains import Gain
 from xmtc.reporting.runs import Run
 from xmtc.reporting.styles import every, style
 from xmtc.reporting.summary import Data
+from xmtc.reporting.tables import of_data
 
 METRIC = "nDCG@5"
 MOST_NAMED = 20  # a longer legend would hide the curves
@@ -45,7 +46,7 @@ def plot_curves(data: Data, output: Path) -> list[Path]:
         axes[0].set_ylabel(f"validation {METRIC} x 100")
         if named:
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
-        figure.suptitle(dataset)
+        figure.suptitle(f"{dataset}{of_data(sha)}")
         path = output / _name("curves", dataset, sha)
         figure.savefig(path, dpi=120, metadata={"Software": None})
         written.append(path)
@@ -98,7 +99,7 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
             figure.axes[row * columns].set_ylabel(f"gain in test {METRIC}, points")
         named = figure.axes[0].get_legend_handles_labels()
         figure.legend(*named, loc="outside lower center", ncols=min(len(shown[0].heads), 3 * columns))
-        figure.suptitle(f"{dataset}: with a head minus without, 95 % intervals", fontsize="medium")
+        figure.suptitle(f"{dataset}{of_data(sha)}: with a head minus without, 95 % intervals", fontsize="medium")
         path = output / _name("gains", dataset, sha)
         figure.savefig(path, dpi=120, metadata={"Software": None})
         written.append(path)

@@ -118,6 +118,11 @@ def read_run(folder: Path) -> Run:
     settings = {key: _placeless(value) for key, value in that_matter(config).items()}
     if settings.get("init_from") and (told := started_from(str(provenance.get("command") or ""))):
         settings["init_from"] = told
+    typed = set(chosen)
+    if trained_on := provenance.get("trained_on"):  # an evaluation, whose configuration has the new data in its place
+        sha = _object(provenance.get("trained_by")).get("dataset_sha256")
+        settings = {"trained_on": f"{trained_on}:{sha[:12]}" if sha else trained_on} | settings
+        typed.add("trained_on")
     facts = {**{k: v for k, v in metrics.items() if not isinstance(v, dict)}, **provenance}
     return Run(
         folder=folder,
@@ -131,7 +136,7 @@ def read_run(folder: Path) -> Run:
         dataset_sha256=provenance.get("dataset_sha256"),
         facts=facts,
         settings=settings,
-        typed=frozenset(chosen),
+        typed=frozenset(typed),
         ended=_json(folder / "job.json").get("state", ""),
     )
 

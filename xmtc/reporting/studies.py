@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +14,10 @@ from xmtc.data.files import replaced
 from xmtc.reporting.gain_tables import PAIRED, _short
 from xmtc.reporting.gains import DATA, MAIN, SAID
 from xmtc.reporting.styles import style
-from xmtc.reporting.tables import _table
+from xmtc.reporting.tables import _table, of_data
 
 PICTURE = "gains.png"
+ALL = ("None", "")  # of a limit: there is none
 READ = (
     f"Test {MAIN} × 100 without a head and what each head adds to it; bold: the whole 95 % interval lies on one side of"
     f" 0. {PAIRED} Cell by cell, with label frequencies and steps: `gains.csv` of each folder; what changes with the"
@@ -93,14 +97,16 @@ def _cells(root: Path) -> list[Cell]:
     found: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
     for path in sorted(root.rglob("gains.csv")):
         with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["metric"] == MAIN:
-                    key = (path.parent.relative_to(root).as_posix(), row["dataset"], row["cell"])
-                    found.setdefault(key, {}).setdefault(row["head"].split(" ")[0], []).append(row)
+            rows = [row for row in csv.DictReader(file) if row["metric"] == MAIN]
+        versions = Counter(name for name, _ in {(row["dataset"], row["dataset_sha256"]) for row in rows})
+        for row in rows:
+            dataset = row["dataset"] + (of_data(row["dataset_sha256"]) if versions[row["dataset"]] > 1 else "")
+            key = (path.parent.relative_to(root).as_posix(), dataset, row["cell"])
+            found.setdefault(key, {}).setdefault(row["head"].split(" ")[0], []).append(row)
     cells = []
     for (folder, dataset, cell), heads in found.items():
-        settings = dict(word.partition("=")[::2] for word in cell.split(" "))
-        share = [float(settings[key]) for key in DATA if key in settings]
+        settings = dict(re.findall(r"([^\s=]+)=(alike\(.*\)|\[.*?\]|\S*)", cell))
+        share = [math.inf if settings[key] in ALL else float(settings[key]) for key in DATA if key in settings]
         rest = [(key, settings[key]) for key in settings if key not in ("encoder", "recipe")]
         rest.sort(key=lambda one: SAID.index(one[0]) if one[0] in SAID else len(SAID))
         told = tuple(f"{_short(key)}={value}" for key, value in rest)

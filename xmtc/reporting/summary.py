@@ -10,7 +10,7 @@ from xmtc.reporting.beside import printed_rows, worst
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
-from xmtc.reporting.tables import SHOWN, _table
+from xmtc.reporting.tables import SHOWN, _table, of_data
 
 MOST_PAIRS = 15  # more are in comparisons.csv; the table then shows those of one encoder
 
@@ -77,7 +77,7 @@ def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], 
     for (dataset, sha), configurations in data.items():
         if not worth_a_summary(configurations):
             continue
-        title = f"## {dataset}: means over seeds" + (f" (data {sha[:12]})" if sha else "")
+        title = f"## {dataset}: means over seeds{of_data(sha)}"
         parts.append(f"{title}\n\n{_table(summary_rows(configurations, quality), right=range(3, 21))}")
         parts.append(
             "± is the standard deviation over seeds. Steps to 95 %: of the first evaluation at 95 % of the run's own"
@@ -134,7 +134,7 @@ def latex(data: Data) -> str:
     parts = []
     for (dataset, sha), configurations in data.items():
         best = {m: max((v for c in configurations if (v := c.mean(m)) is not None), default=None) for m in SHOWN}
-        lines = [f"% {dataset}" + (f" (data {sha[:12]})" if sha else "")]
+        lines = [f"% {dataset}{of_data(sha)}"]
         lines += [r"\begin{tabular}{l" + "r" * len(SHOWN) + "}", r"\toprule"]
         lines += [" & ".join(["", *SHOWN]) + r" \\", r"\midrule"]
         for each in configurations:

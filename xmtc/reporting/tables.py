@@ -34,6 +34,11 @@ def by_data(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Run]]:
     return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[0][1] or "~")))
 
 
+def of_data(sha: str | None) -> str:
+    """What a heading says of the version of its data, behind the data set's name."""
+    return f" (data {sha[:12]})" if sha else ""
+
+
 def markdown(runs: Iterable[Run]) -> str:
     """One table per dataset and hash: metrics x 100 with two decimals, the most-frequent-labels floor last."""
     parts = []
@@ -42,7 +47,7 @@ def markdown(runs: Iterable[Run]) -> str:
         floor = next((run.floor for run in group if run.floor), None)
         if floor:
             rows.append([dataset, "most frequent labels", "", *(_percent(floor.get(m)) for m in SHOWN), "", ""])
-        title = f"## {dataset}" + (f" (data {sha[:12]})" if sha else " (data unknown)")
+        title = f"## {dataset}{of_data(sha) or ' (data unknown)'}"
         parts.append(f"{title}\n\n{_table(rows, right=range(3, 4 + len(SHOWN)))}")
     return "\n\n".join(parts) + "\n"
 

@@ -29,16 +29,23 @@ class Cost:
 
     def steps(self, config: dict[str, Any]) -> int:
         """Of all epochs, each of the job's processes with its own documents."""
-        trainer, data = config["trainer"], config["data"]
-        count = math.ceil(self.documents * data.get("fraction", 1.0))
-        each = math.ceil(min(count, data["limit"] or count) / (data["batch_size"] * processes(trainer)))
-        steps = each * (trainer.get("max_epochs") or config["recipe"]["max_epochs"])
-        most = trainer.get("max_steps") or -1
-        return steps if most < 0 else min(steps, most)
+        return self._steps_and_batches(config)[0]
 
     def hours(self, config: dict[str, Any]) -> float | None:
         """Of all epochs; evaluations and an early end are not counted."""
-        return None if self.step is None else self.step * self.steps(config) / 3600
+        return None if self.step is None else self.step * self._steps_and_batches(config)[1] / 3600
+
+    def _steps_and_batches(self, config: dict[str, Any]) -> tuple[int, int]:
+        from xmtc.data.datamodule import count_of
+
+        trainer, data = config["trainer"], config["data"]
+        count = count_of(data.get("fraction", 1.0), self.documents)
+        each = math.ceil(min(count, data["limit"] or count) / (data["batch_size"] * processes(trainer)))
+        epochs = trainer.get("max_epochs") or config["recipe"]["max_epochs"]
+        together = trainer.get("accumulate_grad_batches") or 1  # batches of a step; an epoch's last may have fewer
+        steps, most = math.ceil(each / together) * epochs, trainer.get("max_steps") or -1
+        steps = steps if most < 0 else min(steps, most)
+        return steps, min(each * epochs, steps * together)
 
 
 class Costs:

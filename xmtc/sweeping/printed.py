@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xmtc.config.paths import config_dir
+from xmtc.parsing import read_yaml
 from xmtc.reporting.printed import read_printed
 from xmtc.sweeping.settings import matters, pairs
 
@@ -19,7 +20,7 @@ def printed_hours(words: Sequence[str], config: dict[str, Any]) -> float | None:
     said = pairs(words)
     if "experiment" not in said or any(matters(key) and key not in ROW for key in said):
         return None
-    path = config_dir().parent / "experiments" / said["experiment"] / "printed.csv"
+    path = config_dir().parent / "experiments" / _table_of(said["experiment"]) / "printed.csv"
     if not path.is_file():  # not a source checkout, or no table of a paper
         return None
     wanted = config["dataset"]["name"], said.get("encoder"), said.get("head")
@@ -27,3 +28,12 @@ def printed_hours(words: Sequence[str], config: dict[str, Any]) -> float | None:
         row.values.get("train_hours") for row in read_printed(path) if (row.dataset, row.encoder, row.head) == wanted
     ]
     return hours[0] if len(hours) == 1 else None
+
+
+def _table_of(experiment: str) -> str:
+    """The experiment that it is another name of: a figure of a table's runs has nothing of its own."""
+    path = config_dir() / "experiment" / f"{experiment}.yaml"
+    match read_yaml(path) if path.is_file() else None:
+        case {"defaults": [str(table)], **others} if not others:
+            return table
+    return experiment
