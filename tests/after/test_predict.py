@@ -168,6 +168,11 @@ def test_ids_that_are_no_unicode(run, tmp_path):
     predict_file(str(run), str(path), str(out), id_column="nr", on_error="skip")
     told = [answer.get("error", "") for answer in read(out)]
     assert told[0] == "" and told[1].endswith("line 3: expected UTF-8 text, found byte 0xfe")
+    path.write_bytes("text,nr\na,1\n".encode("utf-16"))
+    with pytest.raises(InputError, match="line 1: expected UTF-8 text, found byte 0xff"):
+        predict_file(str(run), str(path), id_column="nr")
+    path.write_bytes("text,größe\na,1\n".encode("cp1252"))
+    assert predict_file(str(run), str(path), str(out)) == 1
 
 
 def test_empty_input_is_an_empty_answer(run, tmp_path):

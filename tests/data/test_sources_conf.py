@@ -18,7 +18,8 @@ GENERATED = ("toy", "synthetic")
 
 def load(name, tmp_path):
     register_resolvers()
-    dataset = OmegaConf.load(FOLDER / f"{name}.yaml")
+    shared = OmegaConf.load(FOLDER.parent / "subset.yaml")
+    dataset = OmegaConf.merge(shared, OmegaConf.load(FOLDER / f"{name}.yaml"))
     if OmegaConf.is_missing(dataset, "path"):
         dataset.path = str(tmp_path)
     return OmegaConf.create({"dataset": dataset, "paths": {"data_dir": str(tmp_path)}}).dataset

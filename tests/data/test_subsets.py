@@ -4,7 +4,9 @@ import csv
 import os
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -110,6 +112,8 @@ def test_a_subset_of_a_run_before_is_not_cut_twice(tmp_path):
 
 def test_a_dataset_file_of_ones_own(tmp_path):
     """With the line that includes the keys, and without."""
+    from xmtc.training.build import ranking_metrics
+
     (tmp_path / "dataset").mkdir()
     own = (config_dir() / "dataset" / "toy.yaml").read_text(encoding="utf-8").replace("name: toy", "name: mine")
     (tmp_path / "dataset" / "mine.yaml").write_text(own)
@@ -118,3 +122,10 @@ def test_a_dataset_file_of_ones_own(tmp_path):
     assert mine.dataset.subset == "head" and mine.dataset.name == "mine"
     bare = compose_checked(["dataset=bare"], config_dirs=[tmp_path]).dataset
     assert type(make_source(OmegaConf.to_container(bare))).__name__ == "ToySource"
+    brief = {"defaults": ["/subset@_here_", "_self_"], "name": "brief", "source": mine.dataset.source}
+    (tmp_path / "dataset" / "brief.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(brief)))
+    config = compose_checked(["dataset=brief"], config_dirs=[tmp_path])
+    assert config.data.validation_size == 500 and config.dataset.propensity == {"a": 0.55, "b": 1.5}
+    store = SimpleNamespace(num_labels=3, label_frequency=np.array([5, 2, 1]), parts={"train": range(6)})
+    found = [ranking_metrics(store, {"dataset": given}) for given in (config.dataset, {})]
+    assert found[0].class_weight.tolist() == found[1].class_weight.tolist()

@@ -14,6 +14,11 @@ from xmtc.errors import InputError
         ("Title /SEP/ Body", ["title", "/SEP/", "body"]),
         ("über-große ÉTÉ", ["über-große", "été"]),
         ("snake_case ... -- ()", ["snake", "case"]),
+        ("हिन्दी भाषा, தமிழ் மொழி", ["हिन्दी", "भाषा", "தமிழ்", "மொழி"]),  # vowel signs are marks, no letters
+        ("สวัสดี ครับ", ["สวัสดี", "ครับ"]),
+        ("العربيّة می\u200cخواهم", ["العربيّة", "می\u200cخواهم"]),
+        ("Wa\u0308hrung W\u00e4hrung", ["w\u00e4hrung"] * 2),
+        ("\u2764\ufe0f \u0301 a", ["a"]),  # marks on no letter
         ("", []),
         (" \t ", []),
     ],

@@ -10,6 +10,7 @@ import yaml
 
 import xmtc
 from xmtc.data.checksums import damaged
+from xmtc.data.text import Words
 from xmtc.errors import InputError
 from xmtc.job import RESTS, WORTH
 from xmtc.reporting.runs import find_runs
@@ -65,7 +66,7 @@ def test_choices_that_no_run_has_made(tmp_path, content, message):
         with_choices(config, tmp_path)
 
 
-def test_a_run_goes_on_with_its_own_corpus_wherever_that_lies(cache, tmp_path):
+def test_a_run_goes_on_with_its_own_corpus_wherever_that_lies(cache, tmp_path, monkeypatch):
     """With another one, whose labels and words have the same numbers, each would stand for something else."""
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -84,6 +85,12 @@ def test_a_run_goes_on_with_its_own_corpus_wherever_that_lies(cache, tmp_path):
         xmtc.run([f"resume={folder}", "recipe.max_epochs=2", f"dataset.path={moved}"])
     assert everything(folder) == before
     (moved / "train_labels.txt").write_text(original)
+    with monkeypatch.context() as another_version:
+        another_version.setattr(Words, "splitter", lambda self: "another")
+        another_version.setattr(Words, "tokenise", lambda self, text: [f"{word}s" for word in text.split()])
+        with pytest.raises(InputError, match=f"^resume: {folder} was trained on other words"):
+            xmtc.run([f"resume={folder}", "recipe.max_epochs=2", f"dataset.path={moved}"])
+    assert everything(folder) == before
     assert xmtc.run([f"resume={folder}", "recipe.max_epochs=2", f"dataset.path={moved}"])["steps"] == 4
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
 from xmtc.errors import InputError
 
-_FAST = re.compile(r"/SEP/|[^\W_]+(?:['’.,/-][^\W_]+)*")
+# vowel signs and accents that follow their letter (Hindi, Thai, Hebrew with points): no \w to Python, yet within a word
+_MARKS = "".join(filter(lambda c: unicodedata.category(c)[0] == "M", map(chr, range(0x300, 0x10000))))
+_WORD = rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*"
+_FAST = re.compile(rf"/SEP/|{_WORD}(?:['’.,/\u200c\u200d-]{_WORD})*")  # joiners of width 0: Persian, Sinhala
 _FAST_ASCII = re.compile(r"[a-z0-9]+(?:['.,/-][a-z0-9]+)*")  # the same of a lower-cased ASCII text, twice as fast
 _HAS_WORD_CHARACTER = re.compile(r"\w")
 SEPARATOR = "/SEP/"  # between title and description in the papers' files; keeps its case
@@ -40,7 +44,8 @@ class Words(Text):
     style `papers`: NLTK's word tokenizer, tokens without a word character dropped (AttentionXML's and CorNet's code).
     NLTK's trained English sentence splitter is used where its data is installed, its untrained one
     otherwise; which one is part of the store's key. style `fast`: one regular expression, many times faster; words
-    keep inner apostrophes, points, commas, slashes and hyphens.
+    keep inner apostrophes, points, commas, slashes and hyphens, and the marks on their letters, however accents are
+    encoded (NFC).
     vocabulary_size: V at most, padding and unknown included. prefer: a file of word vectors; of words in equally many
     documents those it has come first (as in the papers, with GloVe), then the one met first.
     """
@@ -71,15 +76,17 @@ class Words(Text):
         return key
 
     def splitter(self) -> str | None:
-        """The sentence splitter that is installed here, for the style that uses one."""
-        return _sentence_splitter()[0] if self.style == "papers" else None
+        """What decides the words beside the style: the sentence splitter that is installed here, or the version of the
+        regular expression."""
+        return _sentence_splitter()[0] if self.style == "papers" else "fast-2"
 
     def tokenise(self, text: str) -> list[str]:
         """The words of one document; empty for a document without any."""
         if self.style == "fast":
             if text.isascii() and SEPARATOR not in text:
                 return _FAST_ASCII.findall(text.lower())
-            return [word if word == SEPARATOR else word.lower() for word in _FAST.findall(text)]
+            words = _FAST.findall(unicodedata.normalize("NFC", text))
+            return [word if word == SEPARATOR else word.lower() for word in words]
         words = nltk_words(text)
         return [w if w == SEPARATOR else w.lower() for w in words if _HAS_WORD_CHARACTER.search(w)]
 

@@ -188,19 +188,25 @@ def _records(text: io.TextIOWrapper, name: str, columns: Columns, given: dict[st
         where = f"{name}, line {reader.line_num}"
         if header is None:
             header = cells
+            if (found := _undecoded("".join(header))) and not set(columns.all()) <= set(header):
+                raise InputError(f"{where}: {found}")
             columns.check(where, header, "csv")
         elif cells and len(cells) != len(header):
             found = f"expected {len(header)} columns as in the header, found {len(cells)}"
             yield Row(where, error=f"{where}: {found}")
         elif cells:
             row = columns.row(where, dict(zip(header, cells, strict=True)))
-            read = f"{row.text}{row.id or ''}{row.labels or ''}"
-            try:
-                read.encode("utf-8")
-            except UnicodeEncodeError as error:
-                byte = ord(read[error.start]) - 0xDC00
-                row = Row(where, error=f"{where}: expected UTF-8 text, found byte 0x{byte:02x}")
-            yield row
+            found = _undecoded(f"{row.text}{row.id or ''}{row.labels or ''}")
+            yield Row(where, error=f"{where}: {found}") if found else row
+
+
+def _undecoded(text: str) -> str | None:
+    """What is wrong with a text that was read with surrogateescape; None: nothing."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"expected UTF-8 text, found byte 0x{ord(text[error.start]) - 0xDC00:02x}"
+    return None
 
 
 def _parquet(name: str, columns: Columns) -> Iterator[Row]:

@@ -102,11 +102,9 @@ def _check_head(encoder: dict, head: dict) -> None:
 
 def ranking_metrics(store: Store, config: dict) -> RankingMetrics:
     frequency = torch.from_numpy(store.label_frequency)
-    propensity = config["dataset"]["propensity"]
-    documents = len(store.parts["train"])
-    return RankingMetrics(
-        store.num_labels, frequency, documents, propensity_a=propensity["a"], propensity_b=propensity["b"]
-    )
+    given = config["dataset"].get("propensity") or {}  # somebody's own dataset file may have none
+    propensity = {f"propensity_{key}": value for key, value in given.items() if key in "ab"}
+    return RankingMetrics(store.num_labels, frequency, len(store.parts["train"]), **propensity)
 
 
 def log_odds(counts: torch.Tensor, documents: int) -> torch.Tensor:

@@ -48,12 +48,18 @@ def with_choices(config: dict, folder: Path) -> dict:
 
 
 def refuse_other_corpus(folder: Path, store: Store) -> None:
-    """InputError: the run in `folder` was trained on other documents or labels than the store holds."""
+    """InputError: the run in `folder` was trained on other documents, labels or words than the store holds."""
     path = folder / "text" / "meta.json"
     before = read_json(path, dict).get("dataset_sha256") if path.is_file() else None
     if before not in (None, store.meta["dataset_sha256"]):  # a run from before this was written down says nothing
         raise InputError(
             f"resume: the corpus is not the one that {folder} was trained on (its files have changed); "
+            f"init_from={folder} starts a new run from its weights"
+        )
+    words = folder / "text" / "vocabulary.txt"
+    if words.is_file() and words.read_bytes() != (store.folder / "text" / words.name).read_bytes():
+        raise InputError(
+            f"resume: {folder} was trained on other words (this version splits texts in another way); "
             f"init_from={folder} starts a new run from its weights"
         )
 
