@@ -53,6 +53,14 @@ def test_an_objective_takes_the_place_of_the_recipes_and_keeps_its_reduction(rec
 
 
 @pytest.mark.parametrize("encoder", names("encoder"))
+def test_resolved_in_place_as_hydras_cfg_job_resolve_does(encoder):
+    config = compose_checked([f"encoder={encoder}", "logger=csv"])
+    held = OmegaConf.create({k: v for k, v in OmegaConf.to_container(config).items() if k != "logger"})
+    OmegaConf.resolve(held)
+    assert OmegaConf.to_container(held) == plain(config)
+
+
+@pytest.mark.parametrize("encoder", names("encoder"))
 def test_every_head_and_recipe_of_an_encoder(encoder):
     """What depends on encoder, head and recipe together stands in the modern recipe alone, which has all heads here;
     of the other recipes one head tells."""

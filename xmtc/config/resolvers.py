@@ -66,7 +66,7 @@ def modern(key: str, default: Any = _ABSENT, *, _root_: DictConfig) -> Any:
         f"{encoder}.heads.{_file_name(_root_, 'head')}.{key}", f"{encoder}.{key}",
     )  # fmt: skip
     if default is not _ABSENT and not OmegaConf.select(_root_, "recipe.encoders", default=None):
-        return default
+        places = ()
     return _first(_root_, places, key, default)
 
 
@@ -77,7 +77,7 @@ def _first(root: DictConfig, places: tuple[str, ...], key: str, default: Any) ->
             return value
     if default is _ABSENT:
         raise InputError(f"{key}: expected at {' or '.join(places)}, which is not there")
-    return default
+    return OmegaConf.create(default) if isinstance(default, list) else default  # what --resolve can write in its place
 
 
 def rounds(epochs: int, fraction: float) -> int:
