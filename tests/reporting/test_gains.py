@@ -13,7 +13,15 @@ from xmtc.metrics.ranking import RankingMetrics
 from xmtc.report import main
 from xmtc.reporting.configurations import configurations
 from xmtc.reporting.documents import document_scores, label_bins
-from xmtc.reporting.gain_tables import frequency_rows, gain_rows, glance_rows, numeric_key, verdict
+from xmtc.reporting.gain_tables import (
+    counted,
+    frequency_rows,
+    gain_rows,
+    gains_csv_rows,
+    glance_rows,
+    numeric_key,
+    verdict,
+)
 from xmtc.reporting.gains import crossed_interval, gains
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import bootstrap_interval
@@ -60,13 +68,17 @@ def test_settings_of_the_head_alone_make_another_head_and_no_other_cell(grid, tm
     assert heads["lcenet head_lr_factor=0.1"].plain == heads["lcenet head_lr_factor=1.0"].plain
 
 
-def test_nothing_to_pair_is_no_gain(grid, tmp_path):
+def test_nothing_to_pair_is_no_gain_and_told(grid, tmp_path, capsys):
     grid("lcenet", 1.0, 0)
     grid("none", 0.25, 0)
     grid("none", 1.0, 1)
     assert found(tmp_path) == []
     (grid("none", 1.0, 0) / "predictions.npz").unlink()
     assert found(tmp_path) == []
+    words = "no gain of bow lcenet data.fraction=1.0 recipe.prior_bias=True: no run without a head of these settings"
+    assert capsys.readouterr().err.count(words) == 2
+    grid("cornet", 0.25, 0, complete=False)  # has nothing to pair
+    assert found(tmp_path) == [] and "cornet" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -96,7 +108,12 @@ def test_what_only_the_runs_with_a_head_were_told_is_no_gain_of_the_head(grid, t
     config = yaml.safe_load((plain / "config.yaml").read_text())
     config["recipe"]["optimizer"] = {"lr": 0.2}
     (plain / "config.yaml").write_text(yaml.safe_dump(config))
-    assert len(found(tmp_path)) == pairs
+    shown = found(tmp_path)
+    assert len(shown) == pairs
+    if pairs:
+        assert shown[0].besides == {"recipe.optimizer.lr": ("0.2", "0.3")}
+        assert counted(shown)[-1].startswith("lcenet was trained with lr 0.3 for 0.2, as its recipe has it")
+        assert dict(zip(*gains_csv_rows({("toy", None): shown})[:2]))["besides"] == "lr 0.3 for 0.2"
 
 
 def test_steps_count_to_the_quality_of_the_plain_model(grid, tmp_path):
@@ -223,6 +240,9 @@ def test_a_study_is_kept_and_shown_on_the_page_of_experiments(grid, tmp_path, ca
             metrics = (folder / "metrics.json").read_text()
             command = f"python -m xmtc.run head={head} data.fraction={fraction} seed=0"
             (folder / "metrics.json").write_text(metrics.replace("python -m xmtc.run seed=0", command))
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            config["recipe"]["optimizer"] = {"lr": 0.2 if head == "lcenet" else 0.1}  # its recipe's
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
     kept = tmp_path / "experiments" / "study" / "toy"
     kept.mkdir(parents=True)
     old = kept / "gains_toy_of_other_data.png"
@@ -236,6 +256,7 @@ def test_a_study_is_kept_and_shown_on_the_page_of_experiments(grid, tmp_path, ca
     assert "![what heads add](gains.png)" in page and (tmp_path / "experiments" / "gains.png").stat().st_size > 5000
     ours = [line.split("|") for line in page.splitlines() if line.endswith("| study/toy |")]
     assert [cells[3].split() for cells in ours] == [[f"fraction={share}", "prior_bias=True"] for share in (0.25, 1.0)]
+    assert all(cells[6].endswith(") lr 0.2 for 0.1 ") for cells in ours)
     assert "data.fraction=1.0" in page and "data.fraction=0.25" not in page  # a share is a point of the study
     assert len((kept / "results.csv").read_text().splitlines()) == 5
 

@@ -163,7 +163,14 @@ def counted(found: Sequence[Gain]) -> list[str]:
         helps, hurts = (sum(verdict(each) == word for each in own) for word in ("helps", "hurts"))
         mean = 100 * fmean(each.gain for each in own)
         said.append(f"{head}: {mean:+.2f} on average, helps in {helps} and hurts in {hurts} of {len(own)}.")
+    for head, other in dict.fromkeys((each.head, besides(each)) for each in shown if each.besides):
+        said.append(f"{head} was trained with {other}, as its recipe has it: what it adds may be that.")
     return said
+
+
+def besides(gain: Gain) -> str:
+    """`lr 0.001 for 0.003`: settings that the runs with the head had, and those without."""
+    return ", ".join(f"{_short(key)} {ours} for {plain}" for key, (plain, ours) in gain.besides.items())
 
 
 def markdown_glance(dataset: str, sha: str | None, found: Sequence[Gain], level: int = 2) -> str:
@@ -192,11 +199,11 @@ def markdown_gains(found: Found) -> str:
 def gains_csv_rows(found: Found) -> list[list]:
     """A line a cell, head and metric, as fractions, in full precision."""
     rows: list[list] = [["dataset", "dataset_sha256", "cell", "head", "metric", "plain", "with_head", "gain", "low",
-                         "high", "seeds", "documents", "steps_plain", "steps_with_head"]]  # fmt: skip
+                         "high", "seeds", "documents", "steps_plain", "steps_with_head", "besides"]]  # fmt: skip
     for (dataset, sha), each in found.items():
         for g in each:
             cell = " ".join(f"{key}={value}" for key, value in g.cell)
             numbers = [g.plain, g.score, g.gain, g.low, g.high, g.seeds, g.documents]
             steps = ["" if step is None else step for step in g.steps]
-            rows.append([dataset, sha or "", cell, g.head, g.metric, *numbers, *steps])
+            rows.append([dataset, sha or "", cell, g.head, g.metric, *numbers, *steps, besides(g)])
     return rows

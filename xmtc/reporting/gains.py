@@ -11,8 +11,9 @@ By frequency of the labels (metrics/frequency_bins.py): nDCG@5/BIN, of the docum
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import numpy as np
@@ -36,7 +37,8 @@ SHARE = 0.95  # of the plain run's last validation score: the quality to which s
 class Gain:
     """plain, score: mean test scores over the paired seeds, fractions. gain: with the head minus plain. low, high: its
     95 % interval. documents: that the metric is a mean of. steps: of plain and head to 95 % of plain's last validation
-    nDCG@5, null where one never got there."""
+    nDCG@5, null where one never got there. besides: other settings that the runs with the head have another value of,
+    as its recipe chose it, {key: (plain, with the head)}: what they gain may be that."""
 
     cell: tuple[tuple[str, str], ...]
     head: str
@@ -47,13 +49,15 @@ class Gain:
     seeds: int
     documents: int
     steps: tuple[float | None, float | None]
+    besides: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     low: float = float("nan")
     high: float = float("nan")
 
 
 def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: int = 0) -> list[Gain]:
-    """Of every head in every cell that has a run without a head and one with it of the same seed. Costs the reading of
-    all predictions once, and O(resamples N) random numbers for each size of the test set and of the seeds."""
+    """Of every head in every cell that has a run without a head and one with it of the same seed; standard error names
+    the others. Costs the reading of all predictions once, and O(resamples N) random numbers for each size of the test
+    set and of the seeds."""
     told = _keys(configurations)
     cells: dict[tuple, dict[str, list[Run]]] = {}
     for each in configurations:
@@ -69,10 +73,13 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
     found, differences = [], []
     for cell, heads in cells.items():
         for name, runs in heads.items():
-            if name == PLAIN or PLAIN not in heads:
+            if name == PLAIN or not runs:
                 continue
-            pairs = _paired(heads[PLAIN], runs, held)
+            pairs = _paired(heads.get(PLAIN, []), runs, held)
             if not pairs:
+                words = " ".join([cell[0][1], name, *(f"{key}={value}" for key, value in cell[2:])])
+                print(f"no gain of {words}: no run without a head of these settings and seed has its test documents",
+                      file=sys.stderr)  # fmt: skip
                 continue
             steps = _steps([(one, other) for one, other, *_ in pairs])
             for metric in _metrics(pairs):
@@ -82,7 +89,7 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
                     continue
                 plain, head = plain[:, has], head[:, has]
                 means = float(plain.mean()), float(head.mean()), float((head - plain).mean())
-                found.append(Gain(cell, name, metric, *means, *plain.shape, steps))
+                found.append(Gain(cell, name, metric, *means, *plain.shape, steps, _besides(*pairs[0][:2])))
                 differences.append(head - plain)
     return _with_intervals(found, differences, resamples, seed)
 
@@ -115,6 +122,12 @@ def _paired(plain: Sequence[Run], with_head: Sequence[Run], held: dict) -> list[
         if all(scores) and scores[0][1] == scores[1][1]:
             pairs.append((other, run, scores[0][0], scores[1][0]))
     return pairs
+
+
+def _besides(plain: Run, with_head: Run) -> dict[str, tuple[str, str]]:
+    both = [key for key in plain.settings if key in with_head.settings and not _of_the_head(key)]
+    values = {key: (str(plain.settings[key]), str(with_head.settings[key])) for key in both if not _of_seed(key, plain)}
+    return {key: each for key, each in values.items() if each[0] != each[1] and "${" not in "".join(each)}
 
 
 def _metrics(pairs: Sequence[tuple]) -> list[str]:

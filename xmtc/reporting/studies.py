@@ -124,5 +124,5 @@ def _kinds(cells: Sequence[Cell]) -> list[str]:
 def _told(row: Row) -> str:
     gain, low, high = (100 * float(row[name]) for name in ("gain", "low", "high"))
     mark = "**" if low > 0 or high < 0 else ""
-    own = row["head"].partition(" ")[2]
-    return f"{mark}{gain:+.2f}{mark} ({low:+.2f} … {high:+.2f})" + (f" {own}" if own else "")
+    own = [row["head"].partition(" ")[2], row.get("besides", "")]
+    return " ".join(filter(None, [f"{mark}{gain:+.2f}{mark} ({low:+.2f} … {high:+.2f})", *own]))
