@@ -83,6 +83,28 @@ def test_any_number_of_processes_gives_dense_values_and_gradients(num_labels, bl
     assert [float(r["norm"]) for r in ranks] == pytest.approx([expected] * world, rel=1e-5)
 
 
+def with_dropout():
+    """Contexts of the first block in two steps, where each process has random numbers of its own."""
+    rank = torch.distributed.get_rank()
+    decoder, head, encoded, labels = parts(7, DOCUMENTS, 2, False, seed=4, dropout=0.5)
+    execution = Sharded(decoder, head, Objective("mean"), chunk=2)
+    execution.start()
+    block, seen = head.blocks[0], []
+    context = block.context
+    block.context = lambda gathered: seen.append(context(gathered).detach()) or seen[-1]
+    torch.manual_seed(rank)
+    for _ in range(2):
+        execution.loss(*cut(encoded, labels, slice(0, 2) if rank == 0 else slice(2, 5)))
+    return {"first": seen[0], "next": seen[1], "drawn": torch.rand(1)}
+
+
+def test_every_shard_drops_the_same_contexts():
+    first, other = run_distributed(with_dropout, 2)
+    assert torch.equal(first["first"], other["first"]) and (first["first"] == 0).any() and (first["first"] != 0).any()
+    assert not torch.equal(first["next"] == 0, first["first"] == 0), "every step draws anew"
+    assert first["drawn"] != other["drawn"], "what an encoder draws stays each process's own"
+
+
 def within_the_sweep(kind, split, clipping, num_labels=7):
     """Two steps of Adam within the last sweep: rows, states and norms afterwards; whether a saved state comes back."""
     alone = not torch.distributed.is_initialized()
