@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from xmtc.data.batch import Batch, placeholder
 from xmtc.decoders.base import LabelDecoder
 from xmtc.encoders.base import Encoded, Encoder
+from xmtc.errors import InputError
 from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
@@ -169,7 +170,13 @@ class XMTCModule(pl.LightningModule):
         return dict.fromkeys(self.head.parameters(), self.head_lr_factor)
 
     def configure_optimizers(self):
-        optimizer = scaled(self.make_optimizer(parameter_groups(self)))
+        groups = parameter_groups(self)
+        if not groups:
+            raise InputError(
+                "nothing is left to the optimiser: all weights are frozen but label rows that execution.update trains;"
+                " unfreeze the encoder, or set execution.update=null"
+            )
+        optimizer = scaled(self.make_optimizer(groups))
         self.execution.follow(optimizer)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.make_schedule(step, total))
