@@ -88,7 +88,7 @@ class XMTCModule(pl.LightningModule):
         if len(batch) == 0 and not self.execution.collective:
             return
         encoded = self.encoder(batch) if len(batch) else self._nothing()  # another process still has documents
-        k = self.k if set_metrics is None else max(self.k, min(KEPT, self.decoder.num_labels))
+        k = self.k if set_metrics is None else max(self.k, min(KEPT, set_metrics.num_labels))
         if raw_metrics is None:
             scores, labels = self.execution.topk(encoded, k)
         else:
