@@ -61,14 +61,6 @@ def test_the_same_rate_is_the_same_trajectory_to_the_bit(make_module, fit, execu
     assert all(torch.equal(a, b) for a, b in zip(with_it.parameters(), without.parameters(), strict=True))
 
 
-def test_nothing_left_to_the_optimiser_is_told(make_module, fit):
-    module = make_module(freeze=True, execution=IN_THE_SWEEP)
-    module.encoder.requires_grad_(False)
-    module.head.blocks[0].gather_bias.requires_grad_(False)
-    with pytest.raises(InputError, match="nothing is left to the optimiser: .* execution.update=null"):
-        fit(module, validate=False)
-
-
 def test_the_groups_say_so(make_module, fit):
     module = make_module(head_lr_factor=0.2)
     found = fit(module, validate=False).optimizers[0].param_groups

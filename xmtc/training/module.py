@@ -149,6 +149,11 @@ class XMTCModule(pl.LightningModule):
     def configure_model(self) -> None:
         """The processes are known now: label rows may be shared out, or taken over by an update in the sweeps."""
         own = {id(tensor) for tensor in self.execution.start()}
+        if own and not any(p.requires_grad for p in self.parameters() if id(p) not in own):  # DDP would refuse it
+            raise InputError(
+                "execution=sharded: all weights but label rows are frozen, so nothing is left that processes share;"
+                " unfreeze the encoder, take a head, or use execution=dense or chunked"
+            )
         tensors = [*self.named_parameters(), *self.named_buffers()]
         names = [name for name, tensor in tensors if id(tensor) in own]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
