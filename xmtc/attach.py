@@ -12,6 +12,7 @@ starts as the identity: the model answers as before until training moves the hea
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,12 @@ def attach_head(
     """Attaches a head to `model`, in place, and returns the model.
 
     model: its forward gives logits (..., num_labels) as a tensor, in a tuple, or under `logits` (as Hugging Face does;
-    if `labels` are passed to a Hugging Face model, its loss is that of the enhanced logits). num_labels: may be left
-    out where the model's configuration tells. head: "lcenet" (one block, R = 512 or L), "cornet" (two blocks), or one
-    of your own; options: its settings (rank, blocks, ...), not those that need training labels. weights: a folder of
-    `save_pretrained`, a file, or a state dict from which to take the head's parameters. Cost: 4 B R L operations and
-    2RL + R + L parameters a block.
+    if `labels` are passed to it and it gives a loss, that becomes the loss of the enhanced logits: of a Hugging Face
+    sequence classifier its own, of any other binary cross-entropy). num_labels: may be left out where the model's
+    configuration tells. head: "lcenet" (one block, R = 512 or L), "cornet" (two blocks), or one of your own; options:
+    its settings (rank, blocks, ...), not those that need training labels. weights: a folder of `save_pretrained`, a
+    file, or a state dict from which to take the head's parameters. Cost: 4 B R L operations and 2RL + R + L parameters
+    a block.
 
     Raises InputError: a head is attached already, there is no such head, the weights do not fit.
     """
@@ -80,7 +82,8 @@ def attach_head(
             first = str(error).strip().splitlines()[1:2] or [str(error)]
             raise InputError(f"attach_head: the weights do not fit the head: {first[0].strip()[:200]}") from None
     like = next((p for p in model.parameters() if p.is_floating_point()), None)
-    model.add_module(NAME, made if like is None else made.to(like.device, like.dtype))
+    made = made if like is None else made.to(like.device, like.dtype)
+    model.add_module(NAME, made.train(model.training))
     made.num_labels = num_labels
     if isinstance(head, str) and hasattr(model, "config"):
         setattr(model.config, NAME, {"head": head, "num_labels": num_labels, "options": options})
@@ -113,16 +116,16 @@ def _enhance(model: nn.Module, arguments: tuple, keywords: dict, output: Any) ->
     """The forward hook. It looks the head up, so that it also serves a copy of the model."""
     head = getattr(model, NAME)
     if isinstance(output, Tensor):
-        return head(_checked(output, head))
-    labels = keywords.get("labels")
+        return _enhanced(output, head)
+    labels = _labels(model, arguments, keywords)
     if isinstance(output, MutableMapping) and "logits" in output:
-        output["logits"] = enhanced = head(_checked(output["logits"], head))
+        output["logits"] = enhanced = _enhanced(output["logits"], head)
         if labels is not None and output.get("loss") is not None:
             output["loss"] = _loss(model, head, enhanced, labels, output["loss"])
         return output
     if isinstance(output, tuple):
         place = 1 if labels is not None and len(output) > 1 and output[0].ndim == 0 else 0  # (loss, logits, ...)
-        enhanced = head(_checked(output[place], head))
+        enhanced = _enhanced(output[place], head)
         loss = (_loss(model, head, enhanced, labels, output[0]),) if place else ()
         changed = (*loss, enhanced, *output[place + 1 :])
         return type(output)(*changed) if hasattr(output, "_fields") else changed
@@ -131,19 +134,26 @@ def _enhance(model: nn.Module, arguments: tuple, keywords: dict, output: Any) ->
     )
 
 
+def _labels(model: nn.Module, arguments: tuple, keywords: dict) -> Tensor | None:
+    """What the model was given as `labels`, by name or by place."""
+    if "labels" in keywords or not arguments:
+        return keywords.get("labels")
+    return dict(zip(inspect.signature(model.forward).parameters, arguments, strict=False)).get("labels")
+
+
 def _loss(model: nn.Module, head: CorrelationHead, enhanced: Tensor, labels: Tensor, raw_loss: Tensor) -> Tensor:
-    if hasattr(model, "loss_function") and hasattr(model, "config"):  # the model's own, on the enhanced logits
+    if getattr(model, "loss_type", None) == "ForSequenceClassification":  # the model's own, on the enhanced logits
         loss = model.loss_function(labels=labels, pooled_logits=enhanced, config=model.config)
     else:
         loss = nn.functional.binary_cross_entropy_with_logits(enhanced, labels.to(enhanced.dtype))
     return loss + head.raw_loss_weight * raw_loss if head.raw_loss_weight else loss
 
 
-def _checked(logits: Tensor, head: CorrelationHead) -> Tensor:
-    if not isinstance(logits, Tensor) or logits.shape[-1] != head.num_labels:
+def _enhanced(logits: Tensor, head: CorrelationHead) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.shape[-1:] != (head.num_labels,):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"attach_head: expected logits (..., {head.num_labels}), got {found}")
-    return logits
+    return head(logits.reshape(-1, head.num_labels)).reshape(logits.shape)
 
 
 def _head_weights(weights: str | Path | Mapping[str, Tensor]) -> dict[str, Tensor]:

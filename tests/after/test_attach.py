@@ -63,6 +63,54 @@ def test_gradients_reach_the_head_and_the_model():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+@pytest.mark.parametrize("shape", [(4,), (3, 2, 4), (0, 4)])
+def test_logits_of_one_document_and_of_parts_of_documents(shape):
+    model = xmtc.attach_head(Shaped("tensor"), L, rank=3)
+    for parameter in model.correlation_head.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(shape)
+    expected = model.correlation_head(model.linear(x).reshape(-1, L))
+    assert torch.equal(model(x), expected.reshape(*shape[:-1], L))
+
+
+def test_the_head_of_a_model_that_evaluates_drops_nothing():
+    head = LCENet(L, rank=3, dropout=0.9)
+    state = {f"correlation_head.{name}": value for name, value in head.state_dict().items()}
+    model = xmtc.attach_head(Shaped("tensor").eval(), L, rank=3, blocks=2, dropout=0.9, weights=state)
+    x = torch.randn(5, 4)
+    assert torch.equal(model(x), head.eval()(model.linear(x)))
+    assert xmtc.attach_head(Shaped("tensor"), L, LCENet(L, rank=3).eval()).correlation_head.training
+
+
+class OwnLoss(nn.Module):
+    """A classifier of somebody's own that gives a loss, as one made of a pretrained Hugging Face encoder does."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, L)
+
+    def loss_function(self, logits, labels, vocab_size):
+        raise AssertionError("what transformers gives a class whose name it does not know: that of a language model")
+
+    def forward(self, x, mask=None, labels=None):
+        logits = self.linear(x)
+        loss = None if labels is None else nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return {"loss": loss, "logits": logits} if loss is not None else {"logits": logits}
+
+
+@pytest.mark.parametrize("by_place", [False, True])
+def test_the_loss_of_ones_own_model_is_that_of_the_enhanced_logits(by_place):
+    model = xmtc.attach_head(OwnLoss(), L, rank=3)
+    model.config = types.SimpleNamespace(num_labels=L)
+    nn.init.normal_(model.correlation_head.blocks[0].spread_weight)
+    x, targets = torch.randn(5, 4), (torch.rand(5, L) < 0.3).float()
+    found = model(x, None, targets) if by_place else model(x, labels=targets)
+    expected = nn.functional.binary_cross_entropy_with_logits(found["logits"], targets)
+    assert torch.equal(found["loss"], expected)
+    found["loss"].backward()
+    assert model.correlation_head.blocks[0].gather_weight.grad.abs().sum() > 0
+
+
 def test_a_copy_and_a_state_dict():
     model = xmtc.attach_head(Shaped("tensor"), L, rank=3)
     for parameter in model.parameters():

@@ -120,7 +120,7 @@ def test_a_full_head_stays_dense():
 
 
 def test_float16_stays_dense_where_it_is_trained():
-    assert type(choose(1, precision="16-mixed")) is Dense
+    assert type(choose(1, precision="16-mixed")) is type(choose(1, precision="bf16-true")) is Dense
     assert type(choose(1, precision="bf16-mixed")) is Chunked
 
 

@@ -12,7 +12,9 @@ from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.execution.sharded import Sharded, shard
 from xmtc.heads.none import NoHead
+from xmtc.metrics.ranking import RankingMetrics
 from xmtc.testing.distributed import run_distributed
+from xmtc.training.module import XMTCModule
 from xmtc.training.objectives import Objective
 from xmtc.training.optimizers import AdamW
 from xmtc.training.session import fit_execution
@@ -81,6 +83,61 @@ def test_any_number_of_processes_gives_dense_values_and_gradients(num_labels, bl
     assert all(r["same"] for r in ranks)
     expected = sum(float(g.pow(2).sum()) for g in grads)
     assert [float(r["norm"]) for r in ranks] == pytest.approx([expected] * world, rel=1e-5)
+
+
+class Given(torch.nn.Module):
+    """In the place of an encoder and of a batch of this process's documents."""
+
+    def __init__(self, encoded, labels):
+        super().__init__()
+        self.encoded, self.labels, self.documents = encoded, labels, None
+
+    def __len__(self):
+        return len(self.labels)
+
+    def forward(self, batch):
+        return self.encoded
+
+
+def label_sets(kind):
+    """What an evaluation with label sets finds; shards hold fewer labels than are kept, one fewer than another."""
+    decoder, head, encoded, labels = parts(13, DOCUMENTS, 1, False, seed=4)
+    execution = kind(decoder, head, Objective())
+    if kind is Sharded:
+        encoded, labels = cut(encoded, labels, slice(0, 2) if torch.distributed.get_rank() == 0 else slice(2, 5))
+    batch = Given(encoded, labels)
+    ranking = RankingMetrics(13, torch.arange(13), 9)
+    module = XMTCModule(batch, decoder, head, execution, ranking, None, None, sets=True)
+    execution.start()
+    module._evaluate(batch, None, module.set_metrics)
+    return module.set_metrics.compute()
+
+
+def test_label_sets_are_those_of_all_labels():
+    expected = label_sets(Dense)
+    assert expected["micro-R"] > 0 and all(found == expected for found in run_distributed(label_sets, 2, Sharded))
+
+
+def with_dropout():
+    """Contexts of the first block in two steps, where each process has random numbers of its own."""
+    rank = torch.distributed.get_rank()
+    decoder, head, encoded, labels = parts(7, DOCUMENTS, 2, False, seed=4, dropout=0.5)
+    execution = Sharded(decoder, head, Objective("mean"), chunk=2)
+    execution.start()
+    block, seen = head.blocks[0], []
+    context = block.context
+    block.context = lambda gathered: seen.append(context(gathered).detach()) or seen[-1]
+    torch.manual_seed(rank)
+    for _ in range(2):
+        execution.loss(*cut(encoded, labels, slice(0, 2) if rank == 0 else slice(2, 5)))
+    return {"first": seen[0], "next": seen[1], "drawn": torch.rand(1)}
+
+
+def test_every_shard_drops_the_same_contexts():
+    first, other = run_distributed(with_dropout, 2)
+    assert torch.equal(first["first"], other["first"]) and (first["first"] == 0).any() and (first["first"] != 0).any()
+    assert not torch.equal(first["next"] == 0, first["first"] == 0), "every step draws anew"
+    assert first["drawn"] != other["drawn"], "what an encoder draws stays each process's own"
 
 
 def within_the_sweep(kind, split, clipping, num_labels=7):

@@ -23,13 +23,14 @@ class Model(torch.nn.Module):
 
     def __init__(
         self, attention=False, clip=None, eps_before_correction=False, eps=1e-8, decay=0.1, head_lr_factor=1.0, raw=0.3,
-        **execution,
+        frozen=False, **execution,
     ):  # fmt: skip
         super().__init__()
         decoder, head, _, _ = parts(L, B, 2, attention, seed=1, raw_loss_weight=raw, dtype=torch.float32)
         self.decoder, self.head = decoder, head
         torch.manual_seed(2)
         self.encoder = torch.nn.Linear(6, 4)
+        self.encoder.weight.requires_grad_(not frozen)
         self.execution = Chunked(decoder, head, Objective(), chunk=5, **execution)
         self.execution.clipping = clip is not None
         self.execution.head_lr_factor = head_lr_factor
@@ -226,6 +227,14 @@ def test_a_state_of_another_rounding_is_refused():
     kahan = Model(update="sgd", weights="bf16", rounding="kahan").execution.state_dict()
     with pytest.raises(InputError, match="execution.update=sgd"):
         Model(update="sgd", weights="bf16").execution.load_state_dict(kahan)
+
+
+def test_rows_decay_too_where_only_biases_are_left_to_the_optimiser():
+    ordinary, inside, without = (
+        Model(frozen=True, **options).train_steps(0, 5) for options in ({}, {"update": "adam"}, {"decay": 0.0})
+    )
+    torch.testing.assert_close(inside.decoder.weight, ordinary.decoder.weight, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(without.decoder.weight, ordinary.decoder.weight, rtol=1e-3)
 
 
 def test_an_encoders_own_rate_is_not_that_of_the_labels():

@@ -77,7 +77,8 @@ def test_the_state_of_updates_in_the_sweep_is_resumed(train):
 @pytest.mark.parametrize("combined, message", [
     (["trainer.accumulate_grad_batches=2"], "accumulate_grad_batches"),
     (["averaging"], "recipe.averaging"),
-], ids=["accumulation", "averaging"])  # fmt: skip
+    (["trainer.precision=64-true"], "trainer.precision=64-true"),
+], ids=["accumulation", "averaging", "double"])  # fmt: skip
 def test_what_an_update_in_the_sweep_cannot_be_combined_with(combined, message):
     from types import SimpleNamespace
 
@@ -88,9 +89,28 @@ def test_what_an_update_in_the_sweep_cannot_be_combined_with(combined, message):
         "recipe": {"averaging": {"decay": 0.9} if "averaging" in key else None, "clipping": None},
         "trainer": {"accumulate_grad_batches": 2 if "accumulate" in key else 1},
     }
+    config["trainer"]["precision"] = "64-true" if "precision" in key else "32-true"
     execution = SimpleNamespace(update="adam", collective=False)
     with pytest.raises(InputError, match=f"execution.update=adam.*{message}"):
         fit_execution(execution, config, 1)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_weights_in_half_precision_are_not_trained_in_sweeps(precision):
+    from xmtc.decoders.linear import LinearDecoder
+    from xmtc.execution.chunked import Chunked
+    from xmtc.execution.dense import Dense
+    from xmtc.execution.shortlist import Shortlist
+    from xmtc.heads.none import NoHead
+    from xmtc.training.objectives import Objective
+    from xmtc.training.session import fit_execution
+
+    config = {"recipe": {"averaging": None, "clipping": None}, "trainer": {"precision": precision}}
+    parts = LinearDecoder(4, 6), NoHead(6), Objective()
+    for execution in (Dense(*parts), Shortlist(*parts)):
+        fit_execution(execution, config, 1)
+    with pytest.raises(InputError, match=f"trainer.precision={precision}: only with execution=dense or shortlist"):
+        fit_execution(Chunked(*parts), config, 1)
 
 
 def test_an_update_in_several_processes_wants_shards():

@@ -1,11 +1,14 @@
 """The module: what it adds to a loss, what it scores, and that gold labels never reach a score."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from xmtc.data.batch import Batch
 from xmtc.encoders.base import Encoded
+from xmtc.errors import InputError
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.dense import Dense
 from xmtc.metrics.ranking import RankingMetrics
@@ -109,3 +112,22 @@ def test_schedule_and_optimizer_act_by_step(make_module, fit):
 def test_only_weights_are_in_the_state(make_module):
     module = make_module()
     assert module.state_dict().keys() == dict(module.named_parameters()).keys()
+
+
+def test_nothing_left_to_the_optimiser_is_told(make_module, fit):
+    module = make_module(freeze=True, execution=partial(Chunked, update="adam"))
+    module.encoder.requires_grad_(False)
+    module.head.blocks[0].gather_bias.requires_grad_(False)
+    with pytest.raises(InputError, match="nothing is left to the optimiser: .* execution.update=null"):
+        fit(module, validate=False)
+
+
+def test_shards_of_which_all_else_is_frozen_are_refused(make_module):
+    module = make_module(freeze=True)
+    module.encoder.requires_grad_(False)
+    rows = [*module.decoder.parameters(), *module.head.blocks[0].label_parameters().values()]
+    module.execution.start = lambda: rows  # as where there are several processes
+    module.configure_model()
+    module.head.blocks[0].gather_bias.requires_grad_(False)
+    with pytest.raises(InputError, match="execution=sharded: all weights but label rows are frozen"):
+        module.configure_model()

@@ -23,7 +23,8 @@ class LabelDecoder(nn.Module):
 
     def forward(self, encoded: Encoded, labels: slice = slice(None)) -> Tensor:
         """(B, l) raw logits of labels[start:stop]; slice(None) means all L. Those of a slice are the caller's own, who
-        may overwrite them: no view of the features."""
+        may overwrite them: no view of the features. Asked for again within a step they must be the same, so nothing
+        is drawn at random here: sweeps would make gradients of no loss."""
         raise NotImplementedError
 
     def some(self, encoded: Encoded, ids: Tensor) -> Tensor:

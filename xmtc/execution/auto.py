@@ -63,8 +63,8 @@ def auto(
         full = any(isinstance(block, FullBlock) for block in head.blocks)
         log.log(level, "execution: dense, for %s knows no other", "an L x L head" if full else type(head).__name__)
         return Dense(decoder, head, objective)
-    if objective is not None and str(precision).startswith("16"):
-        log.log(level, "execution: dense, for chunks cannot be trained in float16 (trainer.precision=%s)", precision)
+    if objective is not None and str(precision).startswith(("16", "bf16-true")):
+        log.log(level, "execution: dense, for chunks cannot be trained with trainer.precision=%s", precision)
         return Dense(decoder, head, objective)
     try:
         reads_tokens = len(decoder.features_shape(1, 1)) == 3

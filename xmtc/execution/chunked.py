@@ -151,9 +151,11 @@ class Chunked(Execution):
     def take_step(self, sweeps: Sweeps, scale: Tensor, factor: float | Tensor | None = None):
         """The last sweep with its update. Returns what `Sweeps.backward` returns."""
         groups = self._optimizer.param_groups
-        group = next((g for g in groups if g.get("weight_decay")), groups[0])
+        group = max(groups, key=lambda group: group.get("lr_factor", 1.0))
         settings = dict(corrected_eps(self._optimizer, group, self.updater.steps + 1))
         settings["lr"] /= settings.get("lr_factor", 1.0)  # an encoder may want another rate than its labels
+        # nor need its groups be decayed: where an encoder is frozen they may be biases alone
+        settings["weight_decay"] = self._optimizer.defaults.get("weight_decay", 0.0)
         self.updater.begin(settings, factor)
         return self.last_sweep(sweeps, scale, self.updater)
 

@@ -10,6 +10,9 @@ of the whole batch, of which each process holds its part, so it is multiplied by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -71,12 +74,26 @@ class Sharded(Chunked):
     def side(self, documents: int, device: str) -> LabelSide:
         side = super().side(documents, device)
         side.num_labels, side.first_label, side.reduce = self.num_labels, self.own.start, self._sum
+        side.drawing = self._drawing
         return side
 
     def _sum(self, tensor: Tensor) -> Tensor:
         if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """Every process draws the same: a dropout mask of the blocks' contexts, which all shards read, must be one."""
+        if self.world_size == 1:
+            yield
+            return
+        seed = torch.randint(2**62, (1,))
+        dist.broadcast(seed, 0, group=self._hosts)
+        device = next(self.head.parameters()).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # not those of all GPUs there are
+            torch.manual_seed(int(seed))
+            yield
 
     def loss(self, encoded: Encoded, labels: Labels) -> Tensor:
         """The loss of all processes' documents together, the same number on each."""

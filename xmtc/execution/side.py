@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class LabelSide:
     num_labels: int  # L over all processes
     first_label: int = 0
     reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    drawing: Callable[[], AbstractContextManager] = nullcontext  # around random numbers that all processes must share
 
     def chunks(self) -> Iterator[slice]:
         for start in range(0, self.decoder.num_labels, self.chunk):

@@ -21,6 +21,7 @@ accumulated in at least float32; chunks go in a fixed order.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -134,7 +135,8 @@ class Sweeps:
         with torch.enable_grad(), torch.autocast(total.device.type, enabled=False):
             leaf = total.requires_grad_()
             self.gathered.append(leaf)
-            self.contexts.append(block.context(leaf))
+            with self.side.drawing() if block.dropout and block.training else nullcontext():
+                self.contexts.append(block.context(leaf))
             self._spreads.append(self.contexts[-1].detach().t().contiguous().t())
 
     def loss(self, labels: Labels) -> Tensor:

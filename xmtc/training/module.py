@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from xmtc.data.batch import Batch, placeholder
 from xmtc.decoders.base import LabelDecoder
 from xmtc.encoders.base import Encoded, Encoder
+from xmtc.errors import InputError
 from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.ranking import RankingMetrics
@@ -87,7 +88,7 @@ class XMTCModule(pl.LightningModule):
         if len(batch) == 0 and not self.execution.collective:
             return
         encoded = self.encoder(batch) if len(batch) else self._nothing()  # another process still has documents
-        k = self.k if set_metrics is None else max(self.k, min(KEPT, self.decoder.num_labels))
+        k = self.k if set_metrics is None else max(self.k, min(KEPT, set_metrics.num_labels))
         if raw_metrics is None:
             scores, labels = self.execution.topk(encoded, k)
         else:
@@ -148,6 +149,11 @@ class XMTCModule(pl.LightningModule):
     def configure_model(self) -> None:
         """The processes are known now: label rows may be shared out, or taken over by an update in the sweeps."""
         own = {id(tensor) for tensor in self.execution.start()}
+        if own and not any(p.requires_grad for p in self.parameters() if id(p) not in own):  # DDP would refuse it
+            raise InputError(
+                "execution=sharded: all weights but label rows are frozen, so nothing is left that processes share;"
+                " unfreeze the encoder, take a head, or use execution=dense or chunked"
+            )
         tensors = [*self.named_parameters(), *self.named_buffers()]
         names = [name for name, tensor in tensors if id(tensor) in own]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
@@ -169,7 +175,13 @@ class XMTCModule(pl.LightningModule):
         return dict.fromkeys(self.head.parameters(), self.head_lr_factor)
 
     def configure_optimizers(self):
-        optimizer = scaled(self.make_optimizer(parameter_groups(self)))
+        groups = parameter_groups(self)
+        if not groups:
+            raise InputError(
+                "nothing is left to the optimiser: all weights are frozen but label rows that execution.update trains;"
+                " unfreeze the encoder, or set execution.update=null"
+            )
+        optimizer = scaled(self.make_optimizer(groups))
         self.execution.follow(optimizer)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.make_schedule(step, total))

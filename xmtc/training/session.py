@@ -16,6 +16,8 @@ from xmtc.errors import InputError
 from xmtc.estimating.run import Needs, needs
 from xmtc.estimating.shortage import answer
 from xmtc.execution.base import Execution
+from xmtc.execution.chunked import Chunked
+from xmtc.execution.shortlist import Shortlist
 from xmtc.fitted.base import is_fitted
 from xmtc.parsing import read_json
 from xmtc.shortage import is_shortage
@@ -137,9 +139,15 @@ def fit_execution(execution: Execution, config: dict, world_size: int) -> None:
             "execution=sharded: this encoder makes the logits of all labels itself, so no label rows can be shared out;"
             " use execution=dense or chunked"
         )
+    precision = str(config["trainer"].get("precision"))
+    in_sweeps = isinstance(execution, Chunked) and not isinstance(execution, Shortlist)
+    if in_sweeps and precision in ("16-true", "bf16-true"):
+        raise InputError(f"trainer.precision={precision}: only with execution=dense or shortlist; use bf16-mixed")
     update = getattr(execution, "update", None)
     if not update:
         return
+    if precision.startswith("64"):
+        raise InputError(f"execution.update={update}: not with trainer.precision={precision}, its states are float32")
     if config["recipe"]["averaging"]:
         raise InputError(f"execution.update={update}: not with recipe.averaging, which would copy every label row")
     if config["trainer"]["accumulate_grad_batches"] != 1:
