@@ -45,8 +45,10 @@ bench: $(STAMP) ## measure everything that needs no GPU; a JSON line each
 bench-gpu: $(STAMP) ## measure on a GPU: the whole step, and at Wiki-500K's shape
 	@for name in step wiki500k-step; do $(BIN)/python -m xmtc.bench $$name --json || exit 1; done
 
-lint: $(STAMP) ## check style
+lint: $(STAMP) ## check style and types
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 # 3.11.5: what some of the packages ask for. CPU: a folder, or a page of links, with torch's CPU wheels
 LOCK := $(BIN)/python -m uv pip compile -q pyproject.toml --extra all --constraint constraints.txt --generate-hashes \

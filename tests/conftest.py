@@ -1,6 +1,7 @@
 """Tiny vocabularies and batches, written as lists, for every folder of tests."""
 
 import os
+import shutil
 import signal
 
 # A script's background job ignores Ctrl-C, and so would every command that a test starts
@@ -20,6 +21,8 @@ from xmtc.data.batch import Bags, Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 
 os.environ["XMTC_OFFLINE"] = "true"  # a test that wants to download says so
+FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+         " --disable-component-update --disable-sync").split()  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
@@ -127,3 +130,16 @@ def bag_batch():
         return _batch(len(bags), labels, bags=Bags(words, counts, offsets))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium. Of a module: its event loop would be in the way of other tests."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is not tested: no playwright")
+    chromium = os.environ.get("XMTC_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("the page is not tested: no Chromium found (XMTC_CHROMIUM=PATH names one)")
+    with playwright.sync_playwright() as api:
+        browser = api.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()

@@ -94,9 +94,9 @@ def test_an_encoder_from_somebody_elses_package(installed, tmp_path):
     code = """
 from xmtc.config import compose_checked
 from xmtc.errors import InputError
-print(compose_checked(["encoder=mine", "encoder.width=4"], config_dirs=["theirs"]).encoder.width)
+print(compose_checked(["hydra.searchpath=[theirs]", "encoder=mine", "encoder.width=4"]).encoder.width)
 try:
-    compose_checked(["encoder=mine", "encoder.width=wide"], config_dirs=["theirs"])
+    compose_checked(["hydra.searchpath=[theirs]", "encoder=mine", "encoder.width=wide"])
 except InputError as error:
     print(error)
 """

@@ -65,7 +65,8 @@ def estimate(config: DictConfig, timed: bool = True) -> dict:
     devices = plain["trainer"]["devices"]
     processes = (devices if isinstance(devices, int) and devices > 0 else 1) * plain["trainer"].get("num_nodes", 1)
     found = needs(built, plain, processes)
-    seconds = (timed_seconds if timed and processes == 1 else modelled_seconds)(built, plain, processes)
+    whole = timed and processes == 1
+    seconds = timed_seconds(built, plain) if whole else modelled_seconds(built, plain, processes)
     result = {
         "parameters": sum(p.numel() for p in built.module.parameters()),
         "parameter_bytes": found.parameters,

@@ -57,7 +57,7 @@ def continued(argv: list[str]) -> list[str]:
     new = [word for word in argv if word not in [*given, *kept] and not word.startswith("hydra.run.dir=")]
     folders = [place for flag, place in zip(argv, argv[1:], strict=False) if flag in ("--config-dir", "-cd")]
     changes = [word for word in new if not word.startswith("-") and word not in folders]
-    allowed = (*RESUMABLE, "hydra.job.name=", "hydra.output_subdir=")
+    allowed = (*RESUMABLE, "hydra.job.name=", "hydra.output_subdir=", "hydra.searchpath=")
     refused = [word for word in changes if not word.lstrip("+~").startswith(allowed)]
     if refused:
         raise InputError(

@@ -65,7 +65,7 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     try:
         if is_fitted(config["encoder"]):
             return _fitted(folder, config, labels, vocabulary, state)
-        parts = _fill(config, vocabulary, len(labels), state, folder)
+        parts = _fill(config, vocabulary, len(labels), state)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     encoder = parts["encoder"]
@@ -148,7 +148,9 @@ def _weights(path: Path) -> dict[str, Tensor]:
             what = "out of memory" if is_shortage(error) else "damaged or no safetensors"
             raise InputError(f"{path}: {what} ({said(error)})") from None
     if not is_whole(path):  # flipped bits in a tensor would load as other weights
-        raise InputError(f"{path}: damaged or no checkpoint of xmtc (its SHA-256 is not in {path.with_name('hashes')})")
+        raise InputError(
+            f"{path}: damaged or no checkpoint of xmtc (its checksum is not in {path.with_name('hashes')})"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # what a damaged pickle makes of its reader is no closed list
@@ -160,9 +162,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _fill(
-    config: dict, vocabulary: Vocabulary, num_labels: int, state: dict[str, Tensor], folder: Path
-) -> nn.ModuleDict:
+def _fill(config: dict, vocabulary: Vocabulary, num_labels: int, state: dict[str, Tensor]) -> nn.ModuleDict:
     """Encoder, decoder and head with the weights in `state`."""
     for group in ("encoder", "head", "execution"):
         check_node(config[group], group)  # of another version: keys that no longer exist

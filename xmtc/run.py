@@ -1,6 +1,6 @@
 """`python -m xmtc.run [overrides]`: train and test one encoder x head x dataset, or a sweep of them with -m.
 
-Exit code 0 only if training and testing finished; 2 for input or configuration that cannot be used; 130 after Ctrl-C.
+Exit code 0 only if training and testing finished; 2 for what cannot be used; 75 after SIGTERM, 130 after Ctrl-C.
 """
 
 from __future__ import annotations

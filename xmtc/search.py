@@ -89,7 +89,7 @@ def finalists(
         for seed in range(arguments.seed, arguments.seed + arguments.seeds):
             words = [*fixed, *words_of(values), f"seed={seed}", "test=false"]
             job = Job(len(jobs), words, folder / f"{number}_seed{seed}")
-            place(job, folder, known)
+            place(job, known)
             jobs.append(job)
             group.append(job)
         groups.append((dict(values), group))

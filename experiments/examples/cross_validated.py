@@ -18,13 +18,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from xmtc.config.make import make
 from xmtc.data.datamodule import XMTCData
 from xmtc.data.files import replaced
 from xmtc.data.lists import Lists
-from xmtc.fitted.base import FittedModel
+from xmtc.entry import ended
+from xmtc.errors import InputError
+from xmtc.fitted.base import FittedModel, is_fitted
+from xmtc.parsing import read_yaml
 from xmtc.training.build import open_store
 from xmtc.training.fitted import features, targets
 from xmtc.training.results import KEPT
@@ -35,7 +37,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="a run directory of encoder=br or encoder=tree")
     parser.add_argument("--folds", type=int, default=3)
     given = parser.parse_args(argv)
-    config = yaml.safe_load((given.run / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(given.run / "config.yaml", dict)
+    if not is_fitted(config.get("encoder")):
+        raise InputError(f"{given.run}: expected a run of encoder=br or encoder=tree")
+    if given.folds < 2:
+        raise InputError(f"--folds: expected at least 2, got {given.folds}")
     model: FittedModel = make(config["encoder"])
     store = open_store(config, model.text)
     train = XMTCData(store, model.text, "bag", config["seed"], **config["data"]).train
@@ -62,4 +68,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(ended("cross_validated", main))

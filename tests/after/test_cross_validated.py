@@ -13,6 +13,7 @@ from xmtc.data.lists import read_lists
 from xmtc.data.sources.toy import ToySource
 from xmtc.enhancing.job import enhance_scores
 from xmtc.ensemble import ensemble
+from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 
 
@@ -58,6 +59,21 @@ def test_training_scores_do_not_know_the_answers(linear):
         return np.mean([row[0] in own for row, own in zip(lists.labels, gold, strict=True)])
 
     assert first_hit("train.npz") < first_hit("predictions.npz") + 0.1
+
+
+@pytest.mark.parametrize(
+    "encoder, folds, line",
+    [
+        ("xmtc.encoders.bow.BagOfWords", "2", "expected a run of encoder=br"),
+        ("xmtc.fitted.br.BinaryRelevance", "1", "at least 2"),
+        (None, "2", "config.yaml"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, encoder, folds, line):
+    if encoder:
+        (tmp_path / "config.yaml").write_text(f"encoder: {{_target_: {encoder}}}\n")
+    with pytest.raises(InputError, match=line):
+        example().main([str(tmp_path), "--folds", folds])
 
 
 def test_a_stopped_command_goes_on(linear, monkeypatch):

@@ -38,6 +38,7 @@ from xmtc.errors import InputError
         (["hydra.sweep.dri=x"], ["hydra.sweep.dri: unknown key", "did you mean dir?"]),
         (["~sed"], ["'sed' does not exist"]),
         (["+seed=3"], ["seed=3"]),
+        (["--config-dir", "mine"], ["--config-dir: write hydra.searchpath=[DIR]"]),
     ],
 )
 def test_one_line_that_names_key_and_choices(tree, overrides, expected):
@@ -146,11 +147,13 @@ def test_a_sweep_with_one_bad_job_does_not_start(tree, overrides, line):
 
 def test_groups_of_ones_own(tree, tmp_path, write_tree):
     write_tree(tmp_path / "mine", {"encoder/mine.yaml": "{_target_: fractions.Fraction, numerator: 2}"})
-    assert compose_checked(["encoder=mine"], config_dirs=[tmp_path / "mine"]).encoder.numerator == 2
+    ((_, config),) = compose_jobs(["encoder=mine"], config_dirs=[tmp_path / "mine"])  # --config-dir
+    assert config.encoder.numerator == 2
+    assert compose_checked([f"hydra.searchpath=[{tmp_path}/mine]", "encoder=mine"]).encoder.numerator == 2
     with pytest.raises(InputError, match="cnn_large, mine, other"):
-        compose_checked(["encoder=mien"], config_dirs=[tmp_path / "mine"])
+        compose_jobs(["encoder=mien"], config_dirs=[tmp_path / "mine"])
     with pytest.raises(InputError, match="no such folder"):
-        compose_checked([], config_dirs=[tmp_path / "absent"])
+        compose_jobs([], config_dirs=[tmp_path / "absent"])
 
 
 def arguments_of(argv, **options):

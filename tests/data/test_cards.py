@@ -38,7 +38,9 @@ PROGRAM = [name for name, card in CARDS.items() if any(urlsplit(o.url).hostname 
 def dataset(name, tmp_path):
     """The dataset's node, resolved, without the cost of composing a whole configuration."""
     register_resolvers()
-    node = OmegaConf.load(config_dir() / "dataset" / f"{name}.yaml")
+    node = OmegaConf.merge(
+        *map(OmegaConf.load, (config_dir() / "subset.yaml", config_dir() / "dataset" / f"{name}.yaml"))
+    )
     config = OmegaConf.create({"dataset": node, "paths": {"data_dir": str(tmp_path)}})
     return OmegaConf.to_container(config.dataset, resolve=True)
 

@@ -123,8 +123,11 @@ def test_commands(tmp_path, capsys):
     assert "corpus: not a registered dataset, there is nothing to compare with" in capsys.readouterr().err
     assert command.main(["show", "nonsense"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "aapd").mkdir()  # an empty folder is no corpus
+    write_corpus(tmp_path / "rcv1", "laco", {"train": numbered_documents(4, 0), "test": numbered_documents(3, 1)})
     assert command.main(["list", *paths]) == 0
     listed = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in listed if line.split()[5] == "yes"} == {"rcv1"}
     assert any(line.split()[:5] == ["wiki500k", "1,779,881", "-", "769,421", "501,008"] for line in listed)
     assert command.main(["show", "wiki500k", *paths]) == 0
     shown = capsys.readouterr().out

@@ -118,13 +118,14 @@ def test_a_dataset_file_of_ones_own(tmp_path):
     own = (config_dir() / "dataset" / "toy.yaml").read_text(encoding="utf-8").replace("name: toy", "name: mine")
     (tmp_path / "dataset" / "mine.yaml").write_text(own)
     (tmp_path / "dataset" / "bare.yaml").write_text(own.replace("defaults: [/subset@_here_, _self_]\n", ""))
-    mine = compose_checked(["dataset=mine", "dataset.subset=head"], config_dirs=[tmp_path])
+    folder = f"hydra.searchpath=[{tmp_path}]"
+    mine = compose_checked([folder, "dataset=mine", "dataset.subset=head"])
     assert mine.dataset.subset == "head" and mine.dataset.name == "mine"
-    bare = compose_checked(["dataset=bare"], config_dirs=[tmp_path]).dataset
+    bare = compose_checked([folder, "dataset=bare"]).dataset
     assert type(make_source(OmegaConf.to_container(bare))).__name__ == "ToySource"
     brief = {"defaults": ["/subset@_here_", "_self_"], "name": "brief", "source": mine.dataset.source}
     (tmp_path / "dataset" / "brief.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(brief)))
-    config = compose_checked(["dataset=brief"], config_dirs=[tmp_path])
+    config = compose_checked([folder, "dataset=brief"])
     assert config.data.validation_size == 500 and config.dataset.propensity == {"a": 0.55, "b": 1.5}
     store = SimpleNamespace(num_labels=3, label_frequency=np.array([5, 2, 1]), parts={"train": range(6)})
     found = [ranking_metrics(store, {"dataset": given}) for given in (config.dataset, {})]

@@ -153,6 +153,9 @@ def test_settings_whose_last_words_are_alike_are_told_in_full(make_run, tmp_path
     assert set(made(tmp_path)) == {"bow lcenet", "bow lcenet head.rank=9", "bow lcenet head.part.rank=9"}
     assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
     assert len(list(csv.DictReader((tmp_path / "s" / "comparisons.csv").open()))) == 9  # of three, not of two
+    header, rule = (tmp_path / "s" / "report.md").read_text().partition("means over seeds")[2].splitlines()[2:4]
+    words = {name.strip() for name, line in zip(header.split("|"), rule.split("|"), strict=True) if line.endswith("- ")}
+    assert words == {"encoder", "head", "settings", "recipe"}  # the others are numbers
 
 
 def test_a_seed_that_one_set_for_a_part_tells_no_others_apart(make_run, tmp_path):

@@ -1,8 +1,6 @@
 """report.html in headless Chromium: tables and plots are there, columns sort, nothing is asked of the network."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,6 @@ from xmtc.report import main
 from xmtc.reporting import svg
 from xmtc.reporting.styles import COLOURS, Style, bar, mark, styles
 from xmtc.reporting.svg import Line, bars, curves, intervals, ticks
-
-CHROMIUM = os.environ.get("XMTC_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
 
 
 @pytest.fixture
@@ -34,17 +29,6 @@ def test_one_file_that_needs_nothing_else(written):
     text = written.read_text()
     assert not re.search(r'(src|href)="|@import|url\(|https?://', text)
     assert "<b>x" not in text and "<i>A paper" not in text
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is not tested: no playwright")
-    if CHROMIUM is None:
-        pytest.skip("the page is not tested: no Chromium found (XMTC_CHROMIUM=PATH names one)")
-    with playwright.sync_playwright() as api:
-        browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

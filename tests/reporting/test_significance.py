@@ -33,6 +33,11 @@ def test_few_documents_give_the_exact_p(random):
     assert p == pytest.approx(exact, abs=0.006)  # ties count as extreme, in any order of the sum
 
 
+def test_p_is_never_zero(random):
+    """The order that was seen is one of those that could have been (Phipson and Smyth 2010)."""
+    assert sign_flip_p(np.ones((60, 1)), 99, random) == pytest.approx([1 / 100])
+
+
 def test_the_bootstrap_is_scipys(random):
     differences = random.normal(0.1, 1.0, (300, 1))
     wanted = stats.bootstrap(

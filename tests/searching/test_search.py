@@ -247,6 +247,10 @@ def test_a_range_has_the_numbers_that_hydra_sweeps_over(word):
     assert sorted(map(int, override.sweep_string_iterator())) == list(numbers)
 
 
+def test_a_folder_of_own_components_is_a_setting_of_every_trial():
+    assert read_space(["hydra.searchpath=[mine]", "a=1,2"])[0] == ["hydra.searchpath=[mine]"]
+
+
 def test_a_range_on_a_logarithmic_scale():
     assert read_space(["a=tag(log,range(1,100))"])[1] == {"a": IntDistribution(1, 99, log=True)}
 

@@ -2,25 +2,9 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-
-CHROMIUM = os.environ.get("XMTC_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-         " --disable-component-update --disable-sync").split()  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is not tested: no playwright")
-    if CHROMIUM is None:
-        pytest.skip("the page is not tested: no Chromium found (XMTC_CHROMIUM=PATH names one)")
-    with playwright.sync_playwright() as api:
-        browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

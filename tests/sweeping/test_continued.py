@@ -29,5 +29,7 @@ def test_a_folder_of_own_components_may_be_said_again(tmp_path):
     (tmp_path / "overrides.yaml").write_text("- head=gate\n")
     words = continued(["--config-dir", "my_conf", f"resume={tmp_path}"])
     assert words[:3] == ["head=gate", "--config-dir", "my_conf"]
+    own = "hydra.searchpath=[my_conf]"  # as from Python
+    assert continued([own, f"resume={tmp_path}"])[:2] == ["head=gate", own]
     with pytest.raises(InputError, match="^encoder=xmlcnn: cannot change"):
         continued(["--config-dir", "my_conf", f"resume={tmp_path}", "encoder=xmlcnn"])

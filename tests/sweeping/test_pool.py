@@ -194,10 +194,10 @@ def test_jobs_are_known_by_their_settings_and_not_by_their_number(tmp_path):
     finished(tmp_path / "0_x", "head=none", "seed=1", "paths.runs=/elsewhere")
     known = existing(tmp_path)
     same = Job(5, ["seed=1", "head=none", "logger=csv"], tmp_path / "5_x")
-    place(same, tmp_path, known)
+    place(same, known)
     assert same.folder == tmp_path / "0_x"
     other = Job(0, ["seed=2", "head=none"], tmp_path / "0_x")  # the sweep has grown: its numbers moved
-    place(other, tmp_path, known)
+    place(other, known)
     assert other.folder == tmp_path / "0_x_2"
 
 
@@ -210,26 +210,26 @@ def test_a_figure_takes_the_runs_of_its_table(tmp_path):
     jobs = [Job(n, [f"head={h}", "experiment=a/figure4"], tmp_path / f"{n}_x", config) for n, h in enumerate(heads)]
     known = existing(tmp_path)
     for job in jobs:
-        place(job, tmp_path, known)
+        place(job, known)
     assert [job.folder.name for job in jobs] == ["0_x", "1_x_2"]  # the second is another configuration
     other = Job(3, ["head=none", "experiment=a/figure5"], tmp_path / "3_x", config)
     table = Job(0, ["head=none", "experiment=a/table2"], tmp_path / "0_x", config)
-    place(table, tmp_path, existing(tmp_path))
+    place(table, existing(tmp_path))
     assert table.folder.name == "0_x"
     (jobs[0].folder / "checkpoints").mkdir()
     (jobs[0].folder / "checkpoints" / "last.ckpt").touch()
     assert not any("experiment=" in word for word in jobs[0].command())  # a run that goes on keeps its own
-    place(other, tmp_path, existing(tmp_path))
+    place(other, existing(tmp_path))
     assert other.folder.name == "0_x"
 
 
 def test_a_changed_configuration_is_not_taken_for_the_old_one(tmp_path):
     finished(tmp_path / "0_x", "seed=1")
     same = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.1}, "paths": {"runs": "new"}})
-    place(same, tmp_path, existing(tmp_path))
+    place(same, existing(tmp_path))
     changed = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.2}})
     with pytest.raises(InputError, match="recipe.lr=0.1, which is 0.2 now"):
-        place(changed, tmp_path, existing(tmp_path))
+        place(changed, existing(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ def test_settings_of_another_version_do_not_stop_a_sweep(tmp_path, config, refus
     finished(tmp_path / "0_x", "seed=1", config="seed: 1\nrecipe: {lr: 0.1, clipping: null}\n")
     job = Job(0, ["seed=1"], tmp_path / "0_x", config)
     if refused is None:
-        place(job, tmp_path, existing(tmp_path))
+        place(job, existing(tmp_path))
     else:
         with pytest.raises(InputError, match=f"was made with {refused}"):
-            place(job, tmp_path, existing(tmp_path))
+            place(job, existing(tmp_path))
 
 
 def test_commands_start_and_go_on(tmp_path):

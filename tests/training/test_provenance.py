@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 
-from xmtc.training.provenance import device_name, provenance
+from xmtc.config import compose_checked
+from xmtc.training.provenance import command, device_name, provenance
 
 
 @pytest.fixture
@@ -25,3 +27,11 @@ def test_a_gpu_is_named_by_its_own_number(two_gpus):
 
 def test_other_devices_keep_their_names():
     assert device_name("mps") == "mps"
+
+
+def test_the_command_names_a_folder_of_own_components_that_python_gave(tmp_path, monkeypatch):
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head" / "mine.yaml").write_text("_target_: xmtc.heads.none.NoHead\n")
+    config = compose_checked([f"hydra.searchpath=[{tmp_path}]", "head=mine"], hydra_node=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+    assert command() == f"python -m xmtc.run --config-dir {tmp_path} head=mine"

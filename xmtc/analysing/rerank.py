@@ -54,17 +54,15 @@ def oracle(lists: Lists, depth: int = DEPTH) -> np.ndarray:
     return np.concatenate([np.take_along_axis(head, order, 1), lists.labels[:, depth:]], 1)
 
 
-def reranked(
-    lists: Lists, labels: LabelTable, texts: Iterable[str], reranker: Reranker, depth: int = DEPTH
-) -> np.ndarray:
-    """(N, K) labels, the first `depth` of each document in the re-ranker's order. texts: of all N documents.
+def reranked(lists: Lists, labels: LabelTable, texts: Iterable[str], reranker: Reranker) -> np.ndarray:
+    """(N, K) labels, the best ten of each document in the re-ranker's order. texts: of all N documents.
     InputError: an answer that is no list of names for each text."""
     found = lists.labels.copy()
     texts = iter(texts)
     for start in range(0, len(lists), AT_ONCE):
         read = list(islice(texts, min(AT_ONCE, len(lists) - start)))
         rows = range(start, start + len(read))
-        places = [lists.labels[row, :depth][lists.labels[row, :depth] >= 0].tolist() for row in rows]
+        places = [lists.labels[row, :DEPTH][lists.labels[row, :DEPTH] >= 0].tolist() for row in rows]
         names = [[labels[i].name for i in own] for own in places]
         scores = [lists.scores[row, : len(own)].tolist() for row, own in zip(rows, places, strict=True)]
         answers = listed(reranker(read, names, scores), "rerank: the answer", "lists of label names")

@@ -42,14 +42,12 @@ MOST_JOBS = 2000
 SWEEP = "hydra.mode=MULTIRUN"
 
 
-def compose_checked(
-    overrides: Sequence[str], config_dirs: Sequence[str | Path] = (), hydra_node: bool = False
-) -> DictConfig:
+def compose_checked(overrides: Sequence[str], hydra_node: bool = False) -> DictConfig:
     """One job's configuration, unresolved, everything in it checked. InputError if it cannot be used.
 
-    config_dirs: folders with more groups, as --config-dir gives. hydra_node: keep Hydra's own node.
+    hydra_node: keep Hydra's own node.
     """
-    with composing("run", config_dirs) as composer:
+    with composing("run") as composer:
         return composer.one(overrides, hydra_node)
 
 

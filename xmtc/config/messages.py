@@ -121,6 +121,8 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
 def _unreadable_override(error: OverrideParseException) -> str:
     override = error.override
     if override.startswith("-"):
+        if override.startswith("--config-dir"):  # a switch of the command line alone
+            return f"{override}: write hydra.searchpath=[DIR]"
         bare = override.lstrip("-").replace("-", "_")
         return f"{override}: settings are key=value without dashes: write {bare if '=' in bare else bare + '=true'}"
     key, equals, value = override.partition("=")

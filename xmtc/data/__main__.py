@@ -105,18 +105,19 @@ def _list(arguments) -> None:
     for name, card in registered().items():
         numbers = [card.documents.get(part) for part in ("train", "validation", "test")] + [card.labels]
         cells = ["-" if n is None else f"{n:,}" for n in numbers]
-        here = "yes" if _folder(name, root).is_dir() else "no"
+        here = "yes" if _is_here(name, root) else "no"
         print(f"{name:<14}{cells[0]:>11}{cells[1]:>9}{cells[2]:>9}{cells[3]:>11}  {here:<5}{card.title}: {card.task}")
 
 
-def _folder(name: str, root: Path) -> Path:
+def _is_here(name: str, root: Path) -> bool:
     from omegaconf import OmegaConf
 
     from xmtc.config import config_dir
+    from xmtc.data.sources.corpus import CorpusSource
 
     source = OmegaConf.load(config_dir() / "dataset" / f"{name}.yaml").source
     raw = OmegaConf.to_container(source, resolve=False)["path"]
-    return Path(raw.replace("${paths.data_dir}", str(root)))
+    return CorpusSource(raw.replace("${paths.data_dir}", str(root)), source.layouts).layout() is not None
 
 
 def _show(arguments) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,20 +11,15 @@ from xmtc.decoders.product import label_major, rows
 
 
 class LinearDecoder(LabelDecoder):
-    """logits = features W^T + b over (B, D) features. Cost 2BDl a call.
+    """logits = features W^T + b over (B, D) features. Cost 2BDl a call. Weights start Xavier-uniform (CorNet's code);
+    the bias is PyTorch's default until `set_prior`."""
 
-    init: weights Xavier-uniform (CorNet's code), or zero. The bias is PyTorch's default until `set_prior`.
-    """
-
-    def __init__(self, features: int, num_labels: int, init: Literal["xavier", "zero"] = "xavier"):
+    def __init__(self, features: int, num_labels: int):
         super().__init__()
         self.num_labels = num_labels
         linear = nn.Linear(features, num_labels)  # PyTorch's default bias
         self.weight, self.bias = linear.weight, linear.bias
-        if init == "xavier":
-            nn.init.xavier_uniform_(self.weight)
-        else:
-            nn.init.zeros_(self.weight)
+        nn.init.xavier_uniform_(self.weight)
 
     def forward(self, encoded, labels: slice = slice(None)) -> Tensor:
         features = encoded.features

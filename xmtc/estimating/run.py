@@ -184,7 +184,7 @@ def modelled_seconds(built: Built, config: dict, processes: int = 1) -> dict[str
     return _epoch(max(seconds[few] + slope * (sizes.labels - few), 0.0), built, sizes.documents * processes)
 
 
-def timed_seconds(built: Built, config: dict, processes: int = 1) -> dict[str, float]:
+def timed_seconds(built: Built, config: dict) -> dict[str, float]:
     """Seconds of a step and an epoch from steps of the whole model, its optimiser included. Changes the weights."""
     probe, sizes = probe_of(built, config, 1)
     built.module.to(probe.batch.documents.device)

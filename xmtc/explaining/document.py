@@ -17,7 +17,7 @@ SHOWN = 5  # contributions that are listed one by one
 TOLERANCE = 1e-3  # of a logit
 
 
-def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int = SHOWN) -> dict[str, Any]:
+def explain(model: Model, text: str, k: int = 5, words: bool = True) -> dict[str, Any]:
     """A JSON-ready explanation of the labels that are among the k best before or after the head.
 
     {"head": whether there is one; without it both rankings are the decoder's,
@@ -62,14 +62,14 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True, shown: int 
             labels.append(_named(model, label) | {
                 "raw_rank": ranks[0], "enhanced_rank": ranks[1], "raw_logit": float(raw_L[label]),
                 "enhanced_logit": float(enhanced_L[label]), "moved": moved,
-                "blocks": [_block(model, part, row, shown) for part in parts],
-                "contexts": [_contexts(model, i, part, row, document[i], reference[i], shown)
+                "blocks": [_block(model, part, row) for part in parts],
+                "contexts": [_contexts(model, i, part, row, document[i], reference[i])
                              for i, part in enumerate(parts) if part.contexts is not None],
             })  # fmt: skip
     if words:
         for entry, label in zip(labels, union, strict=True):
             entry["words"] = integrated_gradients(model, text, label)
-            entry["words"]["words"] = [list(pair) for pair in entry["words"]["words"][: 2 * shown]]
+            entry["words"]["words"] = [list(pair) for pair in entry["words"]["words"][: 2 * SHOWN]]
     return {
         "head": model.has_head,
         "raw": [model.labels[i].id for i in best[0]],
@@ -99,25 +99,25 @@ def _named(model: Model, label: int) -> dict[str, Any]:
     return {"id": model.labels[label].id, "name": model.labels[label].name}
 
 
-def _strongest(model: Model, amounts_L: torch.Tensor, count: int) -> list[list]:
-    chosen = amounts_L.abs().topk(min(count, len(amounts_L))).indices.tolist()
+def _strongest(model: Model, amounts_L: torch.Tensor) -> list[list]:
+    chosen = amounts_L.abs().topk(min(SHOWN, len(amounts_L))).indices.tolist()
     return [[model.labels[i].id, model.labels[i].name, float(amounts_L[i])] for i in chosen if amounts_L[i] != 0]
 
 
-def _block(model: Model, part, row: int, shown: int) -> dict[str, Any]:
-    evidence = _strongest(model, part.evidence[row], shown)
+def _block(model: Model, part, row: int) -> dict[str, Any]:
+    evidence = _strongest(model, part.evidence[row])
     other = float(part.evidence[row].double().sum()) - sum(amount for _, _, amount in evidence)
     return {"kept": float(part.kept[row]), "base": float(part.base[row]), "evidence": evidence, "other": other,
             "output": float(part.output[row])}  # fmt: skip
 
 
-def _contexts(model: Model, index: int, part, row: int, here, there, shown: int) -> list[dict[str, Any]]:
+def _contexts(model: Model, index: int, part, row: int, here, there) -> list[dict[str, Any]]:
     """The context numbers that moved this label most, and whose evidence moved them."""
     block = model.head.blocks[index]
     assert isinstance(block, CorrelationBlock)
     strongest = part.contexts[row].abs().topk(min(2, part.contexts.shape[1])).indices.tolist()
     return [{"number": c, "adds": float(part.contexts[row, c]),
-             "moved_by": _strongest(model, context_evidence(block, here, there, c), shown)}
+             "moved_by": _strongest(model, context_evidence(block, here, there, c))}
             for c in strongest]  # fmt: skip
 
 

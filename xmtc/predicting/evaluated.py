@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from xmtc.data.lists import Lists
-from xmtc.data.sources.tables import delimiter_of
+from xmtc.data.sources.dialect import delimiter_of
 from xmtc.errors import InputError
 from xmtc.parsing import read_yaml
 from xmtc.predicting.gold import Labelled

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xmtc.data.sources.dialect import delimiter_of, dialect, malformed
 from xmtc.data.sources.lines import open_binary
-from xmtc.data.sources.tables import delimiter_of, dialect, malformed, metadata_tokens
+from xmtc.data.sources.tables import metadata_tokens
 from xmtc.errors import InputError
 from xmtc.parsing import parse_json
 

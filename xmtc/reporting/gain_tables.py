@@ -62,9 +62,9 @@ class Panel:
     heads: dict[str, list[Gain | None]]
 
 
-def panels(found: Sequence[Gain], metric: str = MAIN) -> list[Panel]:
+def panels(found: Sequence[Gain]) -> list[Panel]:
     """A panel for each combination of the settings but the one with the most different numbers, which goes along x."""
-    shown = of_metric(found, metric)
+    shown = of_main(found)
     across = numeric_key(shown)
     down = [key for key in telling(shown) if key != across]
     values = sorted({dict(each.cell)[across] for each in shown}, key=float) if across else [""]
@@ -87,8 +87,8 @@ def cell_title(cell: Sequence[tuple[str, str]], keys: Sequence[str]) -> str:
     )
 
 
-def of_metric(found: Sequence[Gain], metric: str = MAIN) -> list[Gain]:
-    return [each for each in found if each.metric == metric]
+def of_main(found: Sequence[Gain]) -> list[Gain]:
+    return [each for each in found if each.metric == MAIN]
 
 
 def bins_of(found: Sequence[Gain]) -> list[str]:
@@ -96,10 +96,10 @@ def bins_of(found: Sequence[Gain]) -> list[str]:
     return list(dict.fromkeys(each.metric for each in found if each.metric.startswith(f"{MAIN}/")))
 
 
-def glance_rows(found: Sequence[Gain], metric: str = MAIN) -> list[list[str]]:
+def glance_rows(found: Sequence[Gain]) -> list[list[str]]:
     """Header and a row an encoder, head and whatever else differs; a column for each value of the numbers that differ
     most, such as the share of the training documents. Gains in points, their intervals and what these say."""
-    shown = of_metric(found, metric)
+    shown = of_main(found)
     across = numeric_key(shown)
     down = [key for key in telling(shown) if key != across]
     values = sorted({dict(each.cell)[across] for each in shown}, key=float) if across else [""]
@@ -108,16 +108,16 @@ def glance_rows(found: Sequence[Gain], metric: str = MAIN) -> list[list[str]]:
         cell = dict(each.cell)
         name = (*(cell.get(key, "") for key in down), each.head)
         rows.setdefault(name, {})[cell[across] if across else ""] = told(each)
-    head = [f"{_short(across)} {value}" if across else f"gain in {metric}" for value in values]
+    head = [f"{_short(across)} {value}" if across else f"gain in {MAIN}" for value in values]
     body = [[*name, *(row.get(value, "") for value in values)] for name, row in sorted(rows.items())]
     return [[*map(_short, down), "head", *head], *body]
 
 
-def gain_rows(found: Sequence[Gain], metric: str = MAIN) -> list[list[str]]:
+def gain_rows(found: Sequence[Gain]) -> list[list[str]]:
     """Header and a row a cell and head, in points."""
-    shown = of_metric(found, metric)
+    shown = of_main(found)
     keys = telling(shown)
-    rows = [[*map(_short, keys), "head", "seeds", f"{metric} without", "with", "gain",
+    rows = [[*map(_short, keys), "head", "seeds", f"{MAIN} without", "with", "gain",
              "95 % interval", "verdict", "steps without", "with"]]  # fmt: skip
     for each in shown:
         cell = dict(each.cell)
@@ -152,7 +152,7 @@ def _short(key: str) -> str:
 
 def counted(found: Sequence[Gain]) -> list[str]:
     """Sentences: in how many cells heads help and hurt, all of them and each."""
-    shown = of_metric(found)
+    shown = of_main(found)
     counts = {word: sum(verdict(each) == word for each in shown) for word in ("helps", "hurts")}
     said = [
         f"Test nDCG@5 × 100, paired by seed and document; {len(shown)} cells: the interval is above 0 in"

@@ -78,7 +78,8 @@ def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], 
         if not worth_a_summary(configurations):
             continue
         title = f"## {dataset}: means over seeds{of_data(sha)}"
-        parts.append(f"{title}\n\n{_table(summary_rows(configurations, quality), right=range(3, 21))}")
+        rows = summary_rows(configurations, quality)
+        parts.append(f"{title}\n\n{_table(rows, right=range(rows[0].index('seeds'), len(rows[0])))}")
         parts.append(
             "± is the standard deviation over seeds. Steps to 95 %: of the first evaluation at 95 % of the run's own"
             " last validation nDCG@5."

@@ -30,7 +30,7 @@ def read_space(words: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
             raise InputError(f"{word}: not a setting: {str(error).splitlines()[0]}") from error
         key = override.get_key_element()
         name = key.lstrip("+~")
-        if name in REFUSED or name.startswith("hydra"):
+        if name in REFUSED or name.startswith("hydra") and name != "hydra.searchpath":
             raise InputError(f"{name}: {REFUSED.get(name, 'not in a search')}")
         if override.is_sweep_override():
             space[key] = _distribution(key, override)

@@ -24,7 +24,7 @@ from xmtc.reporting.configurations import quality_column
 from xmtc.searching.space import words_of
 from xmtc.sweeping.devices import Slot
 from xmtc.sweeping.jobs import LOG, Job
-from xmtc.sweeping.pool import OUTER, _signal, locked
+from xmtc.sweeping.pool import _interrupt, _signal, locked, started
 
 log = logging.getLogger("xmtc.search")
 FOLDER = "folder"
@@ -174,18 +174,8 @@ class Search:
         if lock is None:
             raise InputError(f"{folder}: another process runs this trial")
         slot = self.free.popleft()
-        environment = {key: value for key, value in os.environ.items() if key not in OUTER}
-        environment["XMTC_SWEEP"] = self.folder.name
-        if slot.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
-        if slot.threads:
-            environment.setdefault("OMP_NUM_THREADS", str(slot.threads))
-        with open(folder / LOG, "ab") as file:
-            process = subprocess.Popen(
-                job.command(), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
-                start_new_session=True, pass_fds=(lock,),
-            )  # fmt: skip
-        os.close(lock)  # the trial holds its folder as long as it lives, also if we do not
+        process = started(job, slot, os.environ | {"XMTC_SWEEP": self.folder.name}, lock)
+        os.close(lock)
         self._running.append(Running(trial, job, process, slot))
         log.info("trial %d: %s", trial.number, " ".join(words_of(trial.params)))
 
@@ -242,10 +232,6 @@ def evaluations(folder: Path) -> list[float]:
 
 def _score(job: Job) -> float | None:
     return (job.result().get("best") or {}).get("score")
-
-
-def _interrupt(number, frame) -> None:
-    raise KeyboardInterrupt
 
 
 def _stop(processes: Sequence[subprocess.Popen], seconds: float = 60.0) -> None:

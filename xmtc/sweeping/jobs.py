@@ -104,7 +104,7 @@ def existing(sweep: Path) -> dict[tuple[str, ...], Path]:
     return found
 
 
-def place(job: Job, sweep: Path, known: dict[tuple[str, ...], Path]) -> None:
+def place(job: Job, known: dict[tuple[str, ...], Path]) -> None:
     """Gives the job the folder of the same job in an earlier start of the sweep, else of an equal one under another
     experiment's name (a figure of the runs of a table), else one that is free. InputError: that job was made with other
     settings, because a file of the configuration has changed in between."""

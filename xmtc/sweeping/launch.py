@@ -56,7 +56,7 @@ def jobs_of(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> tup
         folder = sweep / str(composed.hydra.sweep.subdir)
         plain = {str(key): value for key, value in OmegaConf.to_container(_task(composed), resolve=True).items()}
         job = Job(number, list(overrides), folder, plain, switches)
-        place(job, sweep, known)
+        place(job, known)
         jobs.append(job)
     HydraConfig.instance().set_config(config)
     return jobs, sweep

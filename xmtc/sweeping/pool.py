@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,21 +98,7 @@ class Pool:
             self.changed(job, state)
             return True
         slot = self.free.popleft()
-        environment = {key: value for key, value in self.environment.items() if key not in OUTER}
-        if slot.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
-        if slot.threads:
-            environment.setdefault("OMP_NUM_THREADS", str(slot.threads))
-        with open(job.folder / LOG, "ab") as log:
-            process = subprocess.Popen(
-                job.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # so that Ctrl-C reaches jobs through us alone, once
-                pass_fds=(lock,),  # the job holds its folder as long as it lives, also if we do not
-            )
+        process = started(job, slot, self.environment, lock)
         job.note(state="running", device=slot.name, host=socket.gethostname(), launcher=os.getpid())
         state.state, state.slot, state.started = "running", slot, time.monotonic()
         self._running[job.number] = (job, process, lock)
@@ -173,6 +159,21 @@ class Pool:
             _signal(process, signal.SIGKILL)
             process.wait()
             self._ended(job, process, lock, "stopped")
+
+
+def started(job: Job, slot: Slot, environment: Mapping[str, str], lock: int) -> subprocess.Popen:
+    """The job's process. lock: of its folder, which it then holds as long as it lives, also if we do not."""
+    own = {key: value for key, value in environment.items() if key not in OUTER}
+    if slot.gpus:
+        own["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+    if slot.threads:
+        own.setdefault("OMP_NUM_THREADS", str(slot.threads))
+    with open(job.folder / LOG, "ab") as log:
+        return subprocess.Popen(
+            job.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=own,
+            start_new_session=True,  # so that Ctrl-C reaches jobs through us alone, once
+            pass_fds=(lock,),
+        )  # fmt: skip
 
 
 def locked(folder: Path) -> int | None:

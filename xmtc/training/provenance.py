@@ -37,7 +37,7 @@ def command() -> str:
     if not HydraConfig.initialized():
         return shlex.join(["python", "-m", "xmtc.run", *sys.argv[1:]])
     hydra = HydraConfig.get()
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider.endswith("command-line")]
     own = [word for folder in folders for word in ("--config-dir", folder)]
     words = [word for word in hydra.overrides.task if not word.startswith("resume=")]
     return shlex.join(["python", "-m", "xmtc.run", *own, *words])

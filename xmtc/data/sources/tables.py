@@ -12,9 +12,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from xmtc.data.sources.base import PARTS, Source, require_documents
+from xmtc.data.sources.dialect import delimiter_of, dialect, malformed
 from xmtc.data.sources.json_lines import json_lines, short
 from xmtc.data.sources.label_names import label_names_file, read_label_names, read_label_parents
 from xmtc.data.sources.lines import find, lines
@@ -234,27 +234,6 @@ def metadata_tokens(where: str, columns: Sequence[str], row: dict[str, object]) 
             raise InputError(f"{where}: column {column!r} expected a text or a list of texts, found {short(value)}")
         found[column] = [_encodable(where, str(v)) for v in values]
     return prefix_tokens(found)
-
-
-def delimiter_of(given: str, key: str) -> str:
-    """One character; "tab" for a tab. InputError: anything else, which names `key`."""
-    delimiter = "\t" if given in ("tab", "\\t") else given
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise InputError(f"{key}={given!r}: expected one character or 'tab'")
-    return delimiter
-
-
-def dialect(delimiter: str, quote: str, key: str) -> dict[str, Any]:
-    """How `csv.reader` reads: strictly. InputError: `quote` is neither one character nor "none"; names `key`."""
-    if quote == "none":
-        return {"delimiter": delimiter, "quoting": csv.QUOTE_NONE, "strict": True}
-    if len(quote) != 1 or quote in f"{delimiter} \r\n":
-        raise InputError(f"{key}={quote!r}: expected one character, not that between columns, or 'none'")
-    return {"delimiter": delimiter, "quotechar": quote, "strict": True}
-
-
-def malformed(error: csv.Error, key: str) -> str:
-    return f"malformed CSV ({error}); where cells are not quoted, {key}=none"
 
 
 def _encodable(where: str, text: str) -> str:
