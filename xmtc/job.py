@@ -44,6 +44,12 @@ def continued(argv: list[str]) -> list[str]:
         return argv
     folder = Path(unquoted(given[-1].removeprefix("resume=")))
     saved = folder / "overrides.yaml"
+    if (folder / "multirun.yaml").exists():
+        raise InputError(
+            f"resume: {folder} holds a sweep, which goes on by its own command again, with hydra.sweep.dir={folder}"
+        )
+    if {"-m", "--multirun"} & set(argv):
+        raise InputError("resume: goes on with one run: leave out -m")
     if not saved.exists():
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
     require_whole(folder, ["overrides.yaml"])

@@ -51,6 +51,26 @@ def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d", "e"]  # nothing was made
 
 
+@pytest.mark.parametrize("words", [["hydra.run.dir=FILE"], ["-m", "hydra.sweep.dir=FILE"]])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys, main, words):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        main([*(word.replace("FILE", str(tmp_path / "file")) for word in words), "encoder=bow", "head=none"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and len(error.splitlines()) == 1 and "cannot write to" in error
+
+
+def test_resume_of_a_sweep_says_how_it_goes_on(tmp_path, capsys, main):
+    (tmp_path / "multirun.yaml").touch()
+    for words, line in (([], f"hydra.sweep.dir={tmp_path}"), (["-m"], f"hydra.sweep.dir={tmp_path}")):
+        with pytest.raises(SystemExit):
+            main([*words, f"resume={tmp_path}"])
+        assert line in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["-m", f"resume={tmp_path / 'run'}"])
+    assert "leave out -m" in capsys.readouterr().err
+
+
 def test_without_earlier_runs_nothing_is_made_up(tmp_path):
     text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", f"paths.cache_dir={EMPTY}", "dry_run=true"])
     lines = text.splitlines()
@@ -112,6 +132,7 @@ def test_why_a_job_is_unknown(tmp_path, monkeypatch):
 
 def test_when_a_list_is_asked_for():
     assert asks_for_a_list(["--multirun", "seed=0,1", "dry_run=True"])
+    assert asks_for_a_list(["hydra.mode=MULTIRUN", "seed=0,1", "dry_run=true"])
     assert not asks_for_a_list(["seed=0", "dry_run=true"]) and not asks_for_a_list(["-m", "seed=0,1", "dry_run=false"])
 
 

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, on_gpu, processes, visible_gpus
-from xmtc.sweeping.jobs import Job, existing, place, swept
+from xmtc.sweeping.jobs import Job, place, swept
 from xmtc.sweeping.pool import Pool, State
-from xmtc.sweeping.table import Table, last_line
+from xmtc.sweeping.table import Table, reason
 
 log = logging.getLogger("xmtc.sweep")
 
@@ -44,7 +44,6 @@ def jobs_of(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> tup
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     sweep = Path(str(config.hydra.sweep.dir)).absolute()
     sweep.mkdir(parents=True, exist_ok=True)
-    known = existing(sweep)
     switches = switches_of(config)
     jobs = []
     for number, overrides in enumerate(job_overrides, start=first):
@@ -55,9 +54,8 @@ def jobs_of(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> tup
         HydraConfig.instance().set_config(composed)
         folder = sweep / str(composed.hydra.sweep.subdir)
         plain = {str(key): value for key, value in OmegaConf.to_container(_task(composed), resolve=True).items()}
-        job = Job(number, list(overrides), folder, plain, switches)
-        place(job, sweep, known)
-        jobs.append(job)
+        jobs.append(Job(number, list(overrides), folder, plain, switches))
+    place(jobs, sweep)
     HydraConfig.instance().set_config(config)
     return jobs, sweep
 
@@ -114,10 +112,8 @@ def returns(jobs: Sequence[Job], states: dict[int, State], sweep: Path) -> list[
     log.info("%d of %d jobs finished in %s", done, len(jobs), launcher_dir(sweep))
     if failed:
         for job in failed:
-            print(
-                f"xmtc.run: {states[job.number].state}: {job.name}: {last_line(job.folder / 'job.log')}",
-                file=sys.stderr,
-            )
+            state = states[job.number]
+            print(f"xmtc.run: {state.state}: {job.name}: {reason(job, state)}", file=sys.stderr)
         print(
             f"xmtc.run: {len(failed)} of {len(jobs)} jobs did not finish (job.log in each folder); the same command"
             f" with hydra.sweep.dir='{launcher_dir(sweep)}' takes those up again",
