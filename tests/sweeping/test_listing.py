@@ -51,11 +51,13 @@ def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d", "e"]  # nothing was made
 
 
-@pytest.mark.parametrize("words", [["hydra.run.dir=FILE"], ["-m", "hydra.sweep.dir=FILE"]])
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys, main, words):
+@pytest.mark.parametrize("words", [["hydra.run.dir=FILE"], ["-m", "hydra.sweep.dir=FILE"], ["hydra.run.dir=RUN"]])
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys, main, words):
     (tmp_path / "file").touch()
+    words = [word.replace("FILE", str(tmp_path / "file")).replace("RUN", str(tmp_path / "run")) for word in words]
+    (tmp_path / "run" / "run.log").mkdir(parents=True)  # in the place of Hydra's log
     with pytest.raises(SystemExit) as ended:
-        main([*(word.replace("FILE", str(tmp_path / "file")) for word in words), "encoder=bow", "head=none"])
+        main([*words, "encoder=bow", "head=none"])
     error = capsys.readouterr().err
     assert ended.value.code == 2 and len(error.splitlines()) == 1 and "cannot write to" in error
 

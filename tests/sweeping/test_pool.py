@@ -170,7 +170,8 @@ def test_slots():
             wrong()
 
 
-def test_which_devices_is_the_launchers_to_say(tmp_path):
+def test_which_devices_is_the_launchers_to_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4,5")
     launcher = SimpleNamespace(jobs=1, devices_per_job=None, jobs_per_device=1, devices=["3", "5"])
     for devices in ([0, 2], "0,2", "2"):
         job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": devices}})
@@ -178,6 +179,12 @@ def test_which_devices_is_the_launchers_to_say(tmp_path):
             slots_of(launcher, [job])
     job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": 2}})
     assert [slot.gpus for slot in slots_of(launcher, [job])] == [("3", "5")]
+    launcher.devices = ["3", "0", "7"]  # neither one that somebody has hidden from us nor one that is not there
+    with pytest.raises(InputError, match="hydra.launcher.devices: 0, 7 is not visible here .*, only 3, 4, 5"):
+        slots_of(launcher, [job])
+    launcher.devices, launcher.devices_per_job = ["3", "GPU-1f3"], 0
+    with pytest.raises(InputError, match="devices_per_job=0: there is a job with trainer.devices=2"):
+        slots_of(launcher, [job])
     launcher.devices_per_job = 1
     with pytest.raises(InputError, match="devices_per_job=1: there is a job with trainer.devices=2"):
         slots_of(launcher, [job])

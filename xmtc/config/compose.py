@@ -144,9 +144,12 @@ class Composer:
                 self.hydra.multirun(self.config_name, task, _of_a_sweep(overrides))
             else:
                 self.hydra.run(self.config_name, task, list(overrides))
-        except OSError as error:
-            with writing_to(Path(error.filename or "."), "starting", None):
-                raise
+        except (OSError, ValueError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__  # of a log file, in Python's own words
+            if isinstance(cause, OSError):
+                with writing_to(Path(cause.filename or "."), "starting", None):
+                    raise cause from None
+            raise
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -91,10 +91,17 @@ def slots_of(launcher, jobs: Sequence[Job]) -> list[Slot]:
                 f"trainer.devices={trainer['devices']}: hydra/launcher=local chooses a job's devices; say how many,"
                 " and which there are with hydra.launcher.devices=[...]"
             )
-    per_job = launcher.devices_per_job or most
+    visible = visible_gpus()
+    hidden = [device for device in launcher.devices or () if device.isdigit() and device not in visible]
+    if hidden and all(device.isdigit() for device in visible):
+        raise InputError(
+            f"hydra.launcher.devices: {', '.join(hidden)} is not visible here (CUDA_VISIBLE_DEVICES), only"
+            f" {', '.join(visible) or 'no GPU'}"
+        )
+    per_job = most if launcher.devices_per_job is None else launcher.devices_per_job
     if per_job < most:
         raise InputError(f"hydra.launcher.devices_per_job={per_job}: there is a job with trainer.devices={most}")
-    return gpu_slots(launcher.devices or visible_gpus(), per_job, launcher.jobs_per_device)
+    return gpu_slots(launcher.devices or visible, per_job, launcher.jobs_per_device)
 
 
 def launcher_dir(sweep: Path) -> str:
