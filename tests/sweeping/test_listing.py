@@ -62,6 +62,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys, main, wor
     assert ended.value.code == 2 and len(error.splitlines()) == 1 and "cannot write to" in error
 
 
+def test_hydras_own_launcher_does_not_go_on_and_names_the_one_that_does(tmp_path, capsys, main):
+    (tmp_path / "0_toy_bow-none_seed0").mkdir()
+    (tmp_path / "0_toy_bow-none_seed0" / "metrics.json").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["-m", "encoder=bow", "head=none", f"hydra.sweep.dir={tmp_path}"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "holds a finished run; hydra/launcher=local keeps it and goes on" in error
+
+
 def test_resume_of_a_sweep_says_how_it_goes_on(tmp_path, capsys, main):
     (tmp_path / "multirun.yaml").touch()
     for words, line in (([], f"hydra.sweep.dir={tmp_path}"), (["-m"], f"hydra.sweep.dir={tmp_path}")):
