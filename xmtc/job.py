@@ -44,6 +44,12 @@ def continued(argv: list[str]) -> list[str]:
         return argv
     folder = Path(unquoted(given[-1].removeprefix("resume=")))
     saved = folder / "overrides.yaml"
+    if (folder / "multirun.yaml").exists():
+        raise InputError(
+            f"resume: {folder} holds a sweep, which goes on by its own command again, with hydra.sweep.dir={folder}"
+        )
+    if {"-m", "--multirun"} & set(argv):
+        raise InputError("resume: goes on with one run: leave out -m")
     if not saved.exists():
         raise InputError(f"resume: {folder} is not a run directory (no overrides.yaml)")
     require_whole(folder, ["overrides.yaml"])
@@ -75,6 +81,10 @@ def job(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:  # here too: a sweep that decides its jobs as it goes was not checked before
         refuse_basic_launcher(OmegaConf.to_container(hydra.launcher), config, hydra.overrides.task)
+        goes_on = (
+            "hydra/launcher=local keeps it and goes on with the rest of the sweep, another hydra.sweep.dir starts anew"
+        )
+        refuse_used(Path(hydra.runtime.output_dir), goes_on)
     result = execute(config, Path(hydra.runtime.output_dir), *_words_and_names(hydra))
     return result and result["best"]["score"]
 
@@ -89,6 +99,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
 
         from xmtc.training.choices import keep_words
         from xmtc.training.quiet import quiet_lightning
+        from xmtc.training.record import peak_from_now
         from xmtc.training.session import session
 
         refuse_other_count(plain["trainer"])
@@ -105,6 +116,7 @@ def execute(config: DictConfig, folder: Path, overrides: list[str], names: dict)
                 keep_words(folder, overrides, plain | {"names": names})
             elif not plain["resume"]:
                 refuse_used(folder)  # as the first one does, for which this one would wait in vain
+            peak_from_now()
             result = session(plain, folder, names, overrides)
         part = "test" if plain["test"] else "validation"
         log.info("%s: %s", part, " ".join(f"{k} {100 * result[part][k]:.2f}" for k in ("P@1", "P@3", "P@5", "nDCG@5")))
@@ -136,14 +148,12 @@ def _begin_in(folder: Path, init_from: str | None) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def refuse_used(folder: Path) -> None:
-    """A new run where another one is would replace it."""
+def refuse_used(folder: Path, goes_on: str = "") -> None:
+    """A new run where another one is would replace it. goes_on: what to do instead."""
     if any((folder / name).is_file() for name in WORTH):
         has = "finished" if (folder / WORTH[0]).is_file() else "stopped"
-        raise InputError(
-            f"hydra.run.dir: {folder} holds a {has} run; resume={folder} goes on with it, another hydra.run.dir starts"
-            " anew, or remove that folder"
-        )
+        goes_on = goes_on or f"resume={folder} goes on with it, another hydra.run.dir starts anew"
+        raise InputError(f"hydra.run.dir: {folder} holds a {has} run; {goes_on}, or remove that folder")
 
 
 @contextmanager

@@ -51,6 +51,7 @@ def search(arguments: argparse.Namespace) -> int:
 
     from xmtc.config import compose_checked
     from xmtc.config.outside import refuse_sweep
+    from xmtc.data.files import writing_to
 
     refuse_sweep("xmtc.search")
     fixed, space = read_space(arguments.overrides)
@@ -61,13 +62,15 @@ def search(arguments: argparse.Namespace) -> int:
             compose_checked([*fixed, *words_of(first | {key: value}), "test=false"])
     slots = _slots(OmegaConf.to_container(config.trainer, resolve=True), arguments.jobs)
     into = Path(arguments.into)
-    found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed)
-    found.run(arguments.trials)
-    best = found.best(arguments.finalists)
-    if not best:
-        print(f"xmtc.search: no trial finished; see {into}/trials/*/job.log", file=sys.stderr)
-        return 1
-    ranked = finalists(into, fixed, [trial.params for trial in best], arguments, slots)
+    with writing_to(into, "searching", None):
+        found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed)
+        found.run(arguments.trials)
+        best = found.best(arguments.finalists)
+        if not best:
+            why = f"no trial finished; see {into}/trials/*/job.log; more --trials, or another --into, tries again"
+            print(f"xmtc.search: {why}", file=sys.stderr)
+            return 1
+        ranked = finalists(into, fixed, [trial.params for trial in best], arguments, slots)
     print(_table(ranked))
     best_words = [*fixed, *words_of(ranked[0][0])]
     print("the best, tested: " + shlex.join(["python", "-m", "xmtc.run", *best_words]))
@@ -79,20 +82,19 @@ def finalists(
 ) -> list[tuple[dict, list[float]]]:
     """[(settings, validation nDCG@5 of each seed)], best mean first. Runs that are there are kept."""
     from xmtc.searching.space import words_of
-    from xmtc.sweeping.jobs import Job, existing, place
+    from xmtc.sweeping.jobs import Job, place
     from xmtc.sweeping.pool import Pool
 
     jobs, groups, folder = [], [], into.absolute() / "finalists"
-    known = existing(folder)
     for number, values in enumerate(params):
         group = []
         for seed in range(arguments.seed, arguments.seed + arguments.seeds):
             words = [*fixed, *words_of(values), f"seed={seed}", "test=false"]
             job = Job(len(jobs), words, folder / f"{number}_seed{seed}")
-            place(job, known)
             jobs.append(job)
             group.append(job)
         groups.append((dict(values), group))
+    place(jobs, folder)
     states = Pool(jobs, list(slots), dict(os.environ) | {"XMTC_SWEEP": into.name}).run()
     for job in jobs:
         if (state := states[job.number].state) in ("failed", "stopped"):

@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 
 class LocalLauncher(Launcher):
     """jobs: how many at once on the CPU. devices_per_job: GPUs of a job; null: as many as its trainer.devices.
-    jobs_per_device: jobs that share a GPU. devices: which GPUs; null: all that are visible. stop_seconds: how long
+    jobs_per_device: jobs that share a GPU. devices: which of the visible GPUs; null: all. stop_seconds: how long
     jobs may take to write their checkpoint after Ctrl-C."""
 
     def __init__(

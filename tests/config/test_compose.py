@@ -30,6 +30,12 @@ from xmtc.errors import InputError
         (["seed=${nope}"], ["seed: refers to ${nope}, which does not exist"]),
         (["encoder"], ["encoder: expected key=value"]),
         (["encoder=[1,2]"], ["encoder=[1,2]: not a choice"]),
+        (["encoder=[cnn,cnn_large]"], ["expected one choice", "add -m: encoder=cnn,cnn_large"]),
+        (["seed=0,1,"], ["seed=0,1,: a value is missing before or behind a comma"]),
+        (["seed=choice(null,1)"], ["choice() takes no null: write seed=null,1"]),
+        (["seed=range(a,b)"], ["seed=range(a,b): mismatch type argument start: str"]),
+        (["dataset=csv", "dataset.path=corpus(1)"], ["write 'dataset.path=\"corpus(1)\"'"]),
+        (["hydra.launcher.jobs=2"], ["hydra.launcher.jobs: unknown key", "hydra/launcher=local has some"]),
         (["experiment=nope"], ["experiment=nope: unknown choice", "bad, broken, grid, typo"]),
         (["experiment=bad"], ["encoder=nope: unknown choice"]),
         (["experiment=typo"], ["sead: unknown key", "did you mean seed?"]),
@@ -115,6 +121,20 @@ def test_no_trace_is_left_behind(tree):
     assert HydraConfig.instance().cfg is None
     assert "hydra" not in compose_checked([])
     assert compose_checked([], hydra_node=True).hydra.job.name
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["hydra.job.env_copy=a,b"], "hydra.job.env_copy=a,b: expected one value; a list is written"),
+        (["seed=interval(1,2)"], "interval(...) is for `python -m xmtc.search`"),
+        (["seed=1,2", "hydra.run.dir=here"], "hydra.run.dir=here: is for a single run"),
+    ],
+)
+def test_what_no_sweep_can_be_of(tree, words, line):
+    with pytest.raises(InputError) as error:
+        compose_jobs(words)
+    assert line in str(error.value) and "\n" not in str(error.value)
 
 
 def test_every_job_of_a_sweep(tree):

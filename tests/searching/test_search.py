@@ -175,6 +175,35 @@ def test_a_trial_that_outlived_its_search_is_waited_for_and_counts(tmp_path):
     assert [one.value for one in again.best(3)] == [0.7] and not (folder / "starts").exists()
 
 
+def test_a_journal_whose_last_line_was_cut_goes_on_from_the_one_before(tmp_path):
+    """As a full disk leaves it: a whole search would be lost for one line."""
+    search(tmp_path).run(2)
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    again = search(tmp_path)  # the second trial's end was in that line
+    again.run(2)
+    assert len(again.best(9)) == 2 and len(list((tmp_path / "trials").iterdir())) == 2
+
+
+def test_an_error_leaves_no_trial_running(tmp_path, monkeypatch):
+    found = search(tmp_path, job=Endless)
+
+    def full(running):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(found, "_watch", full)
+    with pytest.raises(OSError):
+        found.run(1)
+    assert found._running[0].process.poll() is not None
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["--into", str(tmp_path / "file"), "dataset=toy", "encoder=bow", "head=none,lcenet"]) == 2
+    error = capsys.readouterr().err
+    assert "cannot write to" in error and len(error.splitlines()) == 1
+
+
 def test_two_searches_in_one_folder_are_refused(tmp_path):
     held = locked(tmp_path)
     with pytest.raises(InputError, match="another process searches there"):
@@ -264,7 +293,10 @@ def test_a_range_on_a_logarithmic_scale():
         (["a=tag(log,interval(0,1))"], "0 < low"),
         (["a=interval(3,1)"], "low < high"),
         (["hydra.run.dir=x", "a=1,2"], "not in a search"),
-        (["a=[1,"], "not a setting"),
+        (["dry_run=true", "a=1,2"], "dry_run: a search decides its trials as it goes"),
+        (["a=interval(1,2),3"], "a: not a list of choices"),
+        (["a=choice(null,5)"], "a=choice(null,5): choice() takes no null: write a=null,5"),
+        (["a=[1,"], "a=[1,: the value has characters"),
         (["a=range(3,3)"], "a: expected range(first,stop,step) that has numbers, got none"),
         (["a=range(1,3,-1)"], "got none"),
         (["a=range(1,3,0)"], "got none"),

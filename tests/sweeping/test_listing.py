@@ -51,6 +51,37 @@ def test_jobs_and_what_earlier_runs_of_the_same_configuration_took(tmp_path, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "d", "e"]  # nothing was made
 
 
+@pytest.mark.parametrize("words", [["hydra.run.dir=FILE"], ["-m", "hydra.sweep.dir=FILE"], ["hydra.run.dir=RUN"]])
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys, main, words):
+    (tmp_path / "file").touch()
+    words = [word.replace("FILE", str(tmp_path / "file")).replace("RUN", str(tmp_path / "run")) for word in words]
+    (tmp_path / "run" / "run.log").mkdir(parents=True)  # in the place of Hydra's log
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "encoder=bow", "head=none"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and len(error.splitlines()) == 1 and "cannot write to" in error
+
+
+def test_hydras_own_launcher_does_not_go_on_and_names_the_one_that_does(tmp_path, capsys, main):
+    (tmp_path / "0_toy_bow-none_seed0").mkdir()
+    (tmp_path / "0_toy_bow-none_seed0" / "metrics.json").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["-m", "encoder=bow", "head=none", f"hydra.sweep.dir={tmp_path}"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "holds a finished run; hydra/launcher=local keeps it and goes on" in error
+
+
+def test_resume_of_a_sweep_says_how_it_goes_on(tmp_path, capsys, main):
+    (tmp_path / "multirun.yaml").touch()
+    for words, line in (([], f"hydra.sweep.dir={tmp_path}"), (["-m"], f"hydra.sweep.dir={tmp_path}")):
+        with pytest.raises(SystemExit):
+            main([*words, f"resume={tmp_path}"])
+        assert line in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["-m", f"resume={tmp_path / 'run'}"])
+    assert "leave out -m" in capsys.readouterr().err
+
+
 def test_without_earlier_runs_nothing_is_made_up(tmp_path):
     text = listing(["-m", "seed=0,1", f"paths.runs={tmp_path / 'none'}", f"paths.cache_dir={EMPTY}", "dry_run=true"])
     lines = text.splitlines()
@@ -112,6 +143,7 @@ def test_why_a_job_is_unknown(tmp_path, monkeypatch):
 
 def test_when_a_list_is_asked_for():
     assert asks_for_a_list(["--multirun", "seed=0,1", "dry_run=True"])
+    assert asks_for_a_list(["hydra.mode=MULTIRUN", "seed=0,1", "dry_run=true"])
     assert not asks_for_a_list(["seed=0", "dry_run=true"]) and not asks_for_a_list(["-m", "seed=0,1", "dry_run=false"])
 
 
@@ -131,9 +163,9 @@ def test_jobs_that_were_never_run_are_estimated_once_a_model(tmp_path, monkeypat
     ((_, config),) = compose_jobs(words)
     timed, tried = estimating.timed_seconds, []
 
-    def two_hours(built, config, processes=1):
+    def two_hours(built, config):
         tried.append(config["head"]["_target_"].rsplit(".", 1)[-1])
-        assert timed(built, config, processes)["step"] > 0
+        assert timed(built, config)["step"] > 0
         return {"step": 3600.0}
 
     monkeypatch.setattr(estimating, "timed_seconds", two_hours)

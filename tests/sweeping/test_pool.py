@@ -17,9 +17,10 @@ from xmtc.config.paths import unquoted
 from xmtc.errors import InputError
 from xmtc.job import continued
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
-from xmtc.sweeping.jobs import Job, existing, place, swept
+from xmtc.sweeping.jobs import Job, place, swept
 from xmtc.sweeping.launch import slots_of
 from xmtc.sweeping.pool import Pool, locked
+from xmtc.sweeping.table import reason
 from xmtc.testing.jobs import SCRIPT, StandIn, starts
 
 
@@ -169,7 +170,8 @@ def test_slots():
             wrong()
 
 
-def test_which_devices_is_the_launchers_to_say(tmp_path):
+def test_which_devices_is_the_launchers_to_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4,5")
     launcher = SimpleNamespace(jobs=1, devices_per_job=None, jobs_per_device=1, devices=["3", "5"])
     for devices in ([0, 2], "0,2", "2"):
         job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": devices}})
@@ -177,6 +179,12 @@ def test_which_devices_is_the_launchers_to_say(tmp_path):
             slots_of(launcher, [job])
     job = Job(0, [], tmp_path, {"trainer": {"accelerator": "gpu", "devices": 2}})
     assert [slot.gpus for slot in slots_of(launcher, [job])] == [("3", "5")]
+    launcher.devices = ["3", "0", "7"]  # neither one that somebody has hidden from us nor one that is not there
+    with pytest.raises(InputError, match="hydra.launcher.devices: 0, 7 is not visible here .*, only 3, 4, 5"):
+        slots_of(launcher, [job])
+    launcher.devices, launcher.devices_per_job = ["3", "GPU-1f3"], 0
+    with pytest.raises(InputError, match="devices_per_job=0: there is a job with trainer.devices=2"):
+        slots_of(launcher, [job])
     launcher.devices_per_job = 1
     with pytest.raises(InputError, match="devices_per_job=1: there is a job with trainer.devices=2"):
         slots_of(launcher, [job])
@@ -192,13 +200,61 @@ def finished(folder, *words, config="seed: 1\nrecipe: {lr: 0.1}\n"):
 
 def test_jobs_are_known_by_their_settings_and_not_by_their_number(tmp_path):
     finished(tmp_path / "0_x", "head=none", "seed=1", "paths.runs=/elsewhere")
-    known = existing(tmp_path)
     same = Job(5, ["seed=1", "head=none", "logger=csv"], tmp_path / "5_x")
-    place(same, known)
-    assert same.folder == tmp_path / "0_x"
     other = Job(0, ["seed=2", "head=none"], tmp_path / "0_x")  # the sweep has grown: its numbers moved
-    place(other, known)
-    assert other.folder == tmp_path / "0_x_2"
+    place([other, same], tmp_path)
+    assert same.folder == tmp_path / "0_x" and other.folder == tmp_path / "0_x_2"
+
+
+def test_jobs_that_differ_in_what_makes_no_difference_have_folders_of_their_own(tmp_path):
+    """Or one would be taken for the other, and never be run."""
+
+    def jobs(*values, name="x"):
+        return [Job(n, ["seed=1", f"data.workers={v}"], tmp_path / name) for n, v in enumerate(values)]
+
+    first = jobs(0, 2, 2)
+    place(first, tmp_path)
+    assert [job.folder.name for job in first] == ["x", "x_2", "x_3"]
+    for job in first:
+        finished(job.folder, *job.overrides)
+    again = jobs(4, 2, 0)  # in another order, one of them with another value
+    place(again, tmp_path)
+    assert [job.folder.name for job in again] == ["x_3", "x_2", "x"]
+
+
+def test_two_sweeps_of_other_jobs_in_one_folder(tmp_path):
+    """Begun at the same time, both want the same names. A job never takes the other's run for its own."""
+    (job,) = fakes(tmp_path, 1)
+    place([job], tmp_path)
+    theirs = orphan_of_another(tmp_path / "0", "seed=5")
+    states = run([job], cpu_slots(1))
+    assert theirs.wait() == 0 and states[0].state == "finished"
+    assert job.folder == tmp_path / "0_2" and len(starts(job)) == 1
+
+
+def orphan_of_another(folder, word):
+    """A job of another launcher, which writes down a moment after its start what it is."""
+    folder.mkdir()
+    lock = locked(folder)
+    script = f"import time; time.sleep(0.2); open({str(folder / 'overrides.yaml')!r}, 'w').write('- {word}'); " + SCRIPT
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder), "0.1", "0"], pass_fds=(lock,))
+    os.close(lock)
+    return process
+
+
+def test_a_full_disk_fails_jobs_and_not_their_launcher(tmp_path, monkeypatch):
+    """What cannot be noted stops nothing, and a job that cannot be begun says why."""
+    from xmtc.sweeping import jobs as module
+
+    def full(*where):
+        raise OSError(28, "No space left on device")
+
+    jobs, seen = fakes(tmp_path, 3), []
+    (tmp_path / "1").write_text("in the place of a folder")
+    monkeypatch.setattr(module, "replace_text", full)
+    states = run(jobs, cpu_slots(2), changed=lambda job, state: seen.append((job.number, state.state)))
+    assert [states[n].state for n in range(3)] == ["finished", "failed", "finished"] and (1, "failed") in seen
+    assert "cannot be started" in reason(jobs[1], states[1]) and "File exists" in reason(jobs[1], states[1])
 
 
 def test_a_figure_takes_the_runs_of_its_table(tmp_path):
@@ -208,28 +264,26 @@ def test_a_figure_takes_the_runs_of_its_table(tmp_path):
     config = {"seed": 1, "recipe": {"lr": 0.1}}
     heads = ("none", "cornet")
     jobs = [Job(n, [f"head={h}", "experiment=a/figure4"], tmp_path / f"{n}_x", config) for n, h in enumerate(heads)]
-    known = existing(tmp_path)
-    for job in jobs:
-        place(job, known)
+    place(jobs, tmp_path)
     assert [job.folder.name for job in jobs] == ["0_x", "1_x_2"]  # the second is another configuration
     other = Job(3, ["head=none", "experiment=a/figure5"], tmp_path / "3_x", config)
     table = Job(0, ["head=none", "experiment=a/table2"], tmp_path / "0_x", config)
-    place(table, existing(tmp_path))
+    place([table], tmp_path)
     assert table.folder.name == "0_x"
     (jobs[0].folder / "checkpoints").mkdir()
     (jobs[0].folder / "checkpoints" / "last.ckpt").touch()
     assert not any("experiment=" in word for word in jobs[0].command())  # a run that goes on keeps its own
-    place(other, existing(tmp_path))
+    place([other], tmp_path)
     assert other.folder.name == "0_x"
 
 
 def test_a_changed_configuration_is_not_taken_for_the_old_one(tmp_path):
     finished(tmp_path / "0_x", "seed=1")
     same = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.1}, "paths": {"runs": "new"}})
-    place(same, existing(tmp_path))
+    place([same], tmp_path)
     changed = Job(0, ["seed=1"], tmp_path / "0_x", {"seed": 1, "recipe": {"lr": 0.2}})
     with pytest.raises(InputError, match="recipe.lr=0.1, which is 0.2 now"):
-        place(changed, existing(tmp_path))
+        place([changed], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -245,10 +299,10 @@ def test_settings_of_another_version_do_not_stop_a_sweep(tmp_path, config, refus
     finished(tmp_path / "0_x", "seed=1", config="seed: 1\nrecipe: {lr: 0.1, clipping: null}\n")
     job = Job(0, ["seed=1"], tmp_path / "0_x", config)
     if refused is None:
-        place(job, existing(tmp_path))
+        place([job], tmp_path)
     else:
         with pytest.raises(InputError, match=f"was made with {refused}"):
-            place(job, existing(tmp_path))
+            place([job], tmp_path)
 
 
 def test_commands_start_and_go_on(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from xmtc.data.batch import Labels
 from xmtc.metrics.ranking import RankingMetrics
+from xmtc.training.record import process_bytes
 
 
 def test_files_are_there(finished):
@@ -134,3 +136,12 @@ def test_curves_of_label_sets(train):
     for average in ("micro", "macro"):
         expected = f1_score(gold, answered, average=average, zero_division=0)
         assert 0 < expected < 1 and float(row[f"val/{average}-F1"]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell a peak since a moment")
+def test_memory_is_of_the_run_and_not_of_one_before_it_in_the_process(train):
+    """Jobs of a sweep under Hydra's own launcher share a process: the smaller ones told the largest one's peak."""
+    np.ones(2**27)  # a GiB, given back at once
+    before = process_bytes("VmHWM")
+    result, _ = train("encoder=bow", "head=none", "encoder.embedding.size=4", "recipe.max_epochs=1")
+    assert result["peak_memory_bytes"] < before - 2**29

@@ -104,6 +104,8 @@ class Composer:
     def jobs(self, overrides: Sequence[str]) -> list[tuple[list[str], DictConfig]]:
         """See `compose_jobs`."""
         refuse_sweep("-m")
+        if alone := [word for word in overrides if word.startswith("hydra.run.dir=")]:
+            raise InputError(f"{alone[0]}: is for a single run; the folder of a sweep is hydra.sweep.dir=...")
         with self._told():
             master = self._composed(_of_a_sweep(overrides), RunMode.MULTIRUN)
             if not master.hydra.sweeper._target_.endswith("BasicSweeper"):
@@ -132,11 +134,20 @@ class Composer:
             return jobs
 
     def run(self, task: Callable[[DictConfig], Any], overrides: Sequence[str], sweep: bool) -> None:
-        """As hydra.main runs its task; errors of the task leave as they are."""
-        if sweep:
-            self.hydra.multirun(self.config_name, task, _of_a_sweep(overrides))
-        else:
-            self.hydra.run(self.config_name, task, list(overrides))
+        """As hydra.main runs its task; errors of the task leave as they are. InputError: a folder cannot be made."""
+        from xmtc.data.files import writing_to
+
+        try:
+            if sweep:
+                self.hydra.multirun(self.config_name, task, _of_a_sweep(overrides))
+            else:
+                self.hydra.run(self.config_name, task, list(overrides))
+        except (OSError, ValueError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__  # of a log file, in Python's own words
+            if isinstance(cause, OSError):
+                with writing_to(Path(cause.filename or "."), "starting", None):
+                    raise cause from None
+            raise
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -149,7 +160,7 @@ class Composer:
 
     def _composed(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         try:
-            return self.hydra.compose_config(self.config_name, list(overrides), mode, from_shell=False)
+            config = self.hydra.compose_config(self.config_name, list(overrides), mode, from_shell=False)
         except (TypeError, AttributeError) as error:  # Hydra's own, of a group that is given a list of numbers
             words = " ".join(word for word in overrides if word != SWEEP)
             raise InputError(f"{words}: not a choice of configurations ({error})") from None
@@ -161,6 +172,11 @@ class Composer:
                 if options and not isinstance(one.value(), str | list):
                     raise InputError(unknown_choice(one.key_or_group, one.get_value_string(), options)) from None
             raise
+        for word in overrides:  # Hydra would lay the files over each other, which makes one component of two
+            group, _, value = word.partition("=")
+            if value.startswith("[") and config.get(group) and self.hydra.config_loader.get_group_options(group):
+                raise InputError(f"{word}: expected one choice; for one run per choice add -m: {group}={value[1:-1]}")
+        return config
 
     def _check(self, config: DictConfig) -> None:
         if not set(config) <= self._sure:

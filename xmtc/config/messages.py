@@ -31,7 +31,7 @@ def one_line(error: BaseException, config_dir: Path, config_dirs: Sequence[Path]
         if isinstance(cause, MissingConfigException):
             return _missing_file(cause, [config_dir, *config_dirs])
         if isinstance(cause, OverrideParseException):
-            return _unreadable_override(cause)
+            return unreadable_override(cause)
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and "not in" in str(cause):
             return _unknown_key(cause, [config_dir, *config_dirs])
         if isinstance(cause, yaml.MarkedYAMLError):
@@ -51,6 +51,11 @@ def _other(chain: list[BaseException]) -> str:
             f"{key}={value}: for one run per value add -m; for a list write '{key}=[{value}]'; "
             f"for a text with a comma write {_quoted(key, value)}"
         )
+    swept = re.match(r"Sweeping over Hydra's configuration is not supported : '([^=]+)=(.*)'", lines[0])
+    if swept:
+        return f"{swept[1]}={swept[2]}: expected one value; a list is written '{swept[1]}=[{swept[2]}]'"
+    if "INTERVAL_SWEEP" in lines[0]:
+        return "interval(...) is for `python -m xmtc.search`; a sweep takes values, as 1,2,3 or range(1,4)"
     mandatory = re.match(r"You must specify '([^']+)'", lines[0])
     if mandatory:
         options = [line for line in lines[2:] if not line.startswith(("Config search path", "provider="))]
@@ -103,6 +108,8 @@ def _unknown_key(error: OmegaConfBaseException, folders: Iterable[Path]) -> str:
             return f"{full}: not in this configuration's file; add it with +{full}=..."
         choices += accepted
     above = full.rpartition(".")[0]
+    if above == "hydra.launcher" and not choices:
+        return f"{full}: unknown key of Hydra's own launcher, which has none; hydra/launcher=local has some"
     if not choices:
         return f"{full}: unknown key; {above or 'the configuration'} has no keys"
     return f"{full}: unknown key; {_listing(key, choices)}"
@@ -118,7 +125,8 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     return f"{group}={choice}: unknown choice; {_listing(choice, options)}"
 
 
-def _unreadable_override(error: OverrideParseException) -> str:
+def unreadable_override(error: OverrideParseException) -> str:
+    """The line for an override that Hydra cannot parse."""
     override = error.override
     if override.startswith("-"):
         if override.startswith("--config-dir"):  # a switch of the command line alone
@@ -128,6 +136,13 @@ def _unreadable_override(error: OverrideParseException) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: expected key=value"
+    if value.startswith("choice(") and "NoneType" in str(error):
+        return f"{override}: choice() takes no null: write {key}={value[7:-1]}"
+    evaluated = re.search(r"while evaluating '.*': (?!Unknown function)(.+)", str(error))
+    if evaluated:
+        return f"{override}: {evaluated[1]}"
+    if not set(value) & set("([{='\"") and not all(value.split(",")):
+        return f"{override}: a value is missing before or behind a comma"
     return f"{override}: the value has characters with a meaning of their own: write {_quoted(key, value)}"
 
 

@@ -91,7 +91,7 @@ def writing_to(folder: Path, doing: str, key: str | None = "cache_dir") -> Itera
             raise InputError(f"the disk has failed while {doing} in {folder} ({error})") from error
         if error.errno == errno.ENOENT:  # whoever tidies up a cache does not know who is at work in it
             raise InputError(f"{error.filename or folder}: was removed while {doing}; start it again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise InputError(f"{setting}cannot write to {folder} ({error})") from error
         raise
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from xmtc.config.messages import unreadable_override
 from xmtc.errors import InputError
 
 REFUSED = {
     "test": "a search never sees the test set",
+    "dry_run": "a search decides its trials as it goes, so there is no list of them",
     "resume": "trials are continued by starting the same search again",
     "seed": "the finalists are repeated with other seeds by --seeds; the trials share one",
 }
@@ -26,6 +29,8 @@ def read_space(words: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
     for word in words:
         try:
             (override,) = OverridesParser.create().parse_overrides([word])
+        except OverrideParseException as error:
+            raise InputError(unreadable_override(error)) from error
         except HydraException as error:
             raise InputError(f"{word}: not a setting: {str(error).splitlines()[0]}") from error
         key = override.get_key_element()
@@ -61,8 +66,8 @@ def _distribution(key: str, override) -> BaseDistribution:
         raise InputError(f"{key}: glob is not in a search; name the choices: choice(a,b)")
     try:
         choices = list(override.sweep_string_iterator())
-    except (HydraException, ZeroDivisionError) as error:
-        raise InputError(f"{key}: not a list of choices: {error}") from None
+    except (HydraException, OmegaConfBaseException, ZeroDivisionError) as error:
+        raise InputError(f"{key}: not a list of choices: {str(error).splitlines()[0]}") from None
     if not choices:
         raise InputError(f"{key}: expected a choice at least, got none")
     return CategoricalDistribution(choices)

@@ -24,7 +24,7 @@ from xmtc.reporting.configurations import quality_column
 from xmtc.searching.space import words_of
 from xmtc.sweeping.devices import Slot
 from xmtc.sweeping.jobs import LOG, Job
-from xmtc.sweeping.pool import _interrupt, _signal, locked, started
+from xmtc.sweeping.pool import _interrupt, _signal, begin, locked
 
 log = logging.getLogger("xmtc.search")
 FOLDER = "folder"
@@ -35,7 +35,9 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
     """The search in `folder`, new or as far as it came. Every trial that ends is on disk at once."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    journal = folder / "study.journal"
+    _cut_half_line(journal)
+    storage = JournalStorage(JournalFileBackend(str(journal)))
     held = optuna.study.get_all_study_names(storage)
     return optuna.create_study(
         storage=storage,
@@ -46,6 +48,17 @@ def open_study(folder: Path, seed: int) -> optuna.Study:
         sampler=optuna.samplers.TPESampler(seed=seed if not held else seed + len(_trials(storage))),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
+
+
+def _cut_half_line(journal: Path) -> None:
+    """Where a full disk or a machine that went down has left one, Optuna could read nothing of the journal any more."""
+    lock = locked(journal.parent)
+    if lock is None:  # who searches here may be writing
+        return
+    if journal.exists():
+        whole = journal.read_bytes().rfind(b"\n") + 1
+        os.truncate(journal, whole)
+    os.close(lock)
 
 
 def _same_search(study: optuna.Study, folder: Path, fixed: list[str], space: dict[str, BaseDistribution]) -> None:
@@ -77,8 +90,9 @@ class Running:
 
 class Search:
     """`run(trials)` until so many have ended, those of earlier starts included. fixed: overrides of each trial.
-    KeyboardInterrupt leaves trials that were cut as such: the next start goes on with them. Trials of a search that was
-    killed go on by themselves: the next start waits for them. InputError: another process searches in the folder."""
+    KeyboardInterrupt and errors leave trials that were cut as such: the next start goes on with them. Trials of a
+    search that was killed go on by themselves: the next start waits for them. InputError: another process searches in
+    the folder."""
 
     def __init__(
         self,
@@ -115,7 +129,7 @@ class Search:
                     self._obey()
                 time.sleep(self.pause)
                 self._obey()
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C; a full disk
             for number in handlers:
                 signal.signal(number, _interrupt)  # a second one does not wait for the trials' checkpoints
             _stop([running.process for running in self._running])
@@ -174,8 +188,8 @@ class Search:
         if lock is None:
             raise InputError(f"{folder}: another process runs this trial")
         slot = self.free.popleft()
-        process = started(job, slot, os.environ | {"XMTC_SWEEP": self.folder.name}, lock)
-        os.close(lock)
+        process = begin(job, slot, os.environ | {"XMTC_SWEEP": self.folder.name}, lock)
+        os.close(lock)  # the trial holds it
         self._running.append(Running(trial, job, process, slot))
         log.info("trial %d: %s", trial.number, " ".join(words_of(trial.params)))
 

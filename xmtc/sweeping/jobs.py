@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xmtc.config.paths import quoted
+from xmtc.data.files import replace_text
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.settings import pairs, replaces, that_matter, words_that_matter
@@ -21,13 +23,15 @@ STOPPED = (75, 130)  # what xmtc.run ends with after SIGTERM and after Ctrl-C
 
 @dataclass
 class Job:
-    """One job. overrides: what it is run with, all of it. switches: --config-dir and such. config: resolved, plain."""
+    """One job. overrides: what it is run with, all of it. switches: --config-dir and such. config: resolved, plain.
+    known_as: the overrides that matter of the run that is, or will be, in its folder; None where nobody asks."""
 
     number: int
     overrides: list[str]
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
     switches: list[str] = field(default_factory=list)
+    known_as: list[str] | None = None
 
     @property
     def finished(self) -> bool:
@@ -39,6 +43,12 @@ class Job:
         """It was stopped and can go on."""
         checkpoints = self.folder / "checkpoints"
         return not self.finished and any((checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+
+    @property
+    def displaced(self) -> bool:
+        """A sweep that works beside this one has begun another job in this one's folder."""
+        held = None if self.known_as is None else saved_overrides(self.folder)
+        return held is not None and words_that_matter(held) != self.known_as
 
     def outcome(self, code: int) -> str:
         """finished, stopped (by somebody's signal: it can go on) or failed, of a run that ended with this exit code."""
@@ -62,9 +72,10 @@ class Job:
 
     def note(self, **facts) -> None:
         """What the sweep knows of the job, for the report: job.json."""
-        temporary = self.folder / f"{NOTE}.tmp"
-        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        os.replace(temporary, self.folder / NOTE)
+        try:
+            replace_text(self.folder / NOTE, json.dumps(facts, indent=1))
+        except OSError:  # of a full disk the job itself tells; the others go on
+            pass
 
     def noted(self) -> dict[str, Any]:
         """What the last sweep noted; empty if there is nothing."""
@@ -94,43 +105,51 @@ def saved_overrides(folder: Path) -> list[str] | None:
     return None
 
 
-def existing(sweep: Path) -> dict[tuple[str, ...], Path]:
-    """{overrides that matter: folder} of the runs that lie directly in a sweep's folder."""
-    found = {}
-    for folder in sorted(path for path in sweep.glob("*") if path.is_dir()):
-        held = saved_overrides(folder)
-        if held is not None:
-            found.setdefault(tuple(words_that_matter(held)), folder)
-    return found
+def existing(sweep: Path) -> dict[Path, list[str]]:
+    """{folder: its overrides} of the runs that lie directly in a sweep's folder."""
+    folders = sorted(path for path in sweep.glob("*") if path.is_dir())
+    return {folder: held for folder in folders if (held := saved_overrides(folder)) is not None}
 
 
-def place(job: Job, known: dict[tuple[str, ...], Path]) -> None:
-    """Gives the job the folder of the same job in an earlier start of the sweep, else of an equal one under another
-    experiment's name (a figure of the runs of a table), else one that is free. InputError: that job was made with other
-    settings, because a file of the configuration has changed in between."""
-    identity = tuple(words_that_matter(job.overrides))
-    folder = known.get(identity) or _renamed(job, identity, known)
-    if folder is not None:
-        job.folder = folder
-        _refuse_changes(job)
-        return
-    taken, wanted, count = set(known.values()), job.folder, 1
-    while job.folder in taken:  # a sweep that grew numbers its jobs anew
-        count += 1
-        job.folder = wanted.with_name(f"{wanted.name}_{count}")
-    known[identity] = job.folder
+def place(jobs: Sequence[Job], sweep: Path) -> None:
+    """Gives each job a folder that no other one has: of the same job in an earlier start of the sweep, else of an equal
+    one, which differs in what makes no difference or in the experiment's name (a figure of the runs of a table), else
+    one that is free. InputError: that job was made with other settings, because a file of the configuration has changed
+    in between."""
+    held = existing(sweep)
+    taken: set[Path] = set()
+    for alike in (sorted, words_that_matter, without_experiment):
+        known: dict[tuple[str, ...], list[Path]] = {}
+        for folder, words in held.items():
+            known.setdefault(tuple(alike(words)), []).append(folder)
+        for job in (job for job in jobs if job.known_as is None):
+            folders = [folder for folder in known.get(tuple(alike(job.overrides)), ()) if folder not in taken]
+            if alike is without_experiment:
+                folders = [folder for folder in folders if _is_same(folder, job)]
+            if folders:
+                job.folder, job.known_as = folders[0], words_that_matter(held[folders[0]])
+                taken.add(job.folder)
+                _refuse_changes(job)
+    taken |= held.keys()
+    for job in (job for job in jobs if job.known_as is None):
+        job.known_as = words_that_matter(job.overrides)
+        job.folder = free(job.folder, taken)
+        taken.add(job.folder)
 
 
-def _renamed(job: Job, identity: tuple[str, ...], known: dict[tuple[str, ...], Path]) -> Path | None:
-    """Such a folder, from then on this job's alone. What an experiment sets is in the configuration, which must be the
-    same."""
-    bare = [word for word in identity if not word.startswith(EXPERIMENT)]
-    for words, folder in known.items():
-        same = [word for word in words if not word.startswith(EXPERIMENT)] == bare
-        if same and job.config and (folder / "config.yaml").is_file() and _change(folder, job) is None:
-            known[identity] = known.pop(words)
-            return folder
-    return None
+def without_experiment(words: Sequence[str]) -> list[str]:
+    return [word for word in words_that_matter(words) if not word.startswith(EXPERIMENT)]
+
+
+def free(wanted: Path, taken: Collection[Path]) -> Path:
+    """`wanted`, or with a number behind its name: a sweep that grew numbers its jobs anew."""
+    others = (wanted.with_name(f"{wanted.name}_{count}") for count in itertools.count(2))
+    return next(folder for folder in itertools.chain([wanted], others) if folder not in taken)
+
+
+def _is_same(folder: Path, job: Job) -> bool:
+    """What an experiment sets is in the configuration, which must be the same."""
+    return bool(job.config) and (folder / "config.yaml").is_file() and _change(folder, job) is None
 
 
 def _refuse_changes(job: Job) -> None:

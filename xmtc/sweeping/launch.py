@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, on_gpu, processes, visible_gpus
-from xmtc.sweeping.jobs import Job, existing, place, swept
+from xmtc.sweeping.jobs import Job, place, swept
 from xmtc.sweeping.pool import Pool, State
-from xmtc.sweeping.table import Table, last_line
+from xmtc.sweeping.table import Table, reason
 
 log = logging.getLogger("xmtc.sweep")
 
@@ -44,7 +44,6 @@ def jobs_of(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> tup
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     sweep = Path(str(config.hydra.sweep.dir)).absolute()
     sweep.mkdir(parents=True, exist_ok=True)
-    known = existing(sweep)
     switches = switches_of(config)
     jobs = []
     for number, overrides in enumerate(job_overrides, start=first):
@@ -55,9 +54,8 @@ def jobs_of(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> tup
         HydraConfig.instance().set_config(composed)
         folder = sweep / str(composed.hydra.sweep.subdir)
         plain = {str(key): value for key, value in OmegaConf.to_container(_task(composed), resolve=True).items()}
-        job = Job(number, list(overrides), folder, plain, switches)
-        place(job, known)
-        jobs.append(job)
+        jobs.append(Job(number, list(overrides), folder, plain, switches))
+    place(jobs, sweep)
     HydraConfig.instance().set_config(config)
     return jobs, sweep
 
@@ -93,10 +91,17 @@ def slots_of(launcher, jobs: Sequence[Job]) -> list[Slot]:
                 f"trainer.devices={trainer['devices']}: hydra/launcher=local chooses a job's devices; say how many,"
                 " and which there are with hydra.launcher.devices=[...]"
             )
-    per_job = launcher.devices_per_job or most
+    visible = visible_gpus()
+    hidden = [device for device in launcher.devices or () if device.isdigit() and device not in visible]
+    if hidden and all(device.isdigit() for device in visible):
+        raise InputError(
+            f"hydra.launcher.devices: {', '.join(hidden)} is not visible here (CUDA_VISIBLE_DEVICES), only"
+            f" {', '.join(visible) or 'no GPU'}"
+        )
+    per_job = most if launcher.devices_per_job is None else launcher.devices_per_job
     if per_job < most:
         raise InputError(f"hydra.launcher.devices_per_job={per_job}: there is a job with trainer.devices={most}")
-    return gpu_slots(launcher.devices or visible_gpus(), per_job, launcher.jobs_per_device)
+    return gpu_slots(launcher.devices or visible, per_job, launcher.jobs_per_device)
 
 
 def launcher_dir(sweep: Path) -> str:
@@ -114,10 +119,8 @@ def returns(jobs: Sequence[Job], states: dict[int, State], sweep: Path) -> list[
     log.info("%d of %d jobs finished in %s", done, len(jobs), launcher_dir(sweep))
     if failed:
         for job in failed:
-            print(
-                f"xmtc.run: {states[job.number].state}: {job.name}: {last_line(job.folder / 'job.log')}",
-                file=sys.stderr,
-            )
+            state = states[job.number]
+            print(f"xmtc.run: {state.state}: {job.name}: {reason(job, state)}", file=sys.stderr)
         print(
             f"xmtc.run: {len(failed)} of {len(jobs)} jobs did not finish (job.log in each folder); the same command"
             f" with hydra.sweep.dir='{launcher_dir(sweep)}' takes those up again",

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from xmtc.config.compose import compose_jobs
+from xmtc.config.compose import SWEEP, compose_jobs
 from xmtc.errors import InputError
 from xmtc.parsing import read_json, read_yaml
 from xmtc.sweeping.costs import Costs
@@ -21,8 +21,8 @@ from xmtc.sweeping.settings import pairs, that_matter
 
 def asks_for_a_list(argv: Sequence[str]) -> bool:
     """True for a sweep with dry_run=true."""
-    words = list(argv)
-    return bool({"-m", "--multirun"} & set(words)) and pairs(words).get("dry_run", "").lower() in ("true", "1", "yes")
+    asked = pairs(argv).get("dry_run", "").lower() in ("true", "1", "yes")
+    return asked and bool({"-m", "--multirun", SWEEP} & set(argv))
 
 
 def listing(argv: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmtc.sweeping.devices import Slot
-from xmtc.sweeping.jobs import LOCK, LOG, Job
+from xmtc.sweeping.jobs import LOCK, LOG, Job, free
 
 # of an outer torchrun, srun or salloc: a job that saw them would think it is a part of that
 OUTER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS",
@@ -30,6 +30,7 @@ class State:
     started: float = 0.0
     seconds: float = 0.0
     code: int | None = None
+    why: str = ""  # it could not be started
 
 
 class Pool:
@@ -56,7 +57,7 @@ class Pool:
         self.stop_seconds, self.pause = stop_seconds, pause
         self.states = {job.number: State() for job in jobs}
         self._running: dict[int, tuple[Job, subprocess.Popen, int]] = {}
-        self._left: dict[int, tuple[Job, Slot]] = {}  # jobs of a launcher that is gone, and where they run
+        self._left: dict[Path, Slot] = {}  # folders of jobs whose launcher is gone, and where they run
 
     def run(self) -> dict[int, State]:
         waiting = deque(self.jobs)
@@ -85,23 +86,39 @@ class Pool:
         return self.states
 
     def _start(self, job: Job) -> bool:
-        """False if it has to wait, because a process of an earlier start still runs it."""
+        """False if it has to wait, because another process runs it, or another job in its folder."""
+        try:
+            return self._started(job)
+        except OSError as error:  # the disk is full, or cannot be written
+            state = self.states[job.number]
+            state.state, state.why = "failed", f"cannot be started ({error})"
+            self.changed(job, state)
+            return True
+
+    def _started(self, job: Job) -> bool:
         state = self.states[job.number]
+        if job.displaced:
+            job.folder = free(job.folder, {*job.folder.parent.iterdir(), *(each.folder for each in self.jobs)})
         job.folder.mkdir(parents=True, exist_ok=True)
         lock = locked(job.folder)
         if lock is None:
             self._elsewhere(job, state)
             return False
-        if job.finished:
-            os.close(lock)
-            state.state = "kept"
-            self.changed(job, state)
-            return True
-        slot = self.free.popleft()
-        process = started(job, slot, self.environment, lock)
-        job.note(state="running", device=slot.name, host=socket.gethostname(), launcher=os.getpid())
-        state.state, state.slot, state.started = "running", slot, time.monotonic()
-        self._running[job.number] = (job, process, lock)
+        slot, running = self.free[0], None
+        try:
+            if job.displaced:  # since we looked
+                return False
+            if job.finished:
+                state.state = "kept"
+            else:
+                running = begin(job, slot, self.environment, lock)
+                state.state, state.slot, state.started = "running", self.free.popleft(), time.monotonic()
+                self._running[job.number] = (job, running, lock)
+        finally:
+            if running is None:
+                os.close(lock)
+        if running:
+            job.note(state="running", device=slot.name, host=socket.gethostname(), launcher=os.getpid())
         self.changed(job, state)
         return True
 
@@ -114,16 +131,16 @@ class Pool:
         if note.get("host") != socket.gethostname() or _alive(note.get("launcher")):
             return
         slot = next((slot for slot in self.free if slot.name == note.get("device")), None)
-        if slot and job.number not in self._left:
+        if slot and job.folder not in self._left:
             self.free.remove(slot)
-            self._left[job.number] = job, slot
+            self._left[job.folder] = slot
 
     def _take_back(self) -> None:
         """Slots of left jobs that have ended."""
-        for number, (job, slot) in list(self._left.items()):
-            if (lock := locked(job.folder)) is not None:
+        for folder, slot in list(self._left.items()):
+            if (lock := locked(folder)) is not None:
                 os.close(lock)
-                del self._left[number]
+                del self._left[folder]
                 self.free.append(slot)
 
     def _collect(self) -> None:
@@ -161,19 +178,23 @@ class Pool:
             self._ended(job, process, lock, "stopped")
 
 
-def started(job: Job, slot: Slot, environment: Mapping[str, str], lock: int) -> subprocess.Popen:
-    """The job's process. lock: of its folder, which it then holds as long as it lives, also if we do not."""
-    own = {key: value for key, value in environment.items() if key not in OUTER}
+def begin(job: Job, slot: Slot, environment: Mapping[str, str], lock: int) -> subprocess.Popen:
+    """The job's process, on the slot's devices. It holds `lock` as long as it lives, also if we do not."""
+    told = {key: value for key, value in environment.items() if key not in OUTER}
     if slot.gpus:
-        own["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+        told["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
     if slot.threads:
-        own.setdefault("OMP_NUM_THREADS", str(slot.threads))
+        told.setdefault("OMP_NUM_THREADS", str(slot.threads))
     with open(job.folder / LOG, "ab") as log:
         return subprocess.Popen(
-            job.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=own,
+            job.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=told,
             start_new_session=True,  # so that Ctrl-C reaches jobs through us alone, once
             pass_fds=(lock,),
-        )  # fmt: skip
+        )
 
 
 def locked(folder: Path) -> int | None:

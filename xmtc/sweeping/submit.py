@@ -42,6 +42,8 @@ class Task:
         lock = locked(job.folder) if rank == 0 else -1
         if lock is None:
             raise RuntimeError(f"{job.folder}: another process runs this job")
+        if job.displaced:
+            raise RuntimeError(f"{job.folder}: another sweep has put its job there; start this one again")
         if job.finished:
             return 0
         log_path = job.folder / (LOG if rank == 0 else f"job.{rank}.log")

@@ -21,10 +21,21 @@ COLUMNS = ("step", "epoch", "seconds", "loss")
 
 
 def peak_memory_bytes() -> int:
-    """Most memory ever used: of the GPU if there is one, else of this process."""
+    """Most memory used since `peak_from_now`: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     return process_bytes("VmHWM")
+
+
+def peak_from_now() -> None:
+    """What `peak_memory_bytes` tells is of what comes, and not of an earlier run in this process, as Hydra's own
+    launcher makes them. Where the system cannot forget a peak, nothing happens."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
 
 
 def resident_bytes() -> int:
