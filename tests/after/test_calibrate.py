@@ -122,6 +122,14 @@ def test_a_precision_that_is_just_reached():
     assert 0.55 * 100 > 55 and choose(scores, lists, 1, [0.55], [])["precision-0.55"] == scores[-1, 0]
 
 
+def test_labels_of_one_probability_are_answered_together_or_not_at_all():
+    """Two thirds of the three are right; the first two alone cannot be had."""
+    p, gold = np.array([[0.9, 0.5, 0.5]], np.float32), Labels(torch.tensor([0, 1]), torch.tensor([0, 2]))
+    lists = Lists(np.array([[0, 1, 2]]), p, gold)
+    chosen = choose(p, lists, 3, [0.9, 0.6], [])
+    assert chosen["precision-0.9"] == pytest.approx(0.9) and chosen["precision-0.6"] == pytest.approx(0.5)
+
+
 def test_taking_documents():
     lists = planted(20, 6)
     part = lists.take(np.array([7, 3]))

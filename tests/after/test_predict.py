@@ -104,6 +104,8 @@ def test_a_document_that_cannot_be_read(run, tmp_path, name, caplog):
     assert len(answers) == count and answers[before]["labels"] == []
     assert re.search(message, answers[before]["error"]) and re.search(message, caplog.text)
     assert len(answers[0]["labels"]) == 5
+    unread = sum("error" in answer for answer in answers)
+    assert f"{unread} of {count} documents could not be read" in caplog.text
 
 
 def test_nul_and_a_text_of_ten_megabytes(run, tmp_path):

@@ -19,7 +19,7 @@ from xmtc.job import continued
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
 from xmtc.sweeping.jobs import Job, place, swept
 from xmtc.sweeping.launch import slots_of
-from xmtc.sweeping.pool import Pool, locked
+from xmtc.sweeping.pool import Pool, begin, locked
 from xmtc.sweeping.table import reason
 from xmtc.testing.jobs import SCRIPT, StandIn, starts
 
@@ -48,6 +48,27 @@ def test_every_job_runs_once_and_a_failure_stops_nothing(tmp_path):
     states = run(jobs, cpu_slots(1))
     assert [states[n].state for n in range(4)] == ["kept", "finished", "kept", "kept"]
     assert [len(starts(job)) for job in jobs] == [1, 2, 1, 1]
+
+
+class Told(Job):
+    """Writes what it is given into its log."""
+
+    def command(self):
+        return ["env"]
+
+
+def test_a_job_has_the_devices_and_threads_of_its_slot_and_knows_no_outer_launcher(tmp_path):
+    def told(slot, **environment):
+        lock = locked(tmp_path)
+        (tmp_path / "job.log").unlink(missing_ok=True)
+        assert begin(Told(0, [], tmp_path), slot, environment, lock).wait() == 0
+        os.close(lock)
+        return dict(line.split("=", 1) for line in (tmp_path / "job.log").read_text().splitlines())
+
+    path = os.environ["PATH"]
+    given = told(Slot(("1", "3"), 4), PATH=path, RANK="1", MASTER_PORT="9", MINE="x")
+    assert given == {"PATH": path, "MINE": "x", "CUDA_VISIBLE_DEVICES": "1,3", "OMP_NUM_THREADS": "4"}
+    assert told(Slot(threads=4), PATH=path, OMP_NUM_THREADS="2") == {"PATH": path, "OMP_NUM_THREADS": "2"}
 
 
 @pytest.mark.slow
