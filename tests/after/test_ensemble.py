@@ -106,6 +106,17 @@ def test_an_ensemble_answers_new_texts_as_its_predictions_say(made, test_texts):
     assert model.predict([]) == []
 
 
+def test_runs_of_a_corpus_that_names_no_propensities(made, run, other_run, tmp_path):
+    """Its metrics take the usual ones, and so does the ensemble (it ended in a traceback)."""
+    folders = [shutil.copytree(folder, tmp_path / name) for folder, name in ((run, "a"), (other_run, "b"))]
+    for folder in folders:
+        config = OmegaConf.load(folder / "config.yaml")
+        config.dataset.propensity = None
+        OmegaConf.save(config, folder / "config.yaml")
+        (folder / "checksums").unlink(missing_ok=True)
+    assert ensemble(folders, tmp_path / "both", "mean")["test"] == made[1]["test"]
+
+
 def test_scores_of_an_ensemble(made, run):
     folder, result = made
     kept, run_kept = read_lists(folder / "predictions.npz"), read_lists(run / "predictions.npz")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmtc.metrics.propensity import inverse_propensities, propensities
+from xmtc.metrics.propensity import constants, inverse_propensities, propensities
 
 
 def test_value_worked_by_hand():
@@ -45,3 +45,9 @@ def test_impossible_settings_are_refused():
         propensities([-1], 10)
     with pytest.raises(ValueError, match="document"):
         propensities([1], 0)
+
+
+def test_what_a_dataset_does_not_say_stays_the_usual():
+    assert constants({"propensity": {"a": 0.5, "b": 0.4}}) == {"propensity_a": 0.5, "propensity_b": 0.4}
+    assert constants({"propensity": {"b": 0.4}}) == {"propensity_b": 0.4}
+    assert constants({"propensity": None}) == constants({}) == {}

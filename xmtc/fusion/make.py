@@ -25,6 +25,7 @@ from xmtc.fusion.members import FORMAT, common_labels, stored
 from xmtc.given import listed, path_of, whole
 from xmtc.labels import LabelTable
 from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
+from xmtc.metrics.propensity import constants
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_json, read_yaml
 from xmtc.reporting.runs import Run, read_run
@@ -56,7 +57,6 @@ def make_ensemble(
         parts["test"] = ("predictions.npz", stored(folders, tables, ids, "predictions.npz"))
     config = _config(folders)
     documents = _train_documents(folders, train_documents)
-    propensity = config["dataset"].get("propensity", {"a": 0.55, "b": 1.5})
     result: dict = {"test": None}
     lists: dict[str, Lists] = {}
     for part, (name, members) in parts.items():
@@ -65,9 +65,7 @@ def make_ensemble(
         lists[name] = fused = Lists(labels, scores, members[0].gold, members[0].unseen)
         if part == "validation":
             threshold = best_threshold(torch.from_numpy(scores), torch.from_numpy(labels), fused.gold)
-        ranking = RankingMetrics(
-            len(ids), frequency, documents, propensity_a=propensity["a"], propensity_b=propensity["b"]
-        )
+        ranking = RankingMetrics(len(ids), frequency, documents, **constants(config["dataset"]))
         sets = LabelSetMetrics(len(ids), threshold)
         ranking.update(torch.from_numpy(labels), fused.gold)
         sets.update(torch.from_numpy(labels), torch.from_numpy(scores), fused.gold)

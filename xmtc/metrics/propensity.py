@@ -7,8 +7,17 @@ ones, so a hit on a rare label is worth more: w_l = 1 / p_l.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+
+def constants(dataset: Mapping) -> dict[str, float]:
+    """`propensity_a` and `propensity_b`, as `RankingMetrics` takes them, of a dataset's settings: nothing of what these
+    do not say, as somebody's own may have none."""
+    given = dataset.get("propensity") or {}
+    return {f"propensity_{key}": given[key] for key in "ab" if key in given}
 
 
 def propensities(label_counts: ArrayLike, num_documents: int, a: float = 0.55, b: float = 1.5) -> np.ndarray:

@@ -16,6 +16,7 @@ from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists
 from xmtc.errors import InputError
 from xmtc.metrics.label_sets import LabelSetMetrics
+from xmtc.metrics.propensity import constants
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.parsing import read_json
 from xmtc.predicting.as_trained import as_trained, columns_as_trained
@@ -122,10 +123,7 @@ def scores(
     lists: Lists, frequency: torch.Tensor, train_documents: int, ks: Sequence[int], least: float, config: dict
 ) -> dict:
     """Ranking and label-set metrics of stored lists."""
-    propensity = config["dataset"].get("propensity") or {"a": 0.55, "b": 1.5}
-    ranking = RankingMetrics(
-        len(frequency), frequency, train_documents, list(ks), propensity_a=propensity["a"], propensity_b=propensity["b"]
-    )
+    ranking = RankingMetrics(len(frequency), frequency, train_documents, list(ks), **constants(config["dataset"]))
     sets = LabelSetMetrics(len(frequency), least)
     ranking.update(torch.from_numpy(lists.labels), lists.gold)
     sets.update(torch.from_numpy(lists.labels), torch.from_numpy(lists.scores), lists.gold)

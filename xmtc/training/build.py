@@ -21,6 +21,7 @@ from xmtc.encoders.make import make_encoder
 from xmtc.errors import InputError
 from xmtc.fitted.base import is_fitted
 from xmtc.heads.block import CorrelationHead
+from xmtc.metrics.propensity import constants
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.module import XMTCModule
 
@@ -102,9 +103,7 @@ def _check_head(encoder: dict, head: dict) -> None:
 
 def ranking_metrics(store: Store, config: dict) -> RankingMetrics:
     frequency = torch.from_numpy(store.label_frequency)
-    given = config["dataset"].get("propensity") or {}  # somebody's own dataset file may have none
-    propensity = {f"propensity_{key}": value for key, value in given.items() if key in "ab"}
-    return RankingMetrics(store.num_labels, frequency, len(store.parts["train"]), **propensity)
+    return RankingMetrics(store.num_labels, frequency, len(store.parts["train"]), **constants(config["dataset"]))
 
 
 def log_odds(counts: torch.Tensor, documents: int) -> torch.Tensor:
