@@ -82,6 +82,7 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
                       file=sys.stderr)  # fmt: skip
                 continue
             steps = _steps([(one, other) for one, other, *_ in pairs])
+            besides = _besides(*pairs[0][:2])
             for metric in _metrics(pairs):
                 plain, head = (np.stack([pair[i][metric] for _, _, *pair in pairs]) for i in (0, 1))  # (S, N)
                 has = ~np.isnan(plain + head).any(0)  # a true label in the bin
@@ -89,7 +90,7 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
                     continue
                 plain, head = plain[:, has], head[:, has]
                 means = float(plain.mean()), float(head.mean()), float((head - plain).mean())
-                found.append(Gain(cell, name, metric, *means, *plain.shape, steps, _besides(*pairs[0][:2])))
+                found.append(Gain(cell, name, metric, *means, *plain.shape, steps, besides))
                 differences.append(head - plain)
     return _with_intervals(found, differences, resamples, seed)
 
