@@ -72,8 +72,9 @@ def search(arguments: argparse.Namespace) -> int:
             return 1
         ranked = finalists(into, fixed, [trial.params for trial in best], arguments, slots)
     print(_table(ranked))
-    best_words = [*fixed, *words_of(ranked[0][0])]
-    print("the best, tested: " + shlex.join(["python", "-m", "xmtc.run", *best_words]))
+    seeds = ",".join(map(str, range(arguments.seed, arguments.seed + arguments.seeds)))
+    best = [*(["-m"] if "," in seeds else []), *fixed, *words_of(ranked[0][0]), f"seed={seeds}"]
+    print("the best, tested: " + shlex.join(["python", "-m", "xmtc.run", *best]))
     return 0
 
 

@@ -212,6 +212,7 @@ def test_a_report_of_everything(make_run, tmp_path, capsys):
     assert "50.50 ± 0.71" in row
     assert any("cornet" in line and "failed" in line for line in text.splitlines())
     assert any("cornet" in line and "incomplete" in line for line in text.splitlines())
+    assert "0 (+1 failed, 1 incomplete)" in text
     comparisons = list(csv.DictReader(io.StringIO((tmp_path / "s" / "comparisons.csv").read_text())))
     assert {(row["first"], row["second"]) for row in comparisons} == {("bow none", "bow lcenet")}
     assert all(float(row["p_holm"]) < 0.05 and float(row["high"]) < 0 for row in comparisons) and len(comparisons) == 3

@@ -352,4 +352,5 @@ def test_a_whole_search(tmp_path, capfd, python, monkeypatch):
     results = [json.loads(path.read_text()) for path in (tmp_path / "s").rglob("metrics.json")]
     assert len(results) == 3 and all(result["test"] is None for result in results)
     tested = capfd.readouterr().out.split("the best, tested: ")[1]
-    assert shlex.split(tested)[:3] == ["python", "-m", "xmtc.run"] and "'recipe.optimizer.betas=[0." in tested
+    assert shlex.split(tested)[:4] == ["python", "-m", "xmtc.run", "-m"] and "'recipe.optimizer.betas=[0." in tested
+    assert shlex.split(tested)[-1] == "seed=0,1"

@@ -13,7 +13,9 @@ from xmtc.data.checksums import damaged
 from xmtc.data.text import Words
 from xmtc.errors import InputError
 from xmtc.job import RESTS, WORTH
+from xmtc.reporting.commands import settings_of
 from xmtc.reporting.runs import find_runs
+from xmtc.training.history import History
 
 OPTIONS = ("encoder=bow", "head=lcenet", "encoder.embedding.size=16", "head.rank=4", "data.batch_size=32")
 
@@ -29,8 +31,37 @@ def test_resume_goes_on_in_the_same_directory(train):
     words, config = (yaml.safe_load((folder / name).read_text()) for name in ("overrides.yaml", "config.yaml"))
     assert [word for word in words if "max_epochs" in word] == ["recipe.max_epochs=4"]  # what it is now
     assert config["recipe"]["max_epochs"] == 4 and config["resume"] is None and damaged(folder) is None
-    assert xmtc.run([f"resume={folder}"])["steps"] == 20
-    assert (find_runs([folder])[0].settings["recipe.max_epochs"], len(find_runs([folder]))) == (4, 1)
+    (run,) = find_runs([folder])
+    assert (run.settings["recipe.max_epochs"], run.settings["continues"]) == (4, "alike(recipe.max_epochs=2)")
+    assert "continues" in run.typed
+    begun, went_on = again["provenance"]["command"].split(" && ")
+    assert begun == first["provenance"]["command"] and went_on.endswith(" recipe.max_epochs=4 resume=RUN_DIR")
+    third = xmtc.run([f"resume={folder}"])
+    assert third["steps"] == 20 and third["provenance"]["resumed_from_step"] == [10, 20]
+    assert third["provenance"]["command"].split(" && ")[0] == begun and third["provenance"]["command"].count("&&") == 1
+
+
+def test_a_run_of_several_sessions_is_dirty_if_one_was_and_names_its_commits(train, monkeypatch):
+    """Also where it was stopped, so that only its checkpoint knows; and an old checkpoint knows nothing."""
+    from xmtc.training import session
+
+    def as_of(commit, dirty):
+        made = session.provenance
+        monkeypatch.setattr(session, "provenance", lambda names: made(names) | {"commit": commit, "dirty": dirty})
+
+    as_of("a", True)
+    first, folder = train(*OPTIONS, "recipe.max_epochs=2")
+    assert first["provenance"]["dirty"] is True and first["provenance"]["commits"] is None
+    (folder / "metrics.json").unlink()
+    as_of("b", False)
+    born = xmtc.run([f"resume={folder}"])["provenance"]
+    assert (born["commit"], born["dirty"], born["resumed_from_step"]) == ("b", True, [10])
+    assert born["commits"] == [{"step": 0, "commit": "a"}, {"step": 10, "commit": "b"}]
+    assert " && " not in born["command"]
+    old = History({"commit": "c", "dirty": False, "command": "python -m xmtc.run"})
+    old.on_load_checkpoint(None, None, {"global_step": 7})
+    born = old.provenance({"commit": "c"})
+    assert (born["dirty"], born["resumed_from_step"], born["commits"][0]) == (False, [7], {"step": 0, "commit": None})
 
 
 @pytest.mark.parametrize("memory, chosen", [(2**16, "chunked (raw logits recomputed)"), (2**41, "dense")])
@@ -200,7 +231,10 @@ def test_init_from_takes_weights_and_keeps_a_new_head_as_made(train):
     shutil.rmtree(second)
     again = xmtc.run([f"resume={folder}", "recipe.max_epochs=3"])["provenance"]
     assert again["started_from"] == third["provenance"]["started_from"]
-    assert again["command"] == f"{third['provenance']['command']} recipe.max_epochs=3"
+    one, two, three, went_on = again["command"].split(" && ")
+    assert " && ".join([one, two, three]) == third["provenance"]["command"]
+    assert went_on == f"{three} recipe.max_epochs=3 resume=RUN_DIR"
+    assert settings_of(again["command"])["continues"].startswith("alike(recipe.max_epochs=1 init_from=alike(")
 
 
 def test_a_signal_within_the_last_step_is_not_lost(small, tmp_path, monkeypatch):

@@ -50,6 +50,16 @@ def test_the_head_moves_at_its_own_rate(make_module, fit, batches, execution, fa
             assert torch.equal(value, start[name]) == (factor == 0), name
 
 
+def test_rates_of_zero_leave_none_to_an_update_in_the_sweep(make_module):
+    """Where all that is left to the optimiser has the factor 0, the rate itself cannot be told any more."""
+    module = make_module(execution=IN_THE_SWEEP)
+    still = torch.optim.AdamW([{"params": [torch.zeros(1)], "lr_factor": 0.0}], lr=0.1)
+    with pytest.raises(InputError, match="head_lr_factor=0 or pretrained_lr_factor=0 leaves none"):
+        module.execution.follow(still)
+    still.add_param_group({"params": [torch.ones(1)]})
+    module.execution.follow(still)
+
+
 @pytest.mark.parametrize("execution", [Dense, IN_THE_SWEEP], ids=["dense", "in the sweep"])
 def test_the_same_rate_is_the_same_trajectory_to_the_bit(make_module, fit, execution, monkeypatch):
     with_it = make_module(execution=execution, head_lr_factor=1.0)

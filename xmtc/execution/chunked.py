@@ -131,6 +131,11 @@ class Chunked(Execution):
             self.updater.move(device)
 
     def follow(self, optimizer) -> None:
+        if self.update and not any(group.get("lr_factor", 1.0) for group in optimizer.param_groups):
+            raise InputError(
+                "execution.update takes the rate of weights that have one; head_lr_factor=0 or pretrained_lr_factor=0"
+                " leaves none: freeze those weights instead, or set execution.update=null"
+            )
         self._optimizer = optimizer
 
     def watch(self, loss: Tensor) -> None:

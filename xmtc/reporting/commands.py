@@ -1,4 +1,5 @@
-"""What the command of a run says: its settings, and the run that it started from (`A && B`, B with `init_from`)."""
+"""What the command of a run says: its settings, and the run that it started from (`A && B`, B with `init_from`, or with
+`resume` and other settings)."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def settings_of(command: str) -> dict[str, str]:
         for key, value in _pairs(part).items()
         if key not in GROUPS and matters(key) and not _swept(value)
     }
-    return found | ({"init_from": alike(before)} if before else {})
+    return {key: value for key, value in found.items() if not before or key != "init_from"} | origin(command)
 
 
 def own(command: str) -> str:
@@ -40,10 +41,11 @@ def words_of(command: str) -> list[str]:
     return [word for word in words if "=" in word]
 
 
-def started_from(command: str) -> str | None:
-    """What `alike` says of the run before it; None if there was none, or its command is not known."""
-    before = _split(command)[0]
-    return alike(before) if before else None
+def origin(command: str) -> dict[str, str]:
+    """{init_from: what `alike` says of the run before it}, or {continues: ...} of one that went on with other settings;
+    empty if there was none, or its command is not known."""
+    before, made, _ = _split(command)
+    return {"continues" if "resume" in _pairs(made) else "init_from": alike(before)} if before else {}
 
 
 def alike(chain: Sequence[str]) -> str:

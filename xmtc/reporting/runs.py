@@ -12,7 +12,7 @@ from typing import Any
 from xmtc.errors import InputError
 from xmtc.given import listed
 from xmtc.parsing import read_json, read_yaml
-from xmtc.reporting.commands import started_from
+from xmtc.reporting.commands import origin
 from xmtc.sweeping.settings import that_matter
 
 
@@ -116,9 +116,9 @@ def read_run(folder: Path) -> Run:
         return str(target).rsplit(".", 2)[-2] if target and "." in str(target) else None
 
     settings = {key: _placeless(value) for key, value in that_matter(config).items()}
-    if settings.get("init_from") and (told := started_from(str(provenance.get("command") or ""))):
-        settings["init_from"] = told
-    typed = set(chosen)
+    told = origin(str(provenance.get("command") or ""))
+    settings |= told
+    typed = set(chosen) | told.keys()
     if trained_on := provenance.get("trained_on"):  # an evaluation, whose configuration has the new data in its place
         sha = _object(provenance.get("trained_by")).get("dataset_sha256")
         settings = {"trained_on": f"{trained_on}:{sha[:12]}" if sha else trained_on} | settings

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from xmtc.reporting.beside import printed_rows, worst
+from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
@@ -35,8 +35,9 @@ def summary_rows(configurations: Sequence[Configuration], quality: float | None 
     rows = [[*head, "steps to 95 %", *reach, "steps", "seconds", "GiB", "parameters"]]
     for each in configurations:
         told = [" ".join(f"{key}={value}" for key, value in each.settings.items())] if settings else []
-        unfinished = len(each.runs) - len(each.complete)
-        seeds = str(len(each.complete)) + (f" (+{unfinished} {worst(each)})" if unfinished else "")
+        unfinished = [run.state for run in each.runs if not run.complete]
+        counted = [f"{unfinished.count(state)} {state}" for state in ("failed", "incomplete") if state in unfinished]
+        seeds = str(len(each.complete)) + (f" (+{', '.join(counted)})" if counted else "")
         memory = each.fact("peak_memory_bytes")
         rows.append(
             [each.encoder, each.head, *told, each.recipe or "", seeds]

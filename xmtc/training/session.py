@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -19,7 +18,6 @@ from xmtc.execution.base import Execution
 from xmtc.execution.chunked import Chunked
 from xmtc.execution.shortlist import Shortlist
 from xmtc.fitted.base import is_fitted
-from xmtc.parsing import read_json
 from xmtc.shortage import is_shortage
 from xmtc.training.averaging import RunningMean
 from xmtc.training.build import Built, build, dense_tables, ranking_metrics
@@ -27,6 +25,7 @@ from xmtc.training.checkpoints import Checkpoints
 from xmtc.training.choices import keep_choices, keep_words, refuse_other_corpus, with_choices
 from xmtc.training.fitted import fitted_session
 from xmtc.training.heap import memory_kept
+from xmtc.training.history import History
 from xmtc.training.kept import newest
 from xmtc.training.predictions import Predictions
 from xmtc.training.provenance import device_name, provenance
@@ -56,6 +55,7 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
     if config["resume"]:
         config = with_choices(config, folder)
     built = build(config)
+    history = History(born)
     resumed = newest(folder / "checkpoints") if config["resume"] else None
     if resumed:
         refuse_other_corpus(folder, built.store)
@@ -66,7 +66,7 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
     record = Record(folder / "curves.csv")
     checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
     ranks = Ranks(folder, **config["ranks"])
-    trainer = make_trainer(config, folder, record, checkpoints, ranks)
+    trainer = make_trainer(config, folder, record, checkpoints, ranks, history)
     check_interval(config["trainer"], built.data, trainer.world_size)
     fit_execution(built.module.execution, config, trainer.world_size)
     if trainer.world_size > 1:
@@ -78,8 +78,6 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
         keep_words(folder, words, told)
     write_inputs(folder, built)
     keep_choices(config, built.module.execution, folder)
-    before = _resumed_steps(folder) if resumed else []
-    started = _step_of(resumed) if resumed else None
     try:
         with ranks:
             with restored(), memory_kept(trainer.strategy.root_device):
@@ -115,6 +113,7 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
             logger.finalize("finished")
         finish(config["logger"])
     result |= facts
+    born = history.provenance(born)
     if config["init_from"]:
         born = with_origin(born, folder)
     result["provenance"] = born | {
@@ -125,7 +124,6 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
         "world_size": trainer.world_size,
         "execution": built.module.execution.describe(),
         "precision": trainer.precision,
-        "resumed_from_step": before + [started] if resumed else None,
     }
     write_json(folder / "metrics.json", result)
     return result
@@ -186,19 +184,6 @@ def _score(config: dict, folder: Path, built: Built, trainer, checkpoints: Check
 
 def _validated_at(record: Record, step: int) -> bool:
     return bool(record._rows) and record._rows[-1]["step"] == step
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-
-
-def _resumed_steps(folder: Path) -> list[int]:
-    path = folder / "metrics.json"
-    if not path.exists():
-        return []
-    born = read_json(path, dict).get("provenance")
-    steps = born.get("resumed_from_step") if isinstance(born, dict) else None
-    return steps if isinstance(steps, list) else []
 
 
 def _estimated(built: Built, config: dict, trainer) -> Needs | None:

@@ -17,13 +17,11 @@ from xmtc.data.datamodule import XMTCData
 from xmtc.data.sampler import TrainingSampler
 from xmtc.errors import InputError
 from xmtc.shortage import said
-from xmtc.training.checkpoints import Checkpoints, DirectIO
+from xmtc.training.checkpoints import DirectIO
 from xmtc.training.heap import Trimming
 from xmtc.training.patience import EarlyStopping
 from xmtc.training.progress import Progress
 from xmtc.training.random_state import RandomState
-from xmtc.training.ranks import Ranks
-from xmtc.training.record import Record
 from xmtc.training.results import MONITOR
 from xmtc.training.tracking import make_logger
 
@@ -34,11 +32,11 @@ INSTEAD = {
 }  # fmt: skip
 
 
-def make_trainer(config: dict, folder: Path, record: Record, checkpoints: Checkpoints, ranks: Ranks) -> pl.Trainer:
+def make_trainer(config: dict, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
     """InputError: options that Lightning refuses, or that cannot be used here."""
     recipe = config["recipe"]
     patience = recipe["validation"]["patience"]
-    callbacks = [record, checkpoints, RandomState(), ranks, Trimming()]
+    callbacks = [*callbacks, RandomState(), Trimming()]
     for part in ("clipping", "averaging"):
         if recipe[part]:
             callbacks.append(make(recipe[part]))

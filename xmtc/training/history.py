@@ -1,0 +1,46 @@
+"""Which sessions trained a run: kept in its checkpoints, for a run that was stopped has no metrics.json to tell."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytorch_lightning as pl
+
+from xmtc.sweeping.settings import AND, matters, pairs
+
+TOLD = ("commit", "dirty", "command")
+
+
+class History(pl.Callback):
+    """born: the provenance of this session. sessions: {step, commit, dirty, command} of each, this one last; of those
+    before there is only the step in a checkpoint that knows no more."""
+
+    def __init__(self, born: dict):
+        self.sessions = [{"step": 0} | {key: born[key] for key in TOLD}]
+
+    def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
+        checkpoint["sessions"] = self.sessions
+
+    def on_load_checkpoint(self, trainer, module, checkpoint: dict) -> None:
+        before = checkpoint.get("sessions") or [{"step": 0}]
+        self.sessions = [*before, self.sessions[-1] | {"step": int(checkpoint["global_step"])}]
+
+    def provenance(self, born: dict) -> dict:
+        """`born` with the sessions before: dirty if one of them was, and every command that had other settings than the
+        one behind it, for the last alone does not make this run again."""
+        chain = [self.sessions[-1]["command"]]
+        for session in reversed(self.sessions[:-1]):
+            command = session.get("command")
+            if command and _settings(command) != _settings(chain[0]):
+                chain.insert(0, command)
+        begun = [{key: s.get(key) for key in ("step", "commit")} for s in self.sessions]
+        return born | {
+            "dirty": any(s.get("dirty") for s in self.sessions) if born["commit"] else None,
+            "command": AND.join([*chain[:-1], f"{chain[-1]} resume=RUN_DIR"]) if chain[1:] else chain[0],
+            "resumed_from_step": [s["step"] for s in self.sessions[1:]] or None,
+            "commits": begun if len({s.get("commit") for s in self.sessions}) > 1 else None,
+        }
+
+
+def _settings(command: str) -> dict[str, str]:
+    return {key: value for key, value in pairs(shlex.split(command)[3:]).items() if matters(key)}
