@@ -174,7 +174,7 @@ def run(overrides: list[str] = ()) -> dict:
         if not isinstance(word, str):
             raise InputError(f"overrides: expected key=value, got {word!r:.60}")
     result = execute(*composed(overrides))
-    if result is not None and (result["parameters"] or 0) > LARGE:  # a label tree counts none
+    if result is not None and result["parameters"] > LARGE:
         # the parts of a run refer to each other, so only a collection frees them, and Python's next one may be far off
         gc.collect()
     return result

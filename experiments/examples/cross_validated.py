@@ -1,4 +1,4 @@
-"""Scores of the training documents of a fitted run (`encoder=br` or `tree`), each by a model that has not seen it.
+"""Scores of the training documents of a fitted run (`encoder=br` or `bonsai`), each by a model that has not seen it.
 
     python -m xmtc.run encoder=br dataset=eurlex57k hydra.run.dir=RUN
     python experiments/examples/cross_validated.py RUN [--folds 3]
@@ -34,12 +34,12 @@ from xmtc.training.results import KEPT
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("run", type=Path, help="a run directory of encoder=br or encoder=tree")
+    parser.add_argument("run", type=Path, help="a run directory of encoder=br or encoder=bonsai")
     parser.add_argument("--folds", type=int, default=3)
     given = parser.parse_args(argv)
     config = read_yaml(given.run / "config.yaml", dict)
     if not is_fitted(config.get("encoder")):
-        raise InputError(f"{given.run}: expected a run of encoder=br or encoder=tree")
+        raise InputError(f"{given.run}: expected a run of encoder=br or encoder=bonsai")
     if given.folds < 2:
         raise InputError(f"--folds: expected at least 2, got {given.folds}")
     model: FittedModel = make(config["encoder"])

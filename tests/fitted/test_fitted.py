@@ -1,4 +1,4 @@
-"""`br`, `cc` and `tree` against scikit-learn's own classes and by what they must find."""
+"""`br`, `cc` and `bonsai` against scikit-learn's own classes and by what they must find."""
 
 import json
 
@@ -15,6 +15,7 @@ from xmtc.data.text import Words
 from xmtc.data.vocabulary import UNKNOWN, Vocabulary
 from xmtc.errors import InputError
 from xmtc.fitted import pairs
+from xmtc.fitted.bonsai import Bonsai
 from xmtc.fitted.br import BinaryRelevance, ClassifierChain
 from xmtc.fitted.features import tfidf
 from xmtc.fitted.solver import fit_block
@@ -177,50 +178,15 @@ def test_a_chain_is_that_of_scikit_learn(corpus):
     assert not np.allclose(np.sort(plain.topk(features, L)[0], 1), np.sort(scores, 1), atol=1e-2)
 
 
-def tree(**settings):
-    pytest.importorskip("napkinxc")
-    from xmtc.fitted.tree import LabelTree
-
-    return LabelTree(Words(), threads=1, **settings)
-
-
-@pytest.mark.parametrize("trees", [1, 3])
-def test_a_tree_finds_what_calls_for_a_label(corpus, trees):
-    features, targets = corpus
-    model = tree(leaves=2, trees=trees)
-    model.fit(features, targets)
-    scores, labels = model.topk(features, L)
-    assert (np.diff(scores, axis=1) <= 0).all()
-    assert all(sorted(row) == list(range(L)) for row in labels.tolist())
-    probabilities = np.zeros(scores.shape)
-    np.put_along_axis(probabilities, labels, 1 / (1 + np.exp(-scores)), 1)
-    dense = targets.toarray()
-    assert ((probabilities[:, :5] > 0.5) == dense[:, :5]).mean() > 0.85
-    assert (labels[:, -1] == 5).all()  # no document has it, so it is in no tree
-    assert model.topk(features[:0], 2)[1].shape == (0, 2)
-
-
-@pytest.mark.parametrize("kind", ["br", "cc", "tree"])
+@pytest.mark.parametrize("kind", [BinaryRelevance, ClassifierChain, Bonsai])
 def test_state_and_back(corpus, kind):
     features, targets = corpus
-    make = {"br": lambda: BinaryRelevance(Words(), jobs=1), "cc": lambda: ClassifierChain(Words()), "tree": tree}[kind]
-    model, again = make(), make()
+    model, again = kind(Words()), kind(Words())
     model.fit(features, targets)
     again.load(model.state())
     for mine, theirs in zip(model.topk(features, 4), again.topk(features, 4), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert (model.num_parameters() is None) if kind == "tree" else model.num_parameters() > 5
-
-
-def test_a_tree_without_a_label_is_one_line():
-    with pytest.raises(InputError, match="none of the training documents has a label"):
-        tree().fit(csr_matrix(np.eye(3, dtype=np.float32)), csr_matrix((3, 2), dtype=bool))
-
-
-def test_a_made_up_checkpoint_writes_nowhere_else(tmp_path):
-    with pytest.raises(InputError, match="outside"):
-        tree().load({"labels": torch.tensor(3), f"file/{tmp_path}/x": torch.zeros(1, dtype=torch.uint8)})
-    assert not list(tmp_path.iterdir())
+    assert model.num_parameters() > 5
 
 
 SMALL = [
@@ -232,11 +198,9 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("encoder, bigrams", [("br", False), ("br", True), ("cc", True), ("tree", True)])
+@pytest.mark.parametrize("encoder, bigrams", [("br", False), ("br", True), ("cc", True), ("bonsai", True)])
 def test_the_whole_way(encoder, bigrams, tmp_path, caplog):
-    if encoder == "tree":
-        pytest.importorskip("napkinxc")
-    own = {"br": ["encoder.jobs=1"], "cc": [], "tree": ["encoder.threads=1"]}[encoder]
+    own = {"br": ["encoder.jobs=1"], "cc": [], "bonsai": ["encoder.threads=1"]}[encoder]
     own += [f"encoder.bigrams={bigrams}", f"encoder.min_documents={1 + bigrams}"]
     folder = tmp_path / "run"
     overrides = [f"encoder={encoder}", "head=none", *own, *SMALL, f"paths.cache_dir={tmp_path}"]

@@ -133,7 +133,7 @@ def test_why_a_job_is_unknown(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **options: asked.append(address) or [])
     where = ["head=none", "seed=0,1", f"paths.runs={tmp_path}", "dry_run=true"]
-    lines = listing(["-m", "encoder=br,tree", *where]).splitlines()
+    lines = listing(["-m", "encoder=br,bonsai", *where]).splitlines()
     assert lines[-2] == "unknown: 0, 1, 2, 3: a fitted system has no steps that could be tried"
     lines = listing(["-m", "encoder=transformer", "encoder.name=nobody/nothing", "offline=false", *where]).splitlines()
     assert lines[3].startswith("unknown: 0, 1: ") and lines[3].endswith("; the hub was not asked")

@@ -63,8 +63,8 @@ class FittedModel:
         """The inverse of `state`."""
         self.pairs = Pairs.of(state) if self.bigrams else None
 
-    def num_parameters(self) -> int | None:
-        """Numbers that were fitted; None where the library does not say."""
+    def num_parameters(self) -> int:
+        """Numbers that were fitted."""
         return sum(tensor.numel() for tensor in self.state().values() if tensor.is_floating_point())
 
 

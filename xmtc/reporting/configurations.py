@@ -141,7 +141,7 @@ def alike(one: Run, other: Run) -> bool:
 
 
 def _of_seed(key: str, run: Run) -> bool:
-    """The run's seed, or a part's that follows it (encoder.seed of a label tree)."""
+    """The run's seed, or a part's that follows it (encoder.seed of label trees)."""
     return key == "seed" or (key.endswith(".seed") and str(run.settings[key]) == str(run.seed))
 
 
