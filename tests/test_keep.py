@@ -132,7 +132,10 @@ def test_a_row_is_not_kept_without_the_lists_that_go_with_it(tmp_path):
     assert not (tmp_path / "kept" / "results.csv").exists()  # else it would stand without them from then on
 
 
-@pytest.mark.parametrize("told", [{"dirty": True}, {"started_from": {"dirty": False, "started_from": {"dirty": True}}}])
+@pytest.mark.parametrize("told", [
+    {"dirty": True}, {"started_from": {"dirty": False, "started_from": {"dirty": True}}},
+    {"members": [None, {"dirty": False}, {"dirty": True}]},
+])  # fmt: skip
 def test_uncommitted_code_is_refused(tmp_path, told):
     make_run(tmp_path / "runs" / "one", **told)
     with pytest.raises(InputError, match="uncommitted"):

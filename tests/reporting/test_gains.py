@@ -1,6 +1,7 @@
 """What a head adds, by cell: pairs, intervals, table, picture."""
 
 import csv
+import json
 from statistics import fmean
 
 import numpy as np
@@ -79,6 +80,11 @@ def test_nothing_to_pair_is_no_gain_and_told(grid, tmp_path, capsys):
     assert capsys.readouterr().err.count(words) == 2
     grid("cornet", 0.25, 0, complete=False)  # has nothing to pair
     assert found(tmp_path) == [] and "cornet" not in capsys.readouterr().err
+    fused = grid("weighted", 1.0, 0, encoder="br-none+bow-none")  # an ensemble: `weighted` is no head of it
+    metrics = json.loads((fused / "metrics.json").read_text())
+    metrics["provenance"]["members"] = [None, None]
+    (fused / "metrics.json").write_text(json.dumps(metrics))
+    assert found(tmp_path) == [] and "weighted" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
         settings = each.runs[0].settings
         said = [key for key in SAID if str(settings.get(key)) not in USUAL]
         keys = list(dict.fromkeys([*told, *_apart(each, configurations), *said]))
+        if "members" in each.runs[0].facts:  # an ensemble, whose `head` is how its members are fused
+            continue
         cell = (("encoder", each.encoder), ("recipe", each.recipe or ""))
         cell += tuple((key, str(settings.get(key, ""))) for key in keys if not _of_the_head(key))
         own = [f"{key.split('.')[-1]}={settings[key]}" for key in keys if _of_the_head(key) and key in settings]

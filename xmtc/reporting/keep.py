@@ -40,7 +40,7 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     InputError if a run was made from uncommitted code: such a number cannot be made again.
     """
     runs = [run for run in runs if run.complete]
-    dirty = [str(run.folder) for run in runs if _dirty(run)]
+    dirty = [str(run.folder) for run in runs if _dirty(run.facts)]
     if dirty:
         raise InputError(f"{dirty[0]}: made from uncommitted changes; a kept row needs a commit that has its code")
     path = folder / "results.csv"
@@ -103,14 +103,12 @@ def _seeds(gains: str) -> dict[tuple, int]:
     return {tuple(row[name] for name in names): int(row["seeds"]) for row in csv.DictReader(io.StringIO(gains))}
 
 
-def _dirty(run: Run) -> bool:
-    """It, or a run that it started from."""
-    facts: dict | None = run.facts
-    while facts:
-        if facts.get("dirty"):
-            return True
-        facts = facts.get("started_from")
-    return False
+def _dirty(facts: dict | None) -> bool:
+    """Of a run: it, one that it started from, or a member of an ensemble."""
+    if not facts:
+        return False
+    others = [facts.get("started_from"), *(facts.get("members") or [])]
+    return bool(facts.get("dirty")) or any(map(_dirty, others))
 
 
 def _identity(row: dict) -> tuple:
