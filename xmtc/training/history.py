@@ -16,7 +16,7 @@ class History(pl.Callback):
     before there is only the step in a checkpoint that knows no more."""
 
     def __init__(self, born: dict):
-        self.sessions = [{"step": 0} | {key: born[key] for key in TOLD}]
+        self.sessions = [{"step": 0} | {key: born.get(key) for key in TOLD}]
 
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
         checkpoint["sessions"] = self.sessions
@@ -35,7 +35,7 @@ class History(pl.Callback):
                 chain.insert(0, command)
         begun = [{key: s.get(key) for key in ("step", "commit")} for s in self.sessions]
         return born | {
-            "dirty": any(s.get("dirty") for s in self.sessions) if born["commit"] else None,
+            "dirty": any(s.get("dirty") for s in self.sessions) if born.get("commit") else None,
             "command": AND.join([*chain[:-1], f"{chain[-1]} resume=RUN_DIR"]) if chain[1:] else chain[0],
             "resumed_from_step": [s["step"] for s in self.sessions[1:]] or None,
             "commits": begun if len({s.get("commit") for s in self.sessions}) > 1 else None,
