@@ -87,9 +87,10 @@ def machines(
         own_NL = csr_matrix(columns_NL[:, node.labels])
         rows = np.flatnonzero(np.diff(own_NL.indptr))
         below = csr_matrix((np.ones(len(node.labels), np.int32), (np.arange(len(node.labels)), node.group)))
-        has_NC = (own_NL[rows].astype(np.int32) @ below).toarray() > 0
+        has_NC = csc_matrix(own_NL[rows].astype(np.int32) @ below)
         own_NW, words = _own_columns(features_NV[rows])
-        parts = [fit(own_NW, has_NC[:, c : c + solver.WIDTH]) for c in range(0, has_NC.shape[1], solver.WIDTH)]
+        blocks = (has_NC[:, c : c + solver.WIDTH].toarray() > 0 for c in range(0, has_NC.shape[1], solver.WIDTH))
+        parts = [fit(own_NW, block) for block in blocks]
         weights_WC = csr_matrix(np.concatenate([part[0] for part in parts], axis=1))
         kept = np.flatnonzero(np.diff(weights_WC.indptr))
         return words[kept], weights_WC[kept], np.concatenate([part[1] for part in parts])
