@@ -20,7 +20,7 @@ import numpy as np
 
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
-from xmtc.fitted.bonsai import SMALLEST
+from xmtc.fitted.bonsai import SMALLEST, as_logits, filled
 
 
 class Omikuji(FittedModel):
@@ -71,10 +71,7 @@ class Omikuji(FittedModel):
             answer = sorted(answer, key=lambda pair: (-pair[1], pair[0]))
             labels[row, : len(answer)] = [label for label, _ in answer]
             chances[row, : len(answer)] = [chance for _, chance in answer]
-            rest = np.setdiff1d(np.arange(min(self.num_labels, 2 * k)), labels[row, : len(answer)])
-            labels[row, len(answer) :] = rest[: k - len(answer)]
-        chances = chances.clip(SMALLEST, 1 - SMALLEST)
-        return np.log(chances / (1 - chances)).astype(np.float32), labels
+        return as_logits(chances), filled(labels, self.num_labels)
 
     def num_parameters(self):
         return 0

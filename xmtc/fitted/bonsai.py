@@ -116,12 +116,7 @@ class Bonsai(FittedModel):
 
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(some, np.array_split(np.arange(N), self.threads)))
-        for row in np.flatnonzero((labels < 0).any(axis=1)):  # those that the search did not come to
-            count = int((labels[row] >= 0).sum())
-            rest = np.setdiff1d(np.arange(min(self.num_labels, 2 * k)), labels[row, :count])
-            labels[row, count:] = rest[: k - count]
-        chances = chances.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
-        return np.log(chances / (1 - chances)).astype(np.float32), labels
+        return as_logits(chances), filled(labels, self.num_labels)
 
     def state(self) -> dict[str, Tensor]:
         held = {name: torch.from_numpy(array) for name, array in self.forest._asdict().items()}
@@ -133,6 +128,21 @@ class Bonsai(FittedModel):
         forest = Forest(**{name: state[name].numpy() for name in Forest._fields})
         forest.check(self.num_labels)
         self.forest = forest
+
+
+def filled(labels_Nk: np.ndarray, num_labels: int) -> np.ndarray:
+    """The lists, with labels that the search did not come to where they end (-1)."""
+    k = labels_Nk.shape[1]
+    for row in np.flatnonzero((labels_Nk < 0).any(axis=1)):
+        count = int((labels_Nk[row] >= 0).sum())
+        rest = np.setdiff1d(np.arange(min(num_labels, 2 * k)), labels_Nk[row, :count])
+        labels_Nk[row, count:] = rest[: k - count]
+    return labels_Nk
+
+
+def as_logits(chances: np.ndarray) -> np.ndarray:
+    chances = chances.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
+    return np.log(chances / (1 - chances)).astype(np.float32)
 
 
 def _starts(parts) -> np.ndarray:
