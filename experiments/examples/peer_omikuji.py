@@ -20,7 +20,8 @@ import numpy as np
 
 from xmtc.errors import InputError
 from xmtc.fitted.base import FittedModel
-from xmtc.fitted.bonsai import SMALLEST, as_logits, filled
+from xmtc.fitted.bonsai import filled
+from xmtc.fitted.evidence import SMALLEST, log_odds
 
 
 class Omikuji(FittedModel):
@@ -71,7 +72,7 @@ class Omikuji(FittedModel):
             answer = sorted(answer, key=lambda pair: (-pair[1], pair[0]))
             labels[row, : len(answer)] = [label for label, _ in answer]
             chances[row, : len(answer)] = [chance for _, chance in answer]
-        return as_logits(chances), filled(labels, self.num_labels)
+        return log_odds(chances).astype(np.float32), filled(labels, self.num_labels)
 
     def num_parameters(self):
         return 0

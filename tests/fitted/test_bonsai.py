@@ -191,3 +191,31 @@ def test_a_made_up_checkpoint_is_one_line(corpus, name, value):
     ring["child"][inner] = 0  # up again, for ever
     with pytest.raises(InputError, match="holds no label trees"):
         Bonsai(Words()).load(ring)
+
+
+def test_what_a_label_leans_on_adds_up_over_every_path(corpus):
+    features, _ = corpus
+    model = grown(corpus, beam=100, depth=3)
+    chances = walked(model.forest, features.toarray())
+    empty = walked(model.forest, np.zeros((1, features.shape[1])))[0]
+    for row in (0, 3, 7, 20):
+        for label in range(L):
+            found = model.evidence(features[[row]], label)
+            p, p0 = (np.clip(each, 1e-7, 1 - 1e-7) for each in (chances[row, label], empty[label]))
+            assert found.without == pytest.approx(np.log(p0 / (1 - p0)), abs=1e-4)
+            assert found.without + found.amounts.sum() == pytest.approx(np.log(p / (1 - p)), abs=1e-4)
+    # of a document with one word alone that word has all of it
+    one = csr_matrix((np.ones(1, np.float32), ([0], [2])), shape=(1, features.shape[1]))
+    found = model.evidence(one, 2)
+    assert found.amounts.shape == (1,) and found.amounts[0] > 1
+
+
+def test_words_that_lead_to_a_label_are_told_from_those_that_lead_away():
+    """Two labels, each with a word of its own, and a word that says nothing."""
+    random = np.random.default_rng(1)
+    targets = random.random((60, 2)) < 0.5
+    features = np.hstack([targets, np.ones((60, 1))]).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    model = grown((csr_matrix(features), csr_matrix(targets)), leaves=100)
+    first, second, nothing = model.evidence(csr_matrix(features[[targets.all(axis=1).argmax()]]), 0).amounts
+    assert first > 3 * max(abs(second), abs(nothing))

@@ -256,7 +256,11 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
         (found,) = answers.work(("explain", False), texts[:1], 3)
         shown = answers.cut(found, 3)
         assert shown["head"] is False and {row["move"] for row in shown["enhanced"]} == {"same"}
-        with pytest.raises(InputError, match="only a run with an encoder"):
+        if one is model:
+            why = answers.cut(answers.work(("explain", True), texts[:1], 3)[0], 3)["why"]
+            assert [label["id"] for label in why] == [row["label"] for row in shown["enhanced"]]
+            continue
+        with pytest.raises(InputError, match="an ensemble has no parts of its own"):
             answers.work(("explain", True), texts[:1], 3)
     with pytest.MonkeyPatch.context() as patch:  # numba is for fitting alone: a server does without
         patch.setattr("xmtc.fitted.solver.njit", None)
@@ -266,4 +270,24 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
     with pytest.raises(InputError, match="format=safetensors: expected a run with"):
         export(folder, ExportSettings("safetensors", str(place / "exported")))
     assert export(folder, ExportSettings("annif", str(place / "exported")))[1]["labels"] == model.num_labels
-    assert explain([str(folder), "--text", "a"]) == explain([str(folder), "--model"]) == 2
+    assert explain([str(folder), "--text", texts[0], "-k", "2"]) == 0 and explain([str(folder), "--model"]) == 2
+    check_what_labels_lean_on(model, texts)
+
+
+def check_what_labels_lean_on(model, texts):
+    """The parts add up to the logit, and a document of one word has no other part."""
+    from xmtc.explaining.document import explain, markdown
+
+    k = min(3, model.num_labels)
+    for text in (*texts[:3], "", "nobodyhaswrittenthis"):
+        scores, labels = model.predict_batch([text], k)
+        found = explain(model, text, k)
+        assert found["raw"] == found["enhanced"] == [model.labels[i].id for i in labels[0]] and not found["head"]
+        for entry, logit in zip(found["labels"], scores[0], strict=True):
+            words = entry["words"]
+            assert entry["raw_logit"] == words["logit"] == pytest.approx(logit)
+            assert words["error"] < 2e-5
+            assert set(text.split()) >= {w for word, _ in words["words"] if "label " not in word for w in word.split()}
+            assert text.split() or not words["words"]
+        assert all(entry["name"] in markdown(found) for entry in found["labels"])
+        assert "words" not in explain(model, text, k, words=False)["labels"][0]

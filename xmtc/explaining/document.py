@@ -8,35 +8,40 @@ import torch
 
 from xmtc.errors import InputError
 from xmtc.explaining.attribution import attribute, context_evidence
+from xmtc.explaining.fitted import WORDS, explain_fitted
 from xmtc.explaining.words import attention, integrated_gradients
+from xmtc.fitted.tagger import FittedTagger
 from xmtc.given import whole
 from xmtc.heads.block import CorrelationBlock, FullBlock
 from xmtc.model import Model
+from xmtc.tagger import Tagger
 
 SHOWN = 5  # contributions that are listed one by one
 TOLERANCE = 1e-3  # of a logit
 
 
-def explain(model: Model, text: str, k: int = 5, words: bool = True) -> dict[str, Any]:
+def explain(model: Tagger, text: str, k: int = 5, words: bool = True) -> dict[str, Any]:
     """A JSON-ready explanation of the labels that are among the k best before or after the head.
 
     {"head": whether there is one; without it both rankings are the decoder's,
      "raw": [...], "enhanced": [...]: label ids, best first,
      "labels": [{"id", "name", "raw_rank", "enhanced_rank", "raw_logit", "enhanced_logit", "moved": "promoted" |
         "demoted" | "same", "blocks": [{"kept", "base", "evidence": [[id, name, amount], ...], "other": rest of the
-        evidence, "output"}], "contexts": [...], "words": [[word, amount], ...]}],
+        evidence, "output"}], "contexts": [...],
+        "words": {"words": [[word, amount], ...], "logit", "without": the logit of no words, "error": of the sum}}],
      "completeness_error": largest difference between a sum of parts and what it explains; null where a head has blocks
         of its own making, whose parts are not known: "blocks" and "contexts" are empty then,
      "attention": [[word, weight], ...] or null}
 
-    Amounts are logits. evidence: against an empty document, see xmtc/explaining/attribution.py. Ranks start at 1.
-    InputError: the model is an ensemble or a fitted system, or the sums do not add up.
+    Amounts are logits. evidence: against an empty document, see xmtc/explaining/attribution.py. Ranks start at 1. Of
+    linear machines and label trees, the words are the exact parts of a logit (xmtc/fitted/evidence.py).
+    InputError: the model is an ensemble, or the sums do not add up.
     """
-    if not isinstance(model, Model):
-        raise InputError(
-            "only a run with an encoder of layers has parts to explain; of an ensemble, explain the members"
-        )
     k = whole(k, "k")
+    if isinstance(model, FittedTagger):
+        return explain_fitted(model, text, k, words)
+    if not isinstance(model, Model):
+        raise InputError("an ensemble has no parts of its own to explain: explain its members")
     with torch.no_grad():
         states = [_blockwise(model, given) for given in (text, "")]
         (document, reference) = states
@@ -69,7 +74,7 @@ def explain(model: Model, text: str, k: int = 5, words: bool = True) -> dict[str
     if words:
         for entry, label in zip(labels, union, strict=True):
             entry["words"] = integrated_gradients(model, text, label)
-            entry["words"]["words"] = [list(pair) for pair in entry["words"]["words"][: 2 * SHOWN]]
+            entry["words"]["words"] = [list(pair) for pair in entry["words"]["words"][:WORDS]]
     return {
         "head": model.has_head,
         "raw": [model.labels[i].id for i in best[0]],
@@ -148,7 +153,7 @@ def markdown(explanation: dict[str, Any]) -> str:
             shown = ", ".join(f"{word} {amount:+.2f}" for word, amount in entry["words"]["words"])
             lines.append(f"- words: {shown or 'none'} (no words: {entry['words']['without']:.2f})")
     if explanation["attention"]:
-        strongest = sorted(explanation["attention"], key=lambda pair: -pair[1])[: 2 * SHOWN]
+        strongest = sorted(explanation["attention"], key=lambda pair: -pair[1])[:WORDS]
         lines += ["", "Read most: " + ", ".join(f"{word} {100 * weight:.0f} %" for word, weight in strongest)]
     error = explanation["completeness_error"]
     if not explanation["head"]:

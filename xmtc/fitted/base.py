@@ -6,6 +6,7 @@ has no features for a correlation head; `python -m xmtc.enhance` puts one on its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 from xmtc.config.check import import_target
 from xmtc.data.collate import Documents
 from xmtc.data.vocabulary import Vocabulary
+from xmtc.errors import InputError
+from xmtc.fitted.evidence import Evidence
 from xmtc.fitted.features import tfidf
 from xmtc.fitted.pairs import Pairs
 
@@ -54,6 +57,17 @@ class FittedModel:
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Logits (N, k) float32 and labels (N, k) int64, best first, equal scores by ascending label; k at most L."""
         raise NotImplementedError
+
+    def evidence(self, features_1V: csr_matrix, label: int) -> Evidence:
+        """What each feature of a document adds to a label's logit: with the logit of no features they sum to
+        `topk`'s. InputError: not known of this system."""
+        raise InputError(f"explain: what a label of {type(self).__name__} leans on is not known")
+
+    def feature_names(self, names: Mapping[int, str], columns: np.ndarray, vocabulary: Vocabulary) -> list[str]:
+        """Of features, by the names of the words that they are made of."""
+        V = vocabulary.size
+        parts = [(i,) if i < V else divmod(self.pairs.keys[i - V], V) for i in columns]
+        return [" ".join(names[word] for word in words) for words in parts]
 
     def state(self) -> dict[str, Tensor]:
         """What was fitted, as tensors: what the checkpoint holds."""

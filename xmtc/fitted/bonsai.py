@@ -26,10 +26,10 @@ from xmtc.errors import InputError
 from xmtc.fitted import solver
 from xmtc.fitted.base import FittedModel
 from xmtc.fitted.beam import Forest, search
+from xmtc.fitted.evidence import SMALLEST, Evidence, log_odds, through_trees
 from xmtc.fitted.grow import label_means, machines, partition
 
 log = logging.getLogger(__name__)
-SMALLEST = 1e-7  # probability of labels that the search did not reach
 
 
 class Bonsai(FittedModel):
@@ -116,7 +116,10 @@ class Bonsai(FittedModel):
 
         with ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(some, np.array_split(np.arange(N), self.threads)))
-        return as_logits(chances), filled(labels, self.num_labels)
+        return log_odds(chances).astype(np.float32), filled(labels, self.num_labels)
+
+    def evidence(self, features_1V: csr_matrix, label: int) -> Evidence:
+        return through_trees(self.forest, features_1V, label)
 
     def state(self) -> dict[str, Tensor]:
         held = {name: torch.from_numpy(array) for name, array in self.forest._asdict().items()}
@@ -138,11 +141,6 @@ def filled(labels_Nk: np.ndarray, num_labels: int) -> np.ndarray:
         rest = np.setdiff1d(np.arange(min(num_labels, 2 * k)), labels_Nk[row, :count])
         labels_Nk[row, count:] = rest[: k - count]
     return labels_Nk
-
-
-def as_logits(chances: np.ndarray) -> np.ndarray:
-    chances = chances.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
-    return np.log(chances / (1 - chances)).astype(np.float32)
 
 
 def _starts(parts) -> np.ndarray:

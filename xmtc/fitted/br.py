@@ -23,6 +23,7 @@ from xmtc.bounds import Count, Natural, NotNegative, Positive
 from xmtc.errors import InputError
 from xmtc.fitted import solver
 from xmtc.fitted.base import FittedModel, best
+from xmtc.fitted.evidence import Evidence
 
 log = logging.getLogger(__name__)
 BLOCK = 256  # documents scored at a time
@@ -96,6 +97,9 @@ class BinaryRelevance(FittedModel):
         transposed = self.weights_LV.T.tocsr()
         return lambda block: (block @ transposed).toarray() + self.bias_L
 
+    def evidence(self, features_1V: csr_matrix, label: int) -> Evidence:
+        return Evidence(_products(features_1V, self.weights_LV[label]), float(self.bias_L[label]))
+
     def state(self) -> dict[str, Tensor]:
         weights = self.weights_LV
         return super().state() | {
@@ -151,9 +155,22 @@ class ClassifierChain(BinaryRelevance):
 
         return margins_of
 
+    def evidence(self, features_1V: csr_matrix, label: int) -> Evidence:
+        place = int(np.flatnonzero(self.order_L == label)[0])
+        own, words = self.weights_LV[place], self.weights_LV.shape[1] - len(self.order_L)
+        decided = self._scorer()(features_1V)[0] > 0
+        before = self.order_L[own[:, words:].indices], own[:, words:].data
+        labels = {int(other): float(amount) for other, amount in zip(*before, strict=True) if decided[other]}
+        return Evidence(_products(features_1V, own[:, :words]), float(self.bias_L[place]), labels)
+
     def state(self) -> dict[str, Tensor]:
         return super().state() | {"order": torch.from_numpy(self.order_L.astype(np.int64))}
 
     def load(self, state: dict[str, Tensor]) -> None:
         super().load(state)
         self.order_L = state["order"].numpy()
+
+
+def _products(features_1V: csr_matrix, weights_1V: csr_matrix) -> np.ndarray:
+    """(n,) each of the n features times its weight."""
+    return features_1V.data.astype(np.float64) * weights_1V[:, features_1V.indices].toarray()[0]
