@@ -17,6 +17,7 @@ from xmtc.errors import InputError
 from xmtc.fitted import pairs
 from xmtc.fitted.bonsai import Bonsai
 from xmtc.fitted.br import BinaryRelevance, ClassifierChain
+from xmtc.fitted.compiled import compiled
 from xmtc.fitted.features import tfidf
 from xmtc.fitted.solver import fit_block
 from xmtc.training.fitted import targets
@@ -267,3 +268,13 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
         export(folder, ExportSettings("safetensors", str(place / "exported")))
     assert export(folder, ExportSettings("annif", str(place / "exported")))[1]["labels"] == model.num_labels
     assert explain([str(folder), "--text", "a"]) == explain([str(folder), "--model"]) == 2
+
+
+def test_a_user_without_a_folder_for_compiled_code_compiles_for_each_process(monkeypatch):
+    """Neither the package nor a home can be written, as for a service: importing the solver was a traceback."""
+    caching = pytest.importorskip("numba.core.caching")
+
+    for name, each in vars(caching).items():
+        if name.endswith("CacheLocator"):
+            monkeypatch.setattr(each, "from_function", classmethod(lambda cls, *given: None))
+    assert compiled(lambda x: x + 1)(1) == 2
