@@ -260,7 +260,7 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
         with pytest.raises(InputError, match="only a run with an encoder"):
             answers.work(("explain", True), texts[:1], 3)
     with pytest.MonkeyPatch.context() as patch:  # numba is for fitting alone: a server does without
-        patch.setattr("xmtc.fitted.solver.njit", None)
+        patch.setattr("xmtc.fitted.br.njit", None)
         assert xmtc.load(folder).predict(texts) == model.predict(texts)
         with pytest.raises(InputError, match="br and cc need numba"):
             model.fitted.check_can_fit()
