@@ -82,15 +82,26 @@ def test_top_labels_can_be_scored_again(tmp_path):
 
 def test_settings_keep_their_predictions_apart(tmp_path):
     for number, told in enumerate(
-        ("", "recipe.prior_bias=True data.fraction=0.5 ", "'dataset.path=\"a=b,c\"' logger=csv ")
+        ("", "recipe.prior_bias=True data.fraction=0.5 ", "'dataset.quote=\"a=b,c\"' logger=csv ")
     ):
         make_run(tmp_path / "runs" / str(number), told=told, seconds=number)
     assert keep(find_runs([tmp_path / "runs"]), tmp_path / "kept") == 3
     assert {path.name for path in (tmp_path / "kept" / "predictions").iterdir()} == {
         "e-none-r-seed0.npz",
         "e-none-r-data.fraction=0.5-recipe.prior_bias=True-seed0.npz",
-        "e-none-r-_dataset.path=_a=b_c_-seed0.npz",
+        "e-none-r-_dataset.quote=_a=b_c_-seed0.npz",
     }
+
+
+def test_where_a_corpus_lies_makes_no_other_row_and_is_not_kept(tmp_path, capsys):
+    """The data's hash tells which it is; folders may have blanks in their names."""
+    kept = tmp_path / "kept"
+    for number, place in enumerate(("/home/me/my texts/corpus one", "/data/two")):
+        make_run(tmp_path / "runs" / str(number), told=f"""'dataset.path="{place}"' a=1 """, seconds=number)
+    assert keep(find_runs([tmp_path / "runs"]), kept) == 1
+    assert rows(kept)[0]["command"] == """python -m xmtc.run head=none 'dataset.path="corpus one"' a=1 member"""
+    assert measured_rows(kept)[0].settings == {"a": "1"}
+    assert "runs/1: left out" in capsys.readouterr().err
 
 
 def test_rows_of_other_documents_are_told_by_how_their_model_was_trained(tmp_path):

@@ -66,6 +66,15 @@ def lines(text, *parts):
     return [line for line in text.splitlines() if all(part in line for part in parts)]
 
 
+def test_the_most_frequent_labels_are_those_of_all_documents(tmp_path):
+    """And not of a run on a share of them, because it comes first."""
+    for name, fraction, score in (("a", 0.05, 0.1), ("b", 1.0, 0.25)):
+        make_run(tmp_path / name, floor={"P@1": score})
+        with open(tmp_path / name / "config.yaml", "a") as file:
+            file.write(f"data: {{fraction: {fraction}, limit: null}}\n")
+    assert lines(report([tmp_path]), "most frequent labels", "25.00")
+
+
 def test_a_sweep(tmp_path, capsys):
     (tmp_path / "multirun.yaml").write_text("{}")
     make_run(tmp_path / "0", head="none", score=0.51239, floor={"P@1": 0.1})

@@ -93,14 +93,18 @@ def _printed(path: Path):
 
 
 def _compare(made: Sequence[Configuration], resamples: int) -> list[Comparison]:
-    """Of configurations that were tested on the same documents, whichever labels each knows; nothing where predictions
-    were not kept."""
-    held = {each.name: scores for each in made if (scores := mean_over_runs(each.runs))}
-    first, *others = [truth for _, truth in held.values()] or [None]
-    if any(truth != first for truth in others):  # the same data, but cut short for some (data.limit)
-        print(f"no comparisons on {made[0].dataset}: the true labels of the test documents differ", file=sys.stderr)
-        return []
-    return compare({name: scores for name, (scores, _) in held.items()}, COMPARED, resamples)
+    """Of configurations that were tested on the same documents, whichever labels each knows: of those that most of them
+    were tested on. Nothing where predictions were not kept."""
+    held = {each.name: found for each in made if (found := mean_over_runs(each.runs))}
+    alike = [[name for name, (_, other) in held.items() if other == truth] for _, truth in held.values()]
+    most = max(alike, key=len, default=[])
+    if others := [name for name in held if name not in most]:  # the same data, but cut short for some (data.limit)
+        told = ", ".join(others)
+        print(
+            f"not compared on {made[0].dataset}, whose true labels of the test documents differ: {told}",
+            file=sys.stderr,
+        )
+    return compare({name: held[name][0] for name in most}, COMPARED, resamples)
 
 
 def _pictures(data, added, target: Path) -> list[Path]:

@@ -129,6 +129,7 @@ def test_scores_of_an_ensemble(made, run):
     assert json.loads((folder / "metrics.json").read_text())["test"] == result["test"]
     read = read_run(folder)
     assert (read.dataset, read.head) == ("toy", "mean") and read.complete
+    assert read.facts["command"].endswith(" --method mean")
     assert len(read.facts["members"]) == 2 and read.dataset_sha256
 
 

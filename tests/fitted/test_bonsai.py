@@ -1,5 +1,7 @@
 """`bonsai`: its trees, their machines and the search, against scikit-learn and a search that leaves nothing out."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +119,25 @@ def test_a_machine_is_the_svm_of_its_parents_documents(corpus):
         svm = LinearSVC(C=1.0, tol=1e-8, max_iter=100_000).fit(features[rows], dense[rows][:, own].any(1))
         np.testing.assert_allclose(matrix[:, child], svm.coef_[0], atol=2e-4)
         np.testing.assert_allclose(bias[child], svm.intercept_[0], atol=2e-4)
+
+
+def test_machines_of_many_children_are_dense_by_the_block_alone():
+    """Those of a node of 1,000 labels and 10,000 words together would be 40 MB, though hardly a weight is kept."""
+    features = csr_matrix((np.ones(10_000, np.float32), np.arange(10_000), np.arange(0, 10_001, 20)))
+    targets = csr_matrix(np.eye(500, 1000, dtype=bool))
+    node = Node(np.arange(1000), np.arange(1000), ~np.arange(1000))
+
+    def fit(features_NW, has_NC):
+        weights = np.zeros((features_NW.shape[1], has_NC.shape[1]), np.float32)
+        weights[3] = 1
+        return weights, np.zeros(has_NC.shape[1], np.float32)
+
+    tracemalloc.start()
+    ((words, weights, bias),) = machines([node], features, targets, fit, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert words.tolist() == [3] and weights.toarray().tolist() == [[1] * 1000] and len(bias) == 1000
+    assert peak < 20e6
 
 
 def test_a_child_of_all_of_its_parents_documents_is_certain(corpus):

@@ -17,6 +17,7 @@ from xmtc.errors import InputError
 from xmtc.fitted import pairs
 from xmtc.fitted.bonsai import Bonsai
 from xmtc.fitted.br import BinaryRelevance, ClassifierChain
+from xmtc.fitted.compiled import compiled
 from xmtc.fitted.features import tfidf
 from xmtc.fitted.solver import fit_block
 from xmtc.training.fitted import targets
@@ -263,7 +264,7 @@ def check_it_is_used_as_a_run(folder, model, texts, place):
         with pytest.raises(InputError, match="an ensemble has no parts of its own"):
             answers.work(("explain", True), texts[:1], 3)
     with pytest.MonkeyPatch.context() as patch:  # numba is for fitting alone: a server does without
-        patch.setattr("xmtc.fitted.solver.njit", None)
+        patch.setattr("xmtc.fitted.br.njit", None)
         assert xmtc.load(folder).predict(texts) == model.predict(texts)
         with pytest.raises(InputError, match="br and cc need numba"):
             model.fitted.check_can_fit()
@@ -291,3 +292,13 @@ def check_what_labels_lean_on(model, texts):
             assert text.split() or not words["words"]
         assert all(entry["name"] in markdown(found) for entry in found["labels"])
         assert "words" not in explain(model, text, k, words=False)["labels"][0]
+
+
+def test_a_user_without_a_folder_for_compiled_code_compiles_for_each_process(monkeypatch):
+    """Neither the package nor a home can be written, as for a service: importing the solver was a traceback."""
+    caching = pytest.importorskip("numba.core.caching")
+
+    for name, each in vars(caching).items():
+        if name.endswith("CacheLocator"):
+            monkeypatch.setattr(each, "from_function", classmethod(lambda cls, *given: None))
+    assert compiled(lambda x: x + 1)(1) == 2

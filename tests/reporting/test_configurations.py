@@ -244,6 +244,19 @@ def test_different_data_is_never_compared_or_averaged(make_run, tmp_path):
     assert (tmp_path / "s" / "comparisons.csv").read_text().count("\n") == 1
 
 
+def test_a_run_on_fewer_documents_is_left_out_of_the_comparisons_alone(make_run, tmp_path, capsys):
+    short = make_run("s/0", encoder="br")  # the first, as by data.limit
+    held = dict(np.load(short / "predictions.npz"))
+    held |= {name: held[name][:20] for name in ("labels", "scores")} | {"gold_offsets": held["gold_offsets"][:21]}
+    np.savez(short / "predictions.npz", **held | {"gold_indices": held["gold_indices"][: held["gold_offsets"][-1]]})
+    for head in ("none", "lcenet", "cornet"):
+        make_run(f"s/{head}", head=head)
+    assert main([str(tmp_path / "s"), "--resamples", "10"]) == 0
+    rows = list(csv.DictReader((tmp_path / "s" / "comparisons.csv").open()))
+    assert len(rows) == 9 and not any("br" in row["first"] + row["second"] for row in rows)
+    assert "not compared on toy, whose true labels of the test documents differ: br none\n" in capsys.readouterr().err
+
+
 def test_tables_of_two_versions_of_the_data_say_which_they_are_of(make_run, tmp_path):
     for sha in ("a" * 64, "b" * 64):
         for head in ("none", "lcenet"):

@@ -7,12 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xmtc.errors import InputError
-
-try:
-    from numba import njit
-except ImportError:
-    njit = None
-
+from xmtc.fitted.compiled import compiled
 
 FLOATS = ("bias", "weights")
 
@@ -129,5 +124,4 @@ def search(
         sums_L[labels] = 0
 
 
-if njit is not None:
-    search = njit(nogil=True, cache=True)(search)
+search = compiled(search)

@@ -26,6 +26,7 @@ from xmtc.errors import InputError
 from xmtc.fitted import solver
 from xmtc.fitted.base import FittedModel
 from xmtc.fitted.beam import Forest, search
+from xmtc.fitted.compiled import njit
 from xmtc.fitted.evidence import SMALLEST, Evidence, log_odds, through_trees
 from xmtc.fitted.grow import label_means, machines, partition
 
@@ -64,7 +65,7 @@ class Bonsai(FittedModel):
         self.num_labels = 0
 
     def check_can_fit(self) -> None:
-        if solver.njit is None:
+        if njit is None:
             raise InputError("encoder=bonsai: needs numba: pip install 'xmtc[linear]'")
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:

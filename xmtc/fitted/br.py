@@ -23,6 +23,7 @@ from xmtc.bounds import Count, Natural, NotNegative, Positive
 from xmtc.errors import InputError
 from xmtc.fitted import solver
 from xmtc.fitted.base import FittedModel, best
+from xmtc.fitted.compiled import njit
 from xmtc.fitted.evidence import Evidence
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class BinaryRelevance(FittedModel):
         self._margins_of: Callable[[csr_matrix], np.ndarray] | None = None  # made once: costs a copy
 
     def check_can_fit(self) -> None:
-        if solver.njit is None:
+        if njit is None:
             raise InputError("encoder: br and cc need numba: pip install 'xmtc[linear]'")
 
     def fit(self, features_NV: csr_matrix, targets_NL: csr_matrix) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csc_matrix, csr_matrix, diags
+from scipy.sparse import csc_matrix, csr_matrix, diags, hstack
 
 from xmtc.fitted import solver
 
@@ -90,8 +90,8 @@ def machines(
         has_NC = csc_matrix(own_NL[rows].astype(np.int32) @ below)
         own_NW, words = _own_columns(features_NV[rows])
         blocks = (has_NC[:, c : c + solver.WIDTH].toarray() > 0 for c in range(0, has_NC.shape[1], solver.WIDTH))
-        parts = [fit(own_NW, block) for block in blocks]
-        weights_WC = csr_matrix(np.concatenate([part[0] for part in parts], axis=1))
+        parts = [(csr_matrix(weights), bias) for weights, bias in (fit(own_NW, block) for block in blocks)]
+        weights_WC = hstack([part[0] for part in parts], format="csr")
         kept = np.flatnonzero(np.diff(weights_WC.indptr))
         return words[kept], weights_WC[kept], np.concatenate([part[1] for part in parts])
 

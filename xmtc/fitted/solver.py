@@ -13,10 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
-try:
-    from numba import njit
-except ImportError:
-    njit = None
+from xmtc.fitted.compiled import compiled
 
 WIDTH = 64  # labels of a block: fewer read the documents too often, more push the weights out of the caches
 MOST = 1000  # passes
@@ -80,5 +77,4 @@ def _pass(
                     weights_VB[word, b] += value * margin[b]
 
 
-if njit is not None:
-    _pass = njit(nogil=True, fastmath=True, cache=True)(_pass)
+_pass = compiled(_pass, fastmath=True)

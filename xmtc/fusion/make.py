@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ def make_ensemble(
         parts["test"] = ("predictions.npz", stored(folders, tables, ids, "predictions.npz"))
     config = _config(folders)
     documents = _train_documents(folders, train_documents)
+    said = [] if method == "auto" else ["--method", method]
+    said += [] if train_documents is None else ["--train-documents", str(train_documents)]
     result: dict = {"test": None}
     lists: dict[str, Lists] = {}
     for part, (name, members) in parts.items():
@@ -70,7 +73,7 @@ def make_ensemble(
         ranking.update(torch.from_numpy(labels), fused.gold)
         sets.update(torch.from_numpy(labels), torch.from_numpy(scores), fused.gold)
         result[part] = ranking.compute() | sets.compute()
-    result |= {"threshold": threshold, "provenance": _provenance(folders, config, chosen)}
+    result |= {"threshold": threshold, "provenance": _provenance(folders, config, chosen, said)}
     places = [target / "members" / f"{i}" if copy else folder for i, folder in enumerate(folders, start=1)]
     facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)),
              "members": _seen_from(target, places), "validation nDCG@5": candidates}  # fmt: skip
@@ -178,11 +181,11 @@ def _train_documents(folders: list[Path], given: int | None) -> int:
     raise InputError("no member has recorded how many training documents there were: give --train-documents")
 
 
-def _provenance(folders: list[Path], config: dict, method: str) -> dict:
+def _provenance(folders: list[Path], config: dict, chosen: str, said: list[str]) -> dict:
     from xmtc.training.provenance import provenance
 
-    birth = provenance({"encoder": _name(folders), "head": method, "recipe": None, "embedding": None})
-    birth["command"] = " ".join(["python -m xmtc.ensemble", *map(str, folders)])
+    birth = provenance({"encoder": _name(folders), "head": chosen, "recipe": None, "embedding": None})
+    birth["command"] = shlex.join(["python", "-m", "xmtc.ensemble", *map(str, folders), *said])
     members = []
     for folder in folders:
         path = folder / "metrics.json"

@@ -20,15 +20,13 @@ import numpy as np
 
 from xmtc.reporting.configurations import Configuration, _of_seed, quality_column, reached
 from xmtc.reporting.documents import Truth, document_scores, label_bins
-from xmtc.reporting.runs import Run
+from xmtc.reporting.runs import DATA, USUAL, Run
 from xmtc.reporting.significance import _chunks
 
 SHOWN = ("P@1", "P@5", "nDCG@5")
 MAIN = "nDCG@5"
 OF_THE_HEAD = ("head", "recipe.lcenet", "recipe.head_lr_factor")
-DATA = ("data.fraction", "data.limit")  # however they were set
 SAID = (*DATA, "recipe.prior_bias")  # of every cell, though it be the same everywhere: most of a gain hangs on it
-USUAL = ("1", "1.0", "None")
 PLAIN = "none"
 SHARE = 0.95  # of the plain run's last validation score: the quality to which steps are counted
 

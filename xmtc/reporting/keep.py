@@ -19,7 +19,7 @@ import numpy as np
 
 from xmtc.data.files import read_npz, replace_text, replaced
 from xmtc.errors import InputError
-from xmtc.reporting.commands import own, settings_of
+from xmtc.reporting.commands import own, placeless, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
 from xmtc.reporting.runs import Run
 from xmtc.reporting.summary import csv_text
@@ -27,7 +27,6 @@ from xmtc.reporting.tables import of_data, results_csv
 
 LARGEST = 400_000  # bytes of one predictions file: lists of 35,000 documents among 25,000 labels
 DEPTH = 5
-PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.", "checkpoint=", "output=")
 LONGEST = 200  # characters of a file's name
 # what a file's name says anyway, or has no influence on what was predicted
 NAMED = ("dataset=", "encoder=", "head=", "recipe=", "seed=", "experiment=", "logger=", "trainer=", "hydra/")
@@ -46,9 +45,8 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     path = folder / "results.csv"
     old = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
-    for row in new:  # where somebody's folders are makes no difference to a number
-        words = (word for word in row["command"].split() if not word.startswith(PLACES))
-        row["command"] = " ".join(re.sub(r"^([\w.]+=|)/.*/(?=[^/]+/?$)", r"\1", word) for word in words)
+    for row in new:
+        row["command"] = placeless(row["command"])
     stand = {_configuration(row): row for row in old}
     added = []
     for run, row in zip(runs, new, strict=True):

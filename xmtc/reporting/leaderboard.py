@@ -61,9 +61,9 @@ def leaderboard(root: Path) -> str:
     """Markdown: a table a dataset and version of its data, best nDCG@5 first; other systems' numbers below; then what
     heads add in the studies; then the papers' tables with the cells not yet run."""
     folders = sorted({path.parent for name in ("results.csv", "printed.csv") for path in root.rglob(name)})
-    runs = [run for folder in folders for run in measured_rows(folder) if _of_all_documents(run)]
+    runs = [run for folder in folders for run in measured_rows(folder) if run.of_all_documents]
     alone = [folder for folder in folders if STUDY not in folder.relative_to(root).parts]
-    shares = configurations([run for folder in alone for run in measured_rows(folder) if not _of_all_documents(run)])
+    shares = configurations([run for folder in alone for run in measured_rows(folder) if not run.of_all_documents])
     data = configurations(runs)
     if not data and not shares:
         raise InputError(f"{root}: no results.csv with a measured row in it")
@@ -97,10 +97,6 @@ def leaderboard(root: Path) -> str:
                 f"### {folder.relative_to(root).as_posix()}\n\n{_table(printed_rows(rows), right=range(3, 14))}"
             )
     return "\n\n".join(parts)
-
-
-def _of_all_documents(run: Run) -> bool:
-    return run.settings.get("data.fraction", "1.0") in ("1", "1.0") and "data.limit" not in run.settings
 
 
 def _rows(made: Sequence[Configuration]) -> list[list[str]]:

@@ -15,6 +15,9 @@ from xmtc.parsing import read_json, read_yaml
 from xmtc.reporting.commands import origin
 from xmtc.sweeping.settings import that_matter
 
+DATA = ("data.fraction", "data.limit")
+USUAL = ("1", "1.0", "None")  # of these: all documents
+
 
 @dataclass
 class Run:
@@ -43,6 +46,11 @@ class Run:
     @property
     def complete(self) -> bool:
         return bool(self.test)
+
+    @property
+    def of_all_documents(self) -> bool:
+        """Trained and tested on all of its data set."""
+        return all(str(self.settings.get(key)) in USUAL for key in DATA)
 
     @property
     def state(self) -> str:

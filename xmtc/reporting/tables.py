@@ -40,13 +40,14 @@ def of_data(sha: str | None) -> str:
 
 
 def markdown(runs: Iterable[Run]) -> str:
-    """One table per dataset and hash: metrics x 100 with two decimals, the most-frequent-labels floor last."""
+    """One table per dataset and hash: metrics x 100 with two decimals, the most-frequent-labels floor last, that of
+    all documents where one of the runs has it."""
     parts = []
     for (dataset, sha), group in by_data(runs).items():
         rows = run_rows(group)
-        floor = next((run.floor for run in group if run.floor), None)
-        if floor:
-            rows.append([dataset, "most frequent labels", "", *(_percent(floor.get(m)) for m in SHOWN), "", ""])
+        floors = [run.floor for run in sorted(group, key=lambda run: not run.of_all_documents) if run.floor]
+        if floors:
+            rows.append([dataset, "most frequent labels", "", *(_percent(floors[0].get(m)) for m in SHOWN), "", ""])
         title = f"## {dataset}{of_data(sha) or ' (data unknown)'}"
         parts.append(f"{title}\n\n{_table(rows, right=range(3, 4 + len(SHOWN)))}")
     return "\n\n".join(parts) + "\n"

@@ -33,8 +33,13 @@ def that_matter(config: Mapping) -> dict[str, Any]:
     """The flat settings of a resolved configuration that make a difference, paths of corpora left out: a corpus is told
     by its hash. Another file (`embedding.path`) is told by its name, wherever it lies."""
     kept = {key: value for key, value in flat(config).items() if matters(key) and key != "recipe.prefer_words"}
-    kept = {key: value for key, value in kept.items() if not (key.startswith("dataset.") and key.endswith(".path"))}
+    kept = {key: value for key, value in kept.items() if not is_corpus(key)}
     return {key: Path(v).name if key.endswith(".path") and isinstance(v, str) else v for key, v in kept.items()}
+
+
+def is_corpus(key: str) -> bool:
+    """Where a corpus lies."""
+    return key.startswith("dataset.") and key.endswith(".path")
 
 
 def replaces(key: str, others: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ import shlex
 
 import pytorch_lightning as pl
 
-from xmtc.sweeping.settings import AND, matters, pairs
+from xmtc.sweeping.settings import AND, pairs, that_matter
 
 TOLD = ("commit", "dirty", "command")
 
@@ -36,11 +36,11 @@ class History(pl.Callback):
         begun = [{key: s.get(key) for key in ("step", "commit")} for s in self.sessions]
         return born | {
             "dirty": any(s.get("dirty") for s in self.sessions) if born.get("commit") else None,
-            "command": AND.join([*chain[:-1], f"{chain[-1]} resume=RUN_DIR"]) if chain[1:] else chain[0],
+            "command": AND.join([chain[0], *(f"{command} resume=RUN_DIR" for command in chain[1:])]),
             "resumed_from_step": [s["step"] for s in self.sessions[1:]] or None,
             "commits": begun if len({s.get("commit") for s in self.sessions}) > 1 else None,
         }
 
 
 def _settings(command: str) -> dict[str, str]:
-    return {key: value for key, value in pairs(shlex.split(command)[3:]).items() if matters(key)}
+    return that_matter(pairs(shlex.split(command)[3:]))
