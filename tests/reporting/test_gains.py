@@ -282,6 +282,20 @@ def test_gains_of_more_seeds_are_not_replaced(grid, tmp_path, capsys):
     assert before == {path: path.read_bytes() for path in kept.rglob("gains*")}
 
 
+def test_gains_of_another_share_are_added(grid, tmp_path):
+    """The share is a setting that differs from then on, and stands in each cell before the others."""
+    kept = tmp_path / "kept"
+    words = ["--gains", "--output", str(tmp_path / "out"), "--into", str(kept), "--resamples", "50"]
+    for number, share in enumerate((1.0, 0.25), start=1):
+        for head, skill in (("none", 0.5), ("lcenet", 0.9)):
+            for prior in (True, False):
+                path = grid(head, share, 0, skill, where=str(prior), frequency=FREQUENCY) / "config.yaml"
+                path.write_text(path.read_text().replace("prior_bias: true", f"prior_bias: {prior}"))
+        assert main([str(tmp_path), *words]) == 0
+        cells = {row["cell"] for row in csv.DictReader((kept / "gains.csv").open())}
+        assert len(cells) == 2 * number
+
+
 def test_two_versions_of_the_data_stand_apart_wherever_gains_are_told(grid, tmp_path, capsys):
     for sha, seeds in (("a", 2), ("b", 1)):
         for head, skill in (("none", 0.5), ("lcenet", 0.9)):

@@ -78,13 +78,15 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
     rows = csv_text(gains_csv_rows(found))
     path = folder / "gains.csv"
     new = _seeds(rows)
-    old = _seeds(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if lost := [key for key, seeds in old.items() if new.get(key, 0) < seeds]:
-        dataset, sha, *rest = lost[0]
-        raise InputError(
-            f"{path}: was made from more runs ({dataset}{of_data(sha)} {' '.join(rest)}: {old[lost[0]]} seeds, now"
-            f" {new.get(lost[0], 0)}); name the directories of all of them, or remove that file"
-        )
+    for what, cell, seeds in _seeds(path.read_text(encoding="utf-8")) if path.exists() else ():
+        words = set(cell.split())  # more runs can make more settings differ, and so cells say more
+        now = max((n for each, other, n in new if each == what and words <= set(other.split())), default=0)
+        if now < seeds:
+            dataset, sha, head, metric = what
+            raise InputError(
+                f"{path}: was made from more runs ({dataset}{of_data(sha)} {cell} {head} {metric}: {seeds} seeds, now"
+                f" {now}); name the directories of all of them, or remove that file"
+            )
     parts = [markdown_glance(*data, each, level=1) for data, each in found.items() if each]
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / "gains.md", "\n\n".join(parts) + "\n")
@@ -95,10 +97,11 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _seeds(gains: str) -> dict[tuple, int]:
-    """{what was compared: seeds} of a gains.csv."""
-    names = ("dataset", "dataset_sha256", "cell", "head", "metric")
-    return {tuple(row[name] for name in names): int(row["seeds"]) for row in csv.DictReader(io.StringIO(gains))}
+def _seeds(gains: str) -> list[tuple[tuple, str, int]]:
+    """(what was compared, in which cell, seeds) of each row of a gains.csv."""
+    names = ("dataset", "dataset_sha256", "head", "metric")
+    rows = csv.DictReader(io.StringIO(gains))
+    return [(tuple(row[name] for name in names), row["cell"], int(row["seeds"])) for row in rows]
 
 
 def _dirty(facts: dict | None) -> bool:
