@@ -28,15 +28,15 @@ class History(pl.Callback):
     def provenance(self, born: dict) -> dict:
         """`born` with the sessions before: dirty if one of them was, and every command that had other settings than the
         one behind it, for the last alone does not make this run again."""
-        chain = [self.sessions[-1]["command"]]
-        for session in reversed(self.sessions[:-1]):
-            command = session.get("command")
-            if command and _settings(command) != _settings(chain[0]):
+        commands = [session["command"] for session in self.sessions if session.get("command")]
+        chain = commands[-1:]
+        for command in reversed(commands[:-1]):
+            if _settings(command) != _settings(chain[0]):
                 chain.insert(0, command)
         begun = [{key: s.get(key) for key in ("step", "commit")} for s in self.sessions]
         return born | {
             "dirty": any(s.get("dirty") for s in self.sessions) if born.get("commit") else None,
-            "command": AND.join([chain[0], *(f"{command} resume=RUN_DIR" for command in chain[1:])]),
+            "command": AND.join([*chain[:1], *(f"{command} resume=RUN_DIR" for command in chain[1:])]) or None,
             "resumed_from_step": [s["step"] for s in self.sessions[1:]] or None,
             "commits": begun if len({s.get("commit") for s in self.sessions}) > 1 else None,
         }
