@@ -240,3 +240,15 @@ def test_words_that_lead_to_a_label_are_told_from_those_that_lead_away():
     model = grown((csr_matrix(features), csr_matrix(targets)), leaves=100)
     first, second, nothing = model.evidence(csr_matrix(features[[targets.all(axis=1).argmax()]]), 0).amounts
     assert first > 3 * max(abs(second), abs(nothing))
+
+
+def test_a_sum_that_misses_the_logit_says_so():
+    from xmtc.explaining.document import markdown
+
+    words = {"words": [["fish", 1.0]], "without": -3.0, "logit": -2.5, "error": 0.5}
+    entry = {"id": "a", "name": "a", "enhanced_rank": 1, "enhanced_logit": -2.5, "blocks": [], "words": words}
+    found = {"head": False, "raw": ["a"], "enhanced": ["a"], "labels": [entry], "completeness_error": 0.0,
+             "attention": None}  # fmt: skip
+    assert "(no words: -3.00; sum off by 0.50)" in markdown(found)
+    words["error"] = 1e-6
+    assert "(no words: -3.00)" in markdown(found)

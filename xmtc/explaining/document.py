@@ -18,6 +18,7 @@ from xmtc.tagger import Tagger
 
 SHOWN = 5  # contributions that are listed one by one
 TOLERANCE = 1e-3  # of a logit
+MISSED = 0.01  # of a logit: a sum of words that misses it by so much is told
 
 
 def explain(model: Tagger, text: str, k: int = 5, words: bool = True) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def explain(model: Tagger, text: str, k: int = 5, words: bool = True) -> dict[st
      "attention": [[word, weight], ...] or null}
 
     Amounts are logits. evidence: against an empty document, see xmtc/explaining/attribution.py. Ranks start at 1. Of
-    linear machines and label trees, the words are the exact parts of a logit (xmtc/fitted/evidence.py).
+    linear machines and label trees, the words are the parts of a logit (xmtc/fitted/evidence.py).
     InputError: the model is an ensemble, or the sums do not add up.
     """
     k = whole(k, "k")
@@ -151,7 +152,8 @@ def markdown(explanation: dict[str, Any]) -> str:
             lines.append(f"- block {i}: {block['kept']:.2f} {'; '.join(parts)} = {block['output']:.2f}")
         if "words" in entry:
             shown = ", ".join(f"{word} {amount:+.2f}" for word, amount in entry["words"]["words"])
-            lines.append(f"- words: {shown or 'none'} (no words: {entry['words']['without']:.2f})")
+            missed = f"; sum off by {entry['words']['error']:.2f}" if entry["words"]["error"] >= MISSED else ""
+            lines.append(f"- words: {shown or 'none'} (no words: {entry['words']['without']:.2f}{missed})")
     if explanation["attention"]:
         strongest = sorted(explanation["attention"], key=lambda pair: -pair[1])[:WORDS]
         lines += ["", "Read most: " + ", ".join(f"{word} {100 * weight:.0f} %" for word, weight in strongest)]

@@ -25,8 +25,8 @@ def explain_fitted(model: FittedTagger, text: str, k: int, words: bool) -> dict[
     if words:
         documents = model.reader.documents([text])
         features = model.fitted.features(documents, np.arange(1), model.reader.vocabulary)
-        tokens = model.reader.tokens([text]).tokens.tolist()
-        named = dict(zip(tokens, model.reader.words(text), strict=False))
+        tokens, _ = documents.tokens(np.arange(1))
+        named = dict(zip(tokens.tolist(), model.reader.words(text), strict=False))
         names = model.fitted.feature_names(named, features.indices, model.reader.vocabulary)
         for entry, label in zip(entries, labels[0].tolist(), strict=True):
             entry["words"] = _words(model, names, model.fitted.evidence(features, label), entry["raw_logit"])
@@ -35,9 +35,9 @@ def explain_fitted(model: FittedTagger, text: str, k: int, words: bool) -> dict[
 
 
 def _words(model: FittedTagger, names: list[str], found, logit: float) -> dict[str, Any]:
-    amounts = dict(zip(names, found.amounts.tolist(), strict=True))
-    amounts |= {f"label {model.labels[label].name}": amount for label, amount in found.labels.items()}
-    strongest = sorted(amounts.items(), key=lambda pair: -abs(pair[1]))[:WORDS]
-    sum_of_parts = found.without + sum(amounts.values())
+    parts = list(zip(names, found.amounts.tolist(), strict=True))
+    parts += [(f"label {model.labels[label].name}", amount) for label, amount in found.labels.items()]
+    strongest = sorted(parts, key=lambda pair: -abs(pair[1]))[:WORDS]
+    error = abs(logit - found.without - sum(amount for _, amount in parts))
     return {"words": [list(pair) for pair in strongest if pair[1]], "logit": logit, "without": found.without,
-            "error": abs(logit - sum_of_parts)}  # fmt: skip
+            "error": error}  # fmt: skip

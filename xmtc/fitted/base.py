@@ -60,7 +60,7 @@ class FittedModel:
 
     def evidence(self, features_1V: csr_matrix, label: int) -> Evidence:
         """What each feature of a document adds to a label's logit: with the logit of no features they sum to
-        `topk`'s. InputError: not known of this system."""
+        `topk`'s, but for what a search left out. InputError: not known of this system."""
         raise InputError(f"explain: what a label of {type(self).__name__} leans on is not known")
 
     def feature_names(self, names: Mapping[int, str], columns: np.ndarray, vocabulary: Vocabulary) -> list[str]:

@@ -84,14 +84,16 @@ class BinaryRelevance(FittedModel):
 
     def topk(self, features_NV: csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = [np.zeros((0, k), np.float32)], [np.zeros((0, k), np.int64)]
-        if self._margins_of is None:
-            self._margins_of = self._scorer()
-        margins_of = self._margins_of
         for start in range(0, features_NV.shape[0], BLOCK):  # never documents x labels of a whole part
-            margins = margins_of(features_NV[start : start + BLOCK])
+            margins = self._margins(features_NV[start : start + BLOCK])
             for held, new in zip((scores, labels), best(margins, k), strict=True):
                 held.append(new)
         return np.concatenate(scores), np.concatenate(labels)
+
+    def _margins(self, block: csr_matrix) -> np.ndarray:
+        if self._margins_of is None:
+            self._margins_of = self._scorer()
+        return self._margins_of(block)
 
     def _scorer(self) -> Callable[[csr_matrix], np.ndarray]:
         """Features of a few documents -> their scores (block, L)."""
@@ -159,7 +161,7 @@ class ClassifierChain(BinaryRelevance):
     def evidence(self, features_1V: csr_matrix, label: int) -> Evidence:
         place = int(np.flatnonzero(self.order_L == label)[0])
         own, words = self.weights_LV[place], self.weights_LV.shape[1] - len(self.order_L)
-        decided = self._scorer()(features_1V)[0] > 0
+        decided = self._margins(features_1V)[0] > 0
         before = self.order_L[own[:, words:].indices], own[:, words:].data
         labels = {int(other): float(amount) for other, amount in zip(*before, strict=True) if decided[other]}
         return Evidence(_products(features_1V, own[:, :words]), float(self.bias_L[place]), labels)
