@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 with one line for what cannot be used; 1 if no trial finished; 130 after Ctrl-C."""
     parser = Arguments(
         prog="python -m xmtc.search",
-        description="Searches settings by validation nDCG@5; the test set is never read. The same command again goes "
-        "on where it stopped.",
+        description="Searches settings by the validation score that chooses a run's weights (recipe.validation.monitor,"
+        " nDCG@5); the test set is never read. The same command again goes on where it stopped.",
         examples=(
             "--into runs/search/lr --trials 30 encoder=bow dataset=eurlex57k \\\n"
             "    'recipe.optimizer.lr=tag(log,interval(1e-4,1e-2))' 'head=choice(none,lcenet)'",
@@ -57,13 +57,19 @@ def search(arguments: argparse.Namespace) -> int:
     fixed, space = read_space(arguments.overrides)
     first = {key: values[0] for key, values in ends(space).items()}
     config = compose_checked([*fixed, *words_of(first), "test=false"])  # what cannot be used is named before all trials
+    metric = config.recipe.validation.monitor
     for key, values in ends(space).items():
         for value in values[1:]:
-            compose_checked([*fixed, *words_of(first | {key: value}), "test=false"])
+            other = compose_checked([*fixed, *words_of(first | {key: value}), "test=false"])
+            if (chosen := other.recipe.validation.monitor) != metric:
+                raise InputError(
+                    f"recipe.validation.monitor: with {key}={value} it is {chosen}, otherwise {metric}, and trials are"
+                    " compared by it; give it one value"
+                )
     slots = _slots(OmegaConf.to_container(config.trainer, resolve=True), arguments.jobs)
     into = Path(arguments.into)
     with writing_to(into, "searching", None):
-        found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed)
+        found = Search(into, [*fixed, f"seed={arguments.seed}"], space, slots, arguments.seed, metric)
         found.run(arguments.trials)
         best = found.best(arguments.finalists)
         if not best:
@@ -71,7 +77,7 @@ def search(arguments: argparse.Namespace) -> int:
             print(f"xmtc.search: {why}", file=sys.stderr)
             return 1
         ranked = finalists(into, fixed, [trial.params for trial in best], arguments, slots)
-    print(_table(ranked))
+    print(_table(ranked, metric))
     seeds = ",".join(map(str, range(arguments.seed, arguments.seed + arguments.seeds)))
     best = [*(["-m"] if "," in seeds else []), *fixed, *words_of(ranked[0][0]), f"seed={seeds}"]
     print("the best, tested: " + shlex.join(["python", "-m", "xmtc.run", *best]))
@@ -81,7 +87,7 @@ def search(arguments: argparse.Namespace) -> int:
 def finalists(
     into: Path, fixed: Sequence[str], params: Sequence[dict], arguments, slots
 ) -> list[tuple[dict, list[float]]]:
-    """[(settings, validation nDCG@5 of each seed)], best mean first. Runs that are there are kept."""
+    """[(settings, validation score of each seed)], best mean first. Runs that are there are kept."""
     from xmtc.searching.space import words_of
     from xmtc.sweeping.jobs import Job, place
     from xmtc.sweeping.pool import Pool
@@ -112,12 +118,12 @@ def _slots(trainer: dict, jobs: int):
     return gpu_slots(visible_gpus(), count, jobs) if on_gpu(trainer) else cpu_slots(jobs, count)
 
 
-def _table(ranked: Sequence[tuple[dict, list[float]]]) -> str:
+def _table(ranked: Sequence[tuple[dict, list[float]]], metric: str) -> str:
     lines = []
     for values, scores in ranked:
         told = " ".join(f"{key}={value}" for key, value in values.items())
         each = ", ".join(f"{100 * score:.2f}" for score in scores)
-        lines.append(f"validation nDCG@5 {100 * fmean(scores):.2f} ({each})  {told}")
+        lines.append(f"validation {metric} {100 * fmean(scores):.2f} ({each})  {told}")
     return "\n".join(lines)
 
 

@@ -14,6 +14,10 @@ from xmtc.config.check import did_you_mean
 from xmtc.config.values import describe, expected, fits
 from xmtc.errors import InputError
 
+# what a run can choose its weights by; tests/training/test_monitor.py compares them with what validation logs
+RANKED = tuple(f"{name}@{k}" for name in ("P", "nDCG", "R", "R-precision", "PSP", "PSnDCG") for k in (1, 3, 5))
+MONITORS = (*RANKED, "micro-F1", "macro-F1")
+
 TYPES: dict[str, Any] = {
     "seed": Annotated[int, Bounds(least=0, most=2**32 - 1)],  # what NumPy takes
     "resume": str | None,
@@ -58,6 +62,7 @@ TYPES: dict[str, Any] = {
     "recipe.validation.interval": Positive | None,
     "recipe.validation.epochs": Count | None,
     "recipe.validation.patience": Natural | None,
+    "recipe.validation.monitor": Literal[MONITORS],
     "recipe.validation.sets": bool,
     "recipe.head_lr_factor": NotNegative,
     "recipe.pretrained_lr_factor": NotNegative,

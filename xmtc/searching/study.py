@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from xmtc.errors import InputError
-from xmtc.reporting.configurations import quality_column
+from xmtc.reporting.configurations import QUALITY
 from xmtc.searching.journal import open_study, refuse_other
 from xmtc.searching.space import words_of
 from xmtc.sweeping.devices import Slot
@@ -40,7 +40,8 @@ class Running:
 
 
 class Search:
-    """`run(trials)` until so many have ended, those of earlier starts included. fixed: overrides of each trial.
+    """`run(trials)` until so many have ended, those of earlier starts included. fixed: overrides of each trial. metric:
+    of validation, by which the trials choose their weights too.
     KeyboardInterrupt and errors leave trials that were cut as such: the next start goes on with them. Trials of a
     search that was killed go on by themselves: the next start waits for them. InputError: another process searches in
     the folder."""
@@ -52,11 +53,12 @@ class Search:
         space: dict[str, BaseDistribution],
         slots: Sequence[Slot],
         seed: int = 0,
+        metric: str = QUALITY,
         job: type[Job] = Job,
         pause: float = 0.5,
     ):
         self.folder, self.fixed, self.space = Path(folder).absolute(), list(fixed), space
-        self.free, self.job, self.pause = deque(slots), job, pause
+        self.free, self.metric, self.job, self.pause = deque(slots), metric, job, pause
         self.study = open_study(self.folder, seed)
         refuse_other(self.study, self.folder, self.fixed, space)
         self._running: list[Running] = []
@@ -147,7 +149,7 @@ class Search:
     def _watch(self, running: Running) -> None:
         """Reports new evaluations by their number, which is what trials of different batch sizes share."""
         done = running.process.poll() is not None
-        for value in evaluations(running.job.folder)[running.reported :]:
+        for value in evaluations(running.job.folder, self.metric)[running.reported :]:
             running.trial.report(value, running.reported)
             running.reported += 1
         if not done and not running.pruned and running.trial.should_prune():
@@ -175,7 +177,7 @@ class Search:
             )
         else:
             self.study.tell(running.trial, score)
-            log.info("trial %d: validation nDCG@5 %.2f", number, 100 * score)
+            log.info("trial %d: validation %s %.2f", number, self.metric, 100 * score)
 
     def best(self, count: int) -> list[optuna.trial.FrozenTrial]:
         """The best finished trials of different settings."""
@@ -185,14 +187,14 @@ class Search:
         return list(found.values())[:count]
 
 
-def evaluations(folder: Path) -> list[float]:
-    """Validation nDCG@5 of each evaluation so far."""
+def evaluations(folder: Path, metric: str) -> list[float]:
+    """That validation metric of each evaluation so far."""
     try:
         with (folder / "curves.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError:
         return []
-    return [float(row[key]) for row in rows if (key := quality_column(row)) and row[key]]
+    return [float(value) for row in rows if (value := row.get(f"val/{metric}"))]
 
 
 def _score(job: Job) -> float | None:

@@ -11,6 +11,8 @@ INDIFFERENT = (
     "paths.", "logger", "data.workers", "prepare_workers", "offline", "resume", "dry_run", "names", "hydra",
     "checkpoints", "recipe.validation.sets",
 )  # fmt: skip
+# settings that came later, with the value that stands for what runs did before
+LATER = {"recipe.validation.monitor": "nDCG@5"}
 AND = " && "  # in a provenance, between the command of a run and of what was made from it
 
 
@@ -33,7 +35,7 @@ def that_matter(config: Mapping) -> dict[str, Any]:
     """The flat settings of a resolved configuration that make a difference, paths of corpora left out: a corpus is told
     by its hash. Another file (`embedding.path`) is told by its name, wherever it lies."""
     kept = {key: value for key, value in flat(config).items() if matters(key) and key != "recipe.prefer_words"}
-    kept = {key: value for key, value in kept.items() if not is_corpus(key)}
+    kept = {key: value for key, value in kept.items() if not is_corpus(key) and LATER.get(key) != value}
     return {key: Path(v).name if key.endswith(".path") and isinstance(v, str) else v for key, v in kept.items()}
 
 

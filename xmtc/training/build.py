@@ -24,6 +24,7 @@ from xmtc.heads.block import CorrelationHead
 from xmtc.metrics.propensity import constants
 from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.module import XMTCModule
+from xmtc.training.results import SETS
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def build(config: dict) -> Built:
     objective = make(config["recipe"]["objective"])
     objective.prepare(counts, len(data.train))
     execution = make(config["execution"], decoder=decoder, head=head, objective=objective)
+    validation = config["recipe"]["validation"]
     module = XMTCModule(
         encoder,
         decoder,
@@ -86,7 +88,7 @@ def build(config: dict) -> Built:
         instantiate(config["recipe"]["optimizer"], _convert_="object", _partial_=True),
         make(config["recipe"]["schedule"]),
         config["recipe"].get("head_lr_factor", 1.0),
-        config["recipe"]["validation"].get("sets", False),
+        validation.get("sets", False) or validation.get("monitor") in SETS,
     )
     module.micro_batch = data.micro_batch
     return Built(store, data, module)

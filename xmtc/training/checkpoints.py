@@ -22,6 +22,7 @@ from xmtc.errors import InputError
 from xmtc.training.averaging import RunningMean
 from xmtc.training.best import Best
 from xmtc.training.kept import BEST, LAST, is_whole, save_tensors, write
+from xmtc.training.results import MONITOR
 from xmtc.training.stopping import Stopping, error
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Checkpoints(Checkpoint):
     def __init__(
         self,
         folder: Path,
-        monitor: str = "val/nDCG@5",
+        monitor: str = MONITOR,
         minutes: float | None = 5,
         steps: int | None = None,
         share: float = 0.01,

@@ -22,6 +22,7 @@ from xmtc.errors import InputError
 from xmtc.execution.auto import CHOICES, node_of
 from xmtc.execution.base import Execution
 from xmtc.parsing import read_json, read_yaml
+from xmtc.training.results import monitor
 
 log = logging.getLogger(__name__)
 FILE = "choices.json"
@@ -61,6 +62,17 @@ def refuse_other_corpus(folder: Path, store: Store) -> None:
         raise InputError(
             f"resume: {folder} was trained on other words (this version splits texts in another way); "
             f"init_from={folder} starts a new run from its weights"
+        )
+
+
+def refuse_other_monitor(folder: Path, config: dict) -> None:
+    """InputError: the run in `folder` has chosen its weights by another metric so far, whose scores say nothing of
+    this one's."""
+    before, now = (monitor(each).removeprefix("val/") for each in (read_yaml(folder / "config.yaml", dict), config))
+    if before != now:
+        raise InputError(
+            f"recipe.validation.monitor={now}: so far the run has chosen its weights by {before};"
+            f" go on with recipe.validation.monitor={before}"
         )
 
 

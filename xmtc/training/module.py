@@ -20,7 +20,7 @@ from xmtc.metrics.ranking import RankingMetrics
 from xmtc.training.label_state import own_checkpoint, whole_checkpoint
 from xmtc.training.micro_batches import encode
 from xmtc.training.optimizers import parameter_groups, scaled
-from xmtc.training.results import KEPT
+from xmtc.training.results import KEPT, SETS
 
 
 def _share(batch: Batch) -> Tensor | float:
@@ -129,7 +129,7 @@ class XMTCModule(pl.LightningModule):
             self.log_dict({f"val/raw/{name}": raw[name] for name in chosen}, sync_dist=False)
         if self.set_metrics is not None:
             sets = self.set_metrics.compute()
-            self.log_dict({f"val/{name}": sets[name] for name in ("micro-F1", "macro-F1")}, sync_dist=False)
+            self.log_dict({f"val/{name}": sets[name] for name in SETS}, sync_dist=False)
 
     def _report(self, prefix: str) -> None:
         """Keeps the scores in full precision (Lightning logs float32). Every process holds the same sums, so nothing is

@@ -18,7 +18,13 @@ from xmtc.metrics.ranking import RankingMetrics
 
 log = logging.getLogger("xmtc.training.session")
 KEPT = 100  # labels of each document in predictions.npz
-MONITOR = "val/nDCG@5"
+MONITOR = "val/nDCG@5"  # unless the recipe says otherwise
+SETS = ("micro-F1", "macro-F1")  # of the labels with a probability of one half
+
+
+def monitor(config: dict) -> str:
+    """The logged name of the validation metric that chooses the weights."""
+    return f"val/{config['recipe']['validation'].get('monitor', MONITOR.removeprefix('val/'))}"
 
 
 def set_scores(result: dict, scored: list[tuple], store: Store, folder: Path, writes: bool = True) -> None:

@@ -22,7 +22,7 @@ from xmtc.shortage import is_shortage
 from xmtc.training.averaging import RunningMean
 from xmtc.training.build import Built, build, dense_tables, ranking_metrics
 from xmtc.training.checkpoints import Checkpoints
-from xmtc.training.choices import keep_choices, keep_words, refuse_other_corpus, with_choices
+from xmtc.training.choices import keep_choices, keep_words, refuse_other_corpus, refuse_other_monitor, with_choices
 from xmtc.training.fitted import fitted_session
 from xmtc.training.heap import memory_kept
 from xmtc.training.history import History
@@ -31,7 +31,7 @@ from xmtc.training.predictions import Predictions
 from xmtc.training.provenance import device_name, provenance
 from xmtc.training.ranks import Ranks
 from xmtc.training.record import Record, peak_memory_bytes
-from xmtc.training.results import KEPT, MONITOR, describe, floor, list_inputs, set_scores, write_json, write_text
+from xmtc.training.results import KEPT, describe, floor, list_inputs, monitor, set_scores, write_json, write_text
 from xmtc.training.start_from import keep_origin, start_from, with_origin
 from xmtc.training.stopping import error as stop_error
 from xmtc.training.stopping import restored
@@ -59,12 +59,13 @@ def session(config: dict, folder: Path, names: dict, words: Sequence[str] = ()) 
     resumed = newest(folder / "checkpoints") if config["resume"] else None
     if resumed:
         refuse_other_corpus(folder, built.store)
+        refuse_other_monitor(folder, config)
     if config["init_from"] and not resumed:  # then the weights are in the checkpoint, and that run may be gone
         start_from(Path(config["init_from"]), built)
         keep_origin(Path(config["init_from"]), folder)
     parameters = sum(p.numel() for p in built.module.parameters())
     record = Record(folder / "curves.csv")
-    checkpoints = Checkpoints(folder / "checkpoints", MONITOR, **config["checkpoints"])
+    checkpoints = Checkpoints(folder / "checkpoints", monitor(config), **config["checkpoints"])
     ranks = Ranks(folder, **config["ranks"])
     trainer = make_trainer(config, folder, record, checkpoints, ranks, history)
     check_interval(config["trainer"], built.data, trainer.world_size)

@@ -22,7 +22,7 @@ from xmtc.training.heap import Trimming
 from xmtc.training.patience import EarlyStopping
 from xmtc.training.progress import Progress
 from xmtc.training.random_state import RandomState
-from xmtc.training.results import MONITOR
+from xmtc.training.results import monitor
 from xmtc.training.tracking import make_logger
 
 # options of Lightning's that would end in a part of the scores, or in a gradient that is no dense one, and what to take
@@ -41,7 +41,7 @@ def make_trainer(config: dict, folder: Path, *callbacks: pl.Callback) -> pl.Trai
         if recipe[part]:
             callbacks.append(make(recipe[part]))
     if patience is not None:
-        callbacks.append(EarlyStopping(MONITOR, patience))
+        callbacks.append(EarlyStopping(monitor(config), patience))
     if os.environ.get("XMTC_PROGRESS", "auto") != "off" and os.isatty(2):
         callbacks.append(Progress())
     logger = make_logger(config["logger"], folder)
