@@ -27,6 +27,7 @@ from xmtc.parsing import read_json
 
 KEPT = "encoder.json"
 NEW_POOLER = "new_pooler"  # in it: the weights came without the pooler that the architecture has
+UNREACHED = ("mask_emb", "seg_embed", "r_s_bias")  # XLNet's, of masked words and segments, which no text here has
 LORA_SCALE = 2  # the updates are as large as those of the weights that they stand for at twice the rank
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class Backbone(nn.Module):
         layers = _layers(self.model, config.num_hidden_layers) if by_layer else nn.ModuleList()
         depths = _depths(self.model, layers)
         self.frozen = _freeze(self.model, depths, layers, freeze)
+        for name, weight in self.model.named_parameters():
+            weight.requires_grad &= not name.endswith(UNREACHED)  # several processes would wait for their gradients
         rate = 1.0 if lora else lr_factor  # small matrices that start at zero want the rate of new layers
         self.factors = {
             p: rate * layer_decay ** max(len(layers) - depths[id(p)], 0)
