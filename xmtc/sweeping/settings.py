@@ -35,7 +35,7 @@ def that_matter(config: Mapping) -> dict[str, Any]:
     """The flat settings of a resolved configuration that make a difference, paths of corpora left out: a corpus is told
     by its hash. Another file (`embedding.path`) is told by its name, wherever it lies."""
     kept = {key: value for key, value in flat(config).items() if matters(key) and key != "recipe.prefer_words"}
-    kept = {key: value for key, value in kept.items() if not is_corpus(key) and LATER.get(key) != value}
+    kept = {key: value for key, value in kept.items() if not is_corpus(key) and (key, value) not in LATER.items()}
     return {key: Path(v).name if key.endswith(".path") and isinstance(v, str) else v for key, v in kept.items()}
 
 
