@@ -26,8 +26,7 @@ it in slices. The first stage scores all labels at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -168,12 +167,6 @@ class LabelCoRank(Encoder):
         rate = self.dropout.p if self.training else 0.0
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask_BT[:, None, None], dropout_p=rate)
         return read.transpose(1, 2).flatten(2)
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         decoder = LinearDecoder(self.gamma * self.backbone.size, num_labels)

@@ -26,8 +26,7 @@ Shapes: B documents, M text positions, n = L labels, D hidden size. Time of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -185,12 +184,6 @@ class LACO(Encoder):
         own = (np.random.default_rng((self.seed, document)) for document in batch.documents.tolist())
         draws = np.stack([generator.random(shape, dtype=np.float32) for generator in own])
         return torch.from_numpy(draws).to(device)
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.input.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.input.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         decoder = LinearDecoder(self.input.backbone.size, num_labels)
