@@ -20,6 +20,7 @@ from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
 from xmtc.data.files import replace_text, writing_to
 from xmtc.data.lists import Lists
+from xmtc.data.reading import recorded_documents
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
 from xmtc.fusion.members import FORMAT, common_labels, stored
@@ -173,12 +174,10 @@ def _member(run: Run) -> str:
 def _train_documents(folders: list[Path], given: int | None) -> int:
     if given is not None:
         return whole(given, "train_documents")
-    for folder in folders:
-        path = folder / "text" / "meta.json"
-        count = read_json(path, dict).get("num_documents") if path.exists() else None
-        if isinstance(count, int) and count > 0:
-            return count
-    raise InputError("no member has recorded how many training documents there were: give --train-documents")
+    count = next(filter(None, map(recorded_documents, folders)), None)
+    if count is None:
+        raise InputError("no member has recorded how many training documents there were: give --train-documents")
+    return count
 
 
 def _provenance(folders: list[Path], config: dict, chosen: str, said: list[str]) -> dict:
