@@ -24,7 +24,7 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 def corpus_of(source: Source) -> CorpusSource | None:
     """The named corpus behind a source, if there is one."""
-    while isinstance(source, SubsetSource):
+    if isinstance(source, SubsetSource):
         source = source.whole
     return source if isinstance(source, CorpusSource) else None
 

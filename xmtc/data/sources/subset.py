@@ -17,7 +17,7 @@ def make_source(dataset: dict) -> Source:
     """The source of a resolved `dataset` node, with what its keys of conf/subset.yaml ask for around it; somebody's own
     file may be without some of them."""
     source, keep = make(dataset["source"]), dataset.get("subset")
-    if keep is None or isinstance(source, SubsetSource):  # which older runs name in their configuration
+    if keep is None:
         return source
     names = {"head_share": "head_share", "max_head_labels": "max_head_labels", "subset_parts": "parts"}
     return SubsetSource(source, keep, **{name: dataset[key] for key, name in names.items() if key in dataset})
