@@ -20,8 +20,7 @@ MOST_NAMED = 20  # a longer legend would hide the curves
 def plot_curves(data: Data, output: Path) -> list[Path]:
     """One picture per dataset and hash: validation nDCG@5 against seconds and against steps. Returns what was written;
     runs without a validation point are left out. ImportError if matplotlib is not installed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # not pyplot: needs no display, keeps no global state
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # not pyplot: needs no display, keeps no global state
 
     written = []
     for (dataset, sha), configurations in data.items():
@@ -31,7 +30,6 @@ def plot_curves(data: Data, output: Path) -> list[Path]:
             continue
         named = len(curves) if len(curves) <= MOST_NAMED else 0
         figure = Figure(figsize=(11, 4.2 + 0.19 * -(-named // 2)), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2, sharey=True)
         for axis, column in zip(axes, ("seconds", "step")):
             for index, (name, points) in enumerate(curves):
@@ -66,7 +64,6 @@ def _points(run: Run) -> list[dict[str, float]]:
 def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path) -> list[Path]:
     """One picture per dataset and hash: the gain of each head in test nDCG@5 against the setting of a cell with the
     most different numbers (the share of documents), a panel for each combination of the others. Bars: 95 %."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     written = []
@@ -77,7 +74,6 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
         columns = min(len(shown), 4)
         rows = -(-len(shown) // columns)
         figure = Figure(figsize=(max(3.6 * columns, 5.4) + 0.6, 3.2 * rows + 0.9), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = iter(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
         for panel in shown:
             axis = next(axes)
