@@ -24,8 +24,8 @@ from xmtc.reporting.plots import plot_curves, plot_gains
 from xmtc.reporting.printed import read_printed
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import RESAMPLES, Comparison, compare
-from xmtc.reporting.summary import comparisons_csv, csv_text, latex, markdown_summary, summary_csv
-from xmtc.reporting.tables import markdown, results_csv
+from xmtc.reporting.summary import comparisons_csv, latex, markdown_summary, summary_csv
+from xmtc.reporting.tables import csv_text, markdown, results_csv
 
 COMPARED = ("P@1", "P@5", "nDCG@5")
 GAIN_RESAMPLES = 2000

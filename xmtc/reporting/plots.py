@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.reporting.configurations import curve
 from xmtc.reporting.gain_tables import panels
 from xmtc.reporting.gains import Gain
-from xmtc.reporting.runs import Run
 from xmtc.reporting.styles import every, style
 from xmtc.reporting.summary import Data
 from xmtc.reporting.tables import of_data
@@ -25,15 +25,16 @@ def plot_curves(data: Data, output: Path) -> list[Path]:
     written = []
     for (dataset, sha), configurations in data.items():
         runs = [(made.name_of(run), run) for made in configurations for run in made.runs]
-        curves = [(name, points) for name, run in runs if (points := _points(run))]
+        curves = [(name, run) for name, run in runs if curve(run, "step")]
         if not curves:
             continue
         named = len(curves) if len(curves) <= MOST_NAMED else 0
         figure = Figure(figsize=(11, 4.2 + 0.19 * -(-named // 2)), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         for axis, column in zip(axes, ("seconds", "step")):
-            for index, (name, points) in enumerate(curves):
-                x, y = [p[column] for p in points if column in p], [p[METRIC] for p in points if column in p]
+            for index, (name, run) in enumerate(curves):
+                points = curve(run, column)
+                x, y = [at for at, _ in points], [100 * value for _, value in points]
                 look = style(index)
                 axis.plot(
                     x, y, color=look.colour, marker=look.mark, markersize=4, markevery=every(len(x)),
@@ -49,16 +50,6 @@ def plot_curves(data: Data, output: Path) -> list[Path]:
         figure.savefig(path, dpi=120, metadata={"Software": None})
         written.append(path)
     return written
-
-
-def _points(run: Run) -> list[dict[str, float]]:
-    """Validation points; the column may carry a prefix (`validation/nDCG@5`)."""
-    points = []
-    for row in run.curve():
-        column = next((k for k in row if re.split(r"[/ ]", k)[-1] == METRIC), None)
-        if column is not None:
-            points.append({**{k: row[k] for k in ("seconds", "step") if k in row}, METRIC: 100 * row[column]})
-    return points
 
 
 def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path) -> list[Path]:
