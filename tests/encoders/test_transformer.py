@@ -250,7 +250,6 @@ def test_random_weights_in_the_same_architecture(build):
 
 def test_what_cannot_be_used_is_refused_in_one_line(build, tmp_path, folder):
     for settings, key in [
-        ({"pooling": "max"}, "encoder.pooling"),
         ({"window": 23}, "encoder.window"),
         ({"window": 0}, "encoder.window"),
         ({"stride": 30}, "encoder.stride"),

@@ -43,7 +43,6 @@ from xmtc.encoders.joint import JointInput, Read
 from xmtc.encoders.label_tasks import ConditionalTask, PairTask, draw_given
 from xmtc.encoders.pretrained import Backbone
 from xmtc.encoders.window_max import window_max
-from xmtc.errors import InputError
 
 KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
 START = 0.02  # of the output weights, which `authors` leaves as they are: standard deviation of a normal cut at two
@@ -87,8 +86,6 @@ class LACO(Encoder):
         offline: bool = False,
     ):
         super().__init__()
-        if kernel not in ("2d", "1d") or min(plcp, clcp) < 0 or pairs < 1 or (given is not None and given < 1):
-            raise InputError("encoder: expected kernel 2d or 1d, plcp and clcp at least 0, pairs and given at least 1")
         self.text, self.vocabulary, self.num_labels = text, vocabulary, num_labels
         self.cross_attention, self.cosine, self.authors, self.label_names = (
             cross_attention,

@@ -74,8 +74,6 @@ class Transformer(Encoder):
         offline: bool = False,
     ):
         super().__init__()
-        if pooling not in ("cls", "mean", "pooler"):
-            raise InputError(f"encoder.pooling: expected cls, mean or pooler, got {pooling}")
         self.text, self.pooling = text, pooling
         self.backbone = Backbone(
             vocabulary, name, pretrained, pooling == "pooler", lr_factor, layer_decay, freeze, lora, checkpointing,

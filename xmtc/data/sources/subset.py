@@ -10,7 +10,6 @@ from typing import Literal
 
 from xmtc.config.make import make
 from xmtc.data.sources.base import PARTS, Source, require_documents
-from xmtc.errors import InputError
 
 
 def make_source(dataset: dict) -> Source:
@@ -41,10 +40,6 @@ class SubsetSource(Source):
         max_head_labels: int = 2,
         parts: Sequence[str] = PARTS,
     ):
-        if not 0 < head_share <= 1:
-            raise InputError(f"dataset.head_share: expected above 0 and at most 1, got {head_share}")
-        if unknown := [part for part in parts if part not in PARTS]:
-            raise InputError(f"dataset.subset_parts: expected some of {', '.join(PARTS)}, got {unknown[0]}")
         self.whole, self.keep = source, keep
         self.head_share, self.max_head_labels, self.filtered = head_share, max_head_labels, list(parts)
         self._head: set[str] | None = None
