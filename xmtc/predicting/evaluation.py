@@ -88,11 +88,11 @@ def evaluate_file(
         else:
             kept = np.arange(model.num_labels)
         lists = Lists(*_ranked(model, labelled, kept, max(MOST, *ks), raw, batch_size), gold, unseen)
-        frequency = torch.tensor([model.labels[int(i)].frequency for i in kept])
+        frequency = torch.from_numpy(model.labels.frequency[kept])
         documents = recorded_documents(model.folder)
         if documents is None:
             raise InputError(f"{model.folder}: does not say how many training documents there were")
-        result: dict = {"test": scores(lists, frequency, documents, ks, least, model.config)}
+        result: dict = {"test": scores_of(lists, frequency, documents, ks, least, model.config)}
         result |= {"threshold": least, "documents": len(gold), "missed": missed, "candidates": len(kept)}
         if folder is not None:
             facts = {
@@ -123,7 +123,7 @@ def _found(model: Tagger, labelled: Labelled, gold: Labels, unseen: list[str]) -
     return kept
 
 
-def scores(
+def scores_of(
     lists: Lists, frequency: torch.Tensor, train_documents: int, ks: Sequence[int], least: float, config: dict
 ) -> dict:
     """Ranking and label-set metrics of stored lists."""
