@@ -55,7 +55,7 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
     """Of every head in every cell that has a run without a head and one with it of the same seed; standard error names
     the others. Costs the reading of all predictions once, and O(resamples N) random numbers for each size of the test
     set and of the seeds."""
-    told = _keys(configurations)
+    told = dict.fromkeys(key for each in configurations for key in each.apart)  # tell those of one head apart, of any
     cells: dict[tuple, dict[str, list[Run]]] = {}
     for each in configurations:
         settings = each.runs[0].settings
@@ -92,11 +92,6 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
                 found.append(Gain(cell, name, metric, *means, *plain.shape, steps, besides))
                 differences.append(head - plain)
     return _with_intervals(found, differences, resamples, seed)
-
-
-def _keys(configurations: Sequence[Configuration]) -> list[str]:
-    """The settings that tell configurations of one head apart, of any head."""
-    return list(dict.fromkeys(key for each in configurations for key in each.apart))
 
 
 def _apart(one: Configuration, configurations: Sequence[Configuration]) -> list[str]:
