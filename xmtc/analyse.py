@@ -34,7 +34,7 @@ def analyse(
     from xmtc.analysing.cases import as_markdown, stages
     from xmtc.analysing.run import analyse_run
     from xmtc.analysing.tables import markdown, pictures
-    from xmtc.data.files import replace_text
+    from xmtc.data.files import output_to, replace_text
     from xmtc.loading import load
 
     runs = [run for run in find_runs(folders) if (run.folder / "predictions.npz").is_file()]
@@ -48,13 +48,11 @@ def analyse(
         if texts:
             result["texts"] = list(stages(load(run.folder), texts))
             text += as_markdown(f"Texts, {names[run.folder]}", result["texts"])
-    try:
+    with output_to(f"--output {target}"):
         target.mkdir(parents=True, exist_ok=True)
         links = "".join(f"\n![{path.stem}]({path.name})\n" for path in pictures(results, target))
         replace_text(target / "analysis.md", text + links)
         replace_text(target / "analysis.json", json.dumps(results, indent=1))
-    except OSError as error:
-        raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
     return text
 
 

@@ -6,7 +6,6 @@ built on PyTorch's meta device, where it costs nothing, and then filled from the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xmtc.config.check import check_node, import_target
+from xmtc.config.check import check_node
 from xmtc.config.make import make
 from xmtc.config.paths import config_dir
 from xmtc.config.values import describe
@@ -37,7 +36,6 @@ from xmtc.shortage import is_shortage, said
 from xmtc.tagger import Tagger
 from xmtc.training.kept import is_whole
 
-log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"  # of an exported folder
 
 
@@ -71,8 +69,6 @@ def load(run: str | Path, device: str | torch.device = "cpu", execution: str | N
     encoder = parts["encoder"]
     parts.to(device).eval().requires_grad_(False)
     chosen = make(config["execution"], decoder=parts["decoder"], head=parts["head"], objective=None)
-    # without a record: the length, which long texts reach in every batch
-    width = width if width is not None else encoder.text.length or 1
     reader = TextReader(encoder.text, vocabulary, encoder.layout, width if encoder.reads_padding else 1)
     return Model(folder, config, labels, reader, parts, chosen)
 
@@ -166,9 +162,6 @@ def _fill(config: dict, vocabulary: Vocabulary, num_labels: int, state: dict[str
     """Encoder, decoder and head with the weights in `state`."""
     for group in ("encoder", "head", "execution"):
         check_node(config[group], group)  # of another version: keys that no longer exist
-    if not vocabulary.num_documents and import_target(config["encoder"]["_target_"], "encoder").layout == "bag":
-        # the weight of a word depends on it, and an older run has not recorded it
-        raise InputError('text/meta.json is missing; write {"num_documents": N} there, N being its training documents')
     label_devices = ("meta", "cpu")  # on the meta device first: a head with buffers of its own needs the second
     for device in label_devices:
         parts = _empty(config, vocabulary, num_labels, device)

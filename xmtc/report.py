@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xmtc.arguments import Arguments, bounded
 from xmtc.bounds import Count
-from xmtc.data.files import replace_text
+from xmtc.data.files import output_to, replace_text
 from xmtc.entry import ended
 from xmtc.errors import InputError
 from xmtc.reporting import dashboard
@@ -24,8 +24,8 @@ from xmtc.reporting.plots import plot_curves, plot_gains
 from xmtc.reporting.printed import read_printed
 from xmtc.reporting.runs import find_runs
 from xmtc.reporting.significance import RESAMPLES, Comparison, compare
-from xmtc.reporting.summary import comparisons_csv, csv_text, latex, markdown_summary, summary_csv
-from xmtc.reporting.tables import markdown, results_csv
+from xmtc.reporting.summary import comparisons_csv, latex, markdown_summary, summary_csv
+from xmtc.reporting.tables import csv_text, markdown, results_csv
 
 COMPARED = ("P@1", "P@5", "nDCG@5")
 GAIN_RESAMPLES = 2000
@@ -57,7 +57,7 @@ def report(
     if head_gains and not any(added.values()):
         raise InputError("--gains: no finished run without a head beside one with it, of the same seed and settings")
     found = {} if head_gains else {key: _compare(made, resamples) for key, made in data.items()}
-    try:
+    with output_to(f"--output {target}"):
         target.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(data, added, target)
         sections = [markdown_gains(added), markdown_summary(data, found, rows, quality)]
@@ -75,8 +75,6 @@ def report(
             files["gains.csv"] = csv_text(gains_csv_rows(added))
         for name, text in files.items():
             replace_text(target / name, text)
-    except OSError as error:
-        raise InputError(f"--output {target}: cannot write there: {error.strerror or error}") from error
     if added and into:
         keep_gains(added, [path for path in pictures if path.name.startswith("gains_")], Path(into))
         refresh(Path(into))

@@ -1,6 +1,5 @@
 """A run directory is all that a model needs."""
 
-import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -209,15 +208,6 @@ def test_a_changed_letter_in_a_file_is_recognised(run, tmp_path, name):
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
     refused(copy, f"{name}: changed or damaged")
-
-
-def test_a_run_without_the_number_of_documents(copy):
-    """As made before text/meta.json was written: a bag of words needs it."""
-    meta = json.loads((copy / "text" / "meta.json").read_text())
-    (copy / "text" / "meta.json").unlink()
-    refused(copy, "num_documents")
-    (copy / "text" / "meta.json").write_text(json.dumps({"num_documents": meta["num_documents"]}))
-    assert xmtc.load(copy).num_labels
 
 
 def test_unread_labels(copy):

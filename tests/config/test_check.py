@@ -184,3 +184,39 @@ def test_a_component_that_is_of_another_kind(where, base):
 )
 def test_a_component_of_the_right_kind(where, target):
     check_base({"_target_": target}, where)
+
+
+@pytest.mark.parametrize("target, key, value, expected", [
+    ("encoders.bertxml.BertXML", "variant", "original", "one of authors, fixed"),
+    ("encoders.bertxml.BertXML", "layers", 0, "a whole number of at least 1"),
+    ("encoders.star_transformer.StarTransformer", "cycles", 0, "a whole number of at least 1"),
+    ("encoders.labelcorank.LabelCoRank", "gamma", 0, "a whole number of at least 1"),
+    ("encoders.labelcorank.LabelCoRank", "alpha", 1.1, "a number of at least 0 and up to 1"),
+    ("encoders.labelcorank.LabelCoRank", "beta", 0.0, "a number above 0 and below 1"),
+    ("encoders.labelcorank.LabelCoRank", "beta", 1.0, "a number above 0 and below 1"),
+    ("encoders.labelcorank.LabelCoRank", "selection", "best", "one of cooccurrence, top_prob"),
+    ("encoders.laco.LACO", "kernel", "3d", "one of 2d, 1d"),
+    ("encoders.laco.LACO", "plcp", -1.0, "a number of at least 0"),
+    ("encoders.transformer.Transformer", "pooling", "max", "one of cls, mean, pooler"),
+    ("encoders.match.MATCH", "output_weight", -1, "a number of at least 0 or null"),
+    ("encoders.xmlcnn.XMLCNN", "normalise", "group", "one of layer, batch or null"),
+    ("heads.lcenet.LCENet", "rank", 0, "a whole number of at least 1"),
+    ("heads.lcenet.LCENet", "blocks", 0, "a whole number of at least 1"),
+    ("heads.lcenet.LCENet", "dropout", 1.0, "a number of at least 0 and below 1"),
+    ("heads.lcenet.LCENet", "raw_loss_weight", -1.0, "a number of at least 0"),
+    ("training.objectives.Focal", "gamma", -1, "a number of at least 0"),
+    ("training.objectives.Asymmetric", "margin", 1.0, "a number of at least 0 and below 1"),
+    ("training.objectives.Asymmetric", "gamma_negative", -1, "a number of at least 0"),
+    ("training.clipping.Clipping", "norm", 0.0, "a number above 0"),
+    ("training.schedules.Schedule", "warmup", 1.0, "a number of at least 0 and below 1"),
+    ("fitted.br.BinaryRelevance", "c", 0.0, "a number above 0"),
+    ("data.text.Words", "length", 0, "a whole number of at least 1 or null"),
+    ("data.text.Words", "vocabulary_size", 2, "a whole number of at least 3"),
+    ("data.text.Words", "style", "nice", "one of fast, papers"),
+    ("data.sources.toy.ToySource", "train", 0, "a whole number of at least 1"),
+    ("data.sources.toy.ToySource", "words", 2, "a whole number of at least 3"),
+    ("data.sources.toy.ToySource", "noise", -1, "a whole number of at least 0"),
+])  # fmt: skip
+def test_what_a_component_cannot_take_is_refused_by_its_signature(target, key, value, expected):
+    with pytest.raises(InputError, match=f"^node.{key}: expected {expected}, got the "):
+        check_node({"_target_": f"xmtc.{target}", key: value}, "node")

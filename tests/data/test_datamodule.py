@@ -55,11 +55,6 @@ def test_a_validation_part_is_used_as_it_is(official):
         ({"validation_size": -1}, "validation_size"),
         ({"validation_size": 0.999}, "validation_size"),
         ({"validation_size": 1.5}, "validation_size"),
-        ({"batch_size": 0}, "data.batch_size"),
-        ({"evaluation_batch_size": 0}, "data.evaluation_batch_size"),
-        ({"limit": 0}, "data.limit"),
-        ({"fraction": 0.0}, "data.fraction: expected a share above 0 and up to 1, got 0.0"),
-        ({"fraction": 1.5}, "data.fraction"),
     ],
 )
 def test_settings_that_cannot_be_used(store, settings, line):

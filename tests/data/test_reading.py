@@ -39,9 +39,9 @@ def spec(request):
 
 def reader_of(store, spec, layout="padded", **facts):
     vocabulary = store.vocabulary
-    facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": 3} | facts
+    facts = {"padding": vocabulary.padding, "unknown": vocabulary.unknown, "num_documents": 3, "width": 1} | facts
     (store.folder / "text" / "meta.json").write_text(json.dumps(facts))
-    return TextReader(spec, read_vocabulary(store.folder / "text")[0], layout, facts.get("width", 1))
+    return TextReader(spec, read_vocabulary(store.folder / "text")[0], layout, facts["width"])
 
 
 @pytest.mark.parametrize("layout", ["padded", "bag"])
@@ -83,15 +83,14 @@ def test_what_is_missing_or_differs(tmp_path, caplog):
     gone = Words("papers", prefer="/no/longer/there.txt")  # only preparing reads it
     reader_of(store, gone, splitter=spec.splitter())
     folder = store.folder / "text"
-    (folder / "meta.json").write_text("{")
-    with pytest.raises(InputError, match="meta.json: not readable"):
-        read_vocabulary(folder)
-    (folder / "meta.json").unlink()
-    vocabulary, width = read_vocabulary(folder)
-    assert width is None and vocabulary.num_documents == 0
+    vocabulary, _ = read_vocabulary(folder)
     (folder / "vocabulary.txt").write_bytes(b"\xff")
     with pytest.raises(InputError, match="vocabulary.txt: not readable"):
         TextReader(spec, vocabulary, "padded")
     (folder / "document_frequency.npy").write_bytes(b"")
     with pytest.raises(InputError, match="document_frequency.npy: not readable"):
         read_vocabulary(folder)
+    for content, complaint in (("{", "not readable"), ('{"padding": 0}', "found no num_documents")):
+        (folder / "meta.json").write_text(content)
+        with pytest.raises(InputError, match=f"meta.json: .*{complaint}"):
+            read_vocabulary(folder)

@@ -100,12 +100,8 @@ def test_a_subset_is_other_data_of_the_same_name(tmp_path):
     assert len(hashes) == 3
 
 
-def test_a_subset_of_a_run_before_is_not_cut_twice(tmp_path):
-    """Its configuration has the wrapper as its source."""
+def test_keys_that_a_dataset_is_without_have_their_defaults(tmp_path):
     node = dataset("toy", tmp_path)
-    wrapped = {"_target_": "xmtc.data.sources.subset.SubsetSource", "keep": "head", "source": node["source"]}
-    source = make_source({"name": "toy", "subset": "head", "subset_parts": ["test"], "source": wrapped})
-    assert not isinstance(source.whole, SubsetSource)
     bare = make_source({"name": "toy", "subset": "tail", "source": node["source"]})
     assert (bare.head_share, bare.max_head_labels, bare.filtered) == (0.1, 2, ["train", "validation", "test"])
 

@@ -52,10 +52,7 @@ def test_the_file_of_preferred_words_is_part_of_the_key(tmp_path):
 @pytest.mark.parametrize(
     "make, line",
     [
-        (lambda: Text(length=0), "text.length"),
         (lambda: Text(length=None, fixed=True), "text.fixed"),
-        (lambda: Words(vocabulary_size=2), "text.vocabulary_size"),
-        (lambda: Words(style="nice"), "text.style"),
         (lambda: HuggingFace("/no/such/folder").key(), "text.name"),
     ],
 )

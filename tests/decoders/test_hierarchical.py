@@ -137,8 +137,6 @@ def test_without_weights_nobody_asks_for_the_hierarchy():
     decoder = HierarchicalDecoder(D, L, 0, 0)
     decoder.prepare(lambda: pytest.fail("asked"))
     assert decoder.auxiliary(Encoded(torch.zeros(B, D))) == {}
-    with pytest.raises(InputError, match="encoder.output_weight: expected at least 0, got -1"):
-        HierarchicalDecoder(D, L, 0, -1)
 
 
 def test_rows_that_are_updated_elsewhere_are_refused():

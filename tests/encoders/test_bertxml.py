@@ -122,9 +122,7 @@ def test_fixed_keeps_the_word_vectors():
 
 def test_unusable_settings_name_their_key():
     for settings, key in [
-        ({"variant": "original"}, "encoder.variant"),
         ({"heads": 4}, "encoder.heads"),
-        ({"layers": 0}, "encoder.layers"),
         ({"text": SimpleNamespace(length=8)}, "encoder.max_length"),
         ({"text": SimpleNamespace(length=None)}, "encoder.max_length"),
     ]:

@@ -179,7 +179,7 @@ def test_labelcorank_has_a_pooler_of_its_own_where_the_model_has_none(models, bu
     # the only part of the model that is trained, and at the rate of new layers
     trained = {name for name, p in model.backbone.named_parameters() if p.requires_grad}
     assert trained == {"pooler.weight", "pooler.bias"}
-    assert not set(model.learning_rate_factors()) & set(pooler.parameters())
+    assert not set(model.backbone.learning_rate_factors()) & set(pooler.parameters())
 
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - NO_POOLER))

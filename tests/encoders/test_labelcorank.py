@@ -241,8 +241,5 @@ def test_few_labels_and_bad_settings(build):
     model = build(num_labels=2, gamma=20)
     assert model(batch_of(labels=[[0], [1], []])).features.shape == (3, 2 * 16)
     assert build(num_labels=1)(batch_of()).features.shape == (3, 16)
-    for settings, key in [({"gamma": 0}, "gamma"), ({"beta": 1.0}, "beta"), ({"beta": 0.0}, "0 < beta"),
-                          ({"heads": 5}, "encoder.heads"),
-                          ({"selection": "best"}, "selection")]:  # fmt: skip
-        with pytest.raises(InputError, match=key):
-            build(**settings)
+    with pytest.raises(InputError, match="encoder.heads"):
+        build(heads=5)

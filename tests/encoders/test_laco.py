@@ -334,8 +334,6 @@ def test_too_many_labels_are_refused(build):
     for settings, line in [
         ({"num_labels": 17}, "17 labels do not fit"),
         ({"length": 99, "num_labels": 21}, "do not fit"),
-        ({"kernel": "3d"}, "kernel"),
-        ({"plcp": -1.0}, "plcp"),
     ]:
         with pytest.raises(InputError, match=line):
             build(**settings)

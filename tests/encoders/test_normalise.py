@@ -6,7 +6,6 @@ import torch.distributed as dist
 from torch import nn
 
 from xmtc.encoders.normalise import GAIN, BatchNorm, make_normalisation
-from xmtc.errors import InputError
 from xmtc.testing.distributed import run_distributed
 
 D, SIZES = 5, (7, 2)  # documents of each process
@@ -76,8 +75,3 @@ def test_half_precision_is_computed_in_float32():
 def test_by_name(kind, made):
     norm = make_normalisation(kind, D)
     assert type(norm) is made and all((p == GAIN).all() for n, p in norm.named_parameters() if n == "weight")
-
-
-def test_another_name_is_refused():
-    with pytest.raises(InputError, match="null, layer or batch"):
-        make_normalisation("group", D)

@@ -132,7 +132,6 @@ def test_other_documents_and_the_chunks_of_the_labels_change_nothing(make_vocabu
 def test_unusable_settings_name_their_key(make_vocabulary, padded_batch):
     for settings, key in [
         ({"heads": 4}, "encoder.heads"),
-        ({"cycles": 0}, "encoder.cycles"),
         ({"text": SimpleNamespace(length=9)}, "encoder.max_length"),
         ({"text": SimpleNamespace(length=None)}, "encoder.max_length"),
     ]:

@@ -176,7 +176,8 @@ def test_lora_starts_as_the_model_and_trains_little(build, batch_of):
 def test_low_rank_updates_have_their_layers_rate(build):
     pytest.importorskip("peft")
     model = build(lora=2, layer_decay=0.1, lr_factor=0.5)
-    factors = {name: model.learning_rate_factors().get(p) for name, p in model.named_parameters() if p.requires_grad}
+    told = model.backbone.learning_rate_factors()
+    factors = {name: told.get(p) for name, p in model.named_parameters() if p.requires_grad}
     assert factors == {name: pytest.approx(1.0 if "layer.1" in name else 0.1) for name in factors if "lora_" in name}
     for freeze in (0, 1, "embeddings", "all"):
         with pytest.raises(InputError, match="^encoder.lora=2 .* encoder.freeze must be none"):
@@ -213,7 +214,7 @@ def test_a_pooler_that_was_not_published_is_new_and_said_to_be(build, folder, tm
         moved, _ = step(model, batch_of(TEXTS))
         ours = {f"encoder.backbone.pooler.{part}" for part in ("weight", "bias")}
         assert {name for name in moved if "pooler" in name} == ours
-        assert not set(model.learning_rate_factors()) & set(model.backbone.pooler.parameters())
+        assert not set(model.backbone.learning_rate_factors()) & set(model.backbone.pooler.parameters())
     assert "has no pooler in its weights" in caplog.text and "\n" not in caplog.messages[0]
     # a run directory has the weights of the new one
     caplog.clear()
@@ -249,7 +250,6 @@ def test_random_weights_in_the_same_architecture(build):
 
 def test_what_cannot_be_used_is_refused_in_one_line(build, tmp_path, folder):
     for settings, key in [
-        ({"pooling": "max"}, "encoder.pooling"),
         ({"window": 23}, "encoder.window"),
         ({"window": 0}, "encoder.window"),
         ({"stride": 30}, "encoder.stride"),

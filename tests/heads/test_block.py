@@ -175,12 +175,7 @@ def test_label_by_label_matrices_above_the_limit_are_refused_with_their_size():
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        ({"rank": 0}, "head.rank"),
-        ({"blocks": 0}, "head.blocks"),
-        ({"dropout": 1.0}, "head.dropout"),
-        ({"dropout": -0.1}, "head.dropout"),
         ({"dropout": 0.1, "bottleneck": False}, "head.dropout"),
-        ({"raw_loss_weight": -1.0}, "head.raw_loss_weight"),
     ],
 )
 def test_impossible_settings_are_named(settings, key):

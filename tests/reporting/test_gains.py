@@ -15,12 +15,12 @@ from xmtc.report import main
 from xmtc.reporting.configurations import configurations
 from xmtc.reporting.documents import document_scores, label_bins
 from xmtc.reporting.gain_tables import (
+    axes,
     counted,
     frequency_rows,
     gain_rows,
     gains_csv_rows,
     glance_rows,
-    numeric_key,
     verdict,
 )
 from xmtc.reporting.gains import crossed_interval, gains
@@ -211,7 +211,7 @@ def test_table_and_axis(grid, tmp_path):
     header, *rows = gain_rows(table)
     assert header[:3] == ["encoder", "fraction", "head"] and [row[1] for row in rows] == ["0.0625", "1.0"]
     assert all(row[header.index("gain")].startswith("+") for row in rows)
-    assert numeric_key(table) == "data.fraction"
+    assert axes(table)[0] == "data.fraction"
 
 
 def test_the_command_writes_table_file_and_picture(grid, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """Which checkpoint a run goes on from when files are missing, cut or flipped."""
 
-import hashlib
 import zipfile
 
 import pytest
@@ -80,14 +79,6 @@ def test_many_kills_before_the_rename_leave_the_old_one_whole(folder, monkeypatc
     for content in "abcd":
         write(folder / "last.ckpt", saves(content))
     assert newest(folder).read_text() == "third"
-
-
-def test_lists_of_older_runs_hold_sha256(folder):
-    lines = [f"{hashlib.sha256(content).hexdigest()}  last.ckpt\n" for content in (b"third", b"second")]
-    (folder / "hashes").write_text("".join(lines))
-    assert newest(folder).read_text() == "third"
-    (folder / "last.ckpt").write_text("thirf")
-    assert newest(folder).read_text() == "second"
 
 
 def test_tensors_are_written_without_checksums_that_nobody_reads(tmp_path):

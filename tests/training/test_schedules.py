@@ -2,7 +2,6 @@ import math
 
 import pytest
 
-from xmtc.errors import InputError
 from xmtc.training.schedules import Schedule
 
 
@@ -29,9 +28,3 @@ def test_steps_behind_the_last_stay_at_the_end(shape):
     schedule = Schedule(shape, warmup=0.1, final=0.3)
     assert schedule(10, 10) == schedule(99, 10) == pytest.approx(1.0 if shape == "constant" else 0.3)
     assert schedule(0, 0) <= 1
-
-
-@pytest.mark.parametrize("warmup", [-0.1, 1.0, 3])
-def test_the_warmup_is_a_share(warmup):
-    with pytest.raises(InputError, match="recipe.schedule.warmup"):
-        Schedule(warmup=warmup)

@@ -43,7 +43,7 @@ def analyse_run(
     corpus.
     """
     labels, lists = LabelTable(run.folder / "labels.tsv"), read_lists(run.folder / "predictions.npz")
-    frequency = np.array([label.frequency for label in labels], np.int64)
+    frequency = labels.frequency
     if threshold is None:
         threshold = run.facts.get("threshold")
         if threshold is None:

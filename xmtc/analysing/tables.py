@@ -75,12 +75,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 def pictures(results: Sequence[dict], output: Path) -> list[Path]:
     """macro-F1 by frequency group, one picture for all runs; nothing where matplotlib is missing."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # not pyplot: needs no display
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # not pyplot: needs no display
     except ImportError:
         return []
     figure = Figure(figsize=(8, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     for result in results:
         scores = [100 * group["macro-F1"] for group in result["groups"]]

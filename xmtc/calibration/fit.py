@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from xmtc.calibration.error import expected_calibration_error
 from xmtc.calibration.file import LARGEST, Calibration
@@ -35,8 +36,6 @@ def logits_of(scores: np.ndarray) -> np.ndarray:
 
 def hits_of(lists: Lists) -> np.ndarray:
     """(N, K) bool: is the predicted label true?"""
-    import torch
-
     return hits(torch.from_numpy(lists.labels), lists.gold).numpy()
 
 

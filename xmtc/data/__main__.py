@@ -1,18 +1,18 @@
 """`python -m xmtc.data list|show|download|prepare|verify|stats NAME [overrides]`: datasets by name, or your own.
 
 NAME is a choice of the `dataset` group; overrides are those of xmtc.run (`dataset.path=DIR`, `offline=true`, ...).
-Exit codes: 0 done; 1 `verify` found a difference; 2 input that cannot be used; 130 Ctrl-C.
+Exit codes: 0 done; 1 `verify` found a difference; 2 input that cannot be used; 130 and 141 as in xmtc/entry.py.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
 from xmtc.arguments import Arguments
+from xmtc.entry import ended
 from xmtc.errors import InputError
 
 COMMANDS = {
@@ -49,17 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument("--json", action="store_true", help="one JSON line instead of a table")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        return globals()[f"_{arguments.command}"](arguments) or 0
-    except InputError as error:
-        print(f"xmtc.data: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # list | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except KeyboardInterrupt:
-        print("xmtc.data: interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
+    job = globals()[f"_{arguments.command}"]
+    return ended("xmtc.data", lambda: job(arguments), "the same command goes on where it was")
 
 
 def _config(name: str, overrides: list[str]) -> dict:

@@ -24,7 +24,7 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 def corpus_of(source: Source) -> CorpusSource | None:
     """The named corpus behind a source, if there is one."""
-    while isinstance(source, SubsetSource):
+    if isinstance(source, SubsetSource):
         source = source.whole
     return source if isinstance(source, CorpusSource) else None
 
@@ -56,7 +56,8 @@ def _get(corpus: CorpusSource, card: Card, drop: Path, offline: bool, options: d
     given = sorted(path for path in drop.iterdir() if path.name.endswith(ENDINGS) and not path.name.startswith("."))
     if given:
         known = next((o for o in origins if _name(o.url) == given[0].name), None)
-        _publish(given[0], known.folder if known else _only(origins, "folder"), corpus)
+        folders = {known.folder} if known else {origin.folder for origin in origins}
+        _publish(given[0], folders.pop() if len(folders) == 1 else None, corpus)
         _also(origins if known is None else [known], corpus.path, offline, options)
         return
     tried = []
@@ -82,11 +83,6 @@ def _get(corpus: CorpusSource, card: Card, drop: Path, offline: bool, options: d
 
 def _name(url: str) -> str:
     return Path(urlsplit(url).path).name or "archive"
-
-
-def _only(origins: list[Origin], field: str) -> str | None:
-    values = {getattr(origin, field) for origin in origins}
-    return values.pop() if len(values) == 1 else None
 
 
 def _publish(archive: Path, wanted: str | None, corpus: CorpusSource) -> None:

@@ -80,7 +80,7 @@ def state(path: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's content: what a corpus, and an older run's checkpoint, is known by."""
+    """Of a file's content: what a corpus is known by."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -52,17 +52,6 @@ class XMTCData(pl.LightningDataModule):
         distinct: bool = False,
     ):
         super().__init__()
-        sizes = {
-            "batch_size": batch_size,
-            "evaluation_batch_size": evaluation_batch_size,
-            "limit": limit,
-            "micro_batch": micro_batch,
-        }
-        for name, value in sizes.items():
-            if value is not None and value < 1:
-                raise InputError(f"data.{name}: expected at least 1, got {value}")
-        if not 0 < fraction <= 1:
-            raise InputError(f"data.fraction: expected a share above 0 and up to 1, got {fraction}")
         self.store, self.text, self.seed = store, text, seed
         self.batch_size, self.micro_batch = batch_size, micro_batch
         self.evaluation_batch_size = evaluation_batch_size or batch_size

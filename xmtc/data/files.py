@@ -97,6 +97,15 @@ def writing_to(folder: Path, doing: str, key: str | None = "cache_dir") -> Itera
 
 
 @contextlib.contextmanager
+def output_to(what: str) -> Iterator[None]:
+    """Around code that writes where a command was told to, by `what`: InputError, in one line, if it cannot."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: cannot write there: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """A temporary file to write, which takes the place of `path` once it is whole and is gone if it never is."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -56,6 +56,12 @@ def take_labels(gold: Labels, rows: np.ndarray) -> Labels:
     return Labels(torch.from_numpy(ids), torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])))
 
 
+def sorted_labels(ids: np.ndarray, offsets: np.ndarray) -> Labels:
+    """Labels whose ids need not ascend within a document."""
+    rows: np.ndarray = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return Labels(torch.from_numpy(ids[np.lexsort((ids, rows))]), torch.from_numpy(offsets))
+
+
 def read_lists(path: Path) -> Lists:
     """A predictions.npz. InputError: not there, damaged, or arrays that do not fit together."""
     if not path.is_file():

@@ -19,20 +19,29 @@ from xmtc.errors import InputError
 from xmtc.parsing import read_json
 
 log = logging.getLogger(__name__)
+META = "meta.json"
 
 
-def read_vocabulary(folder: Path) -> tuple[Vocabulary, int | None]:
-    """The vocabulary of a run's `text/` folder and the width of its evaluation batches (None: not recorded).
-
-    A run made before `text/meta.json` was written has no number of documents: it is then 0.
-    """
-    meta = _meta(folder)
+def read_vocabulary(folder: Path) -> tuple[Vocabulary, int]:
+    """The vocabulary of a run's `text/` folder and the width of its evaluation batches. InputError: not readable."""
+    meta = read_json(folder / META, dict)
+    try:
+        facts = [meta[key] for key in ("num_documents", "padding", "unknown", "width")]
+    except KeyError as error:
+        raise InputError(f"{folder / META}: expected what a run writes there, found no {error.args[0]}") from None
     try:
         frequency = np.load(folder / "document_frequency.npy", allow_pickle=False)
     except UNREADABLE as error:
         raise InputError(f"{folder / 'document_frequency.npy'}: not readable ({error})") from None
-    special = {"padding": meta.get("padding", PADDING), "unknown": meta.get("unknown", UNKNOWN)}
-    return Vocabulary(len(frequency), frequency, meta.get("num_documents", 0), folder, **special), meta.get("width")
+    documents, padding, unknown, width = facts
+    return Vocabulary(len(frequency), frequency, documents, folder, padding, unknown), width
+
+
+def recorded_documents(folder: Path) -> int | None:
+    """N of the propensities, as a run or an ensemble has recorded it in its `folder`; None where there is no record."""
+    path = folder / "text" / META
+    count = read_json(path, dict).get("num_documents") if path.is_file() else None
+    return count if isinstance(count, int) and count > 0 else None
 
 
 class TextReader:
@@ -56,7 +65,7 @@ class TextReader:
 
     def _warn_of_another_splitter(self) -> None:
         """The papers' words depend on data of NLTK's that may be installed here and not there."""
-        trained, here = _meta(self.vocabulary.folder).get("splitter"), self.text.splitter()
+        trained, here = read_json(self.vocabulary.folder / META, dict).get("splitter"), self.text.splitter()
         if trained is not None and trained != here:
             log.warning("words were split by %s in training and are by %s here (NLTK's data punkt_tab)", trained, here)
 
@@ -87,12 +96,6 @@ class TextReader:
         else:
             words = self.text.tokenise(text)
         return words if self.layout == "bag" else words[: self.text.length]
-
-
-def _meta(folder: Path) -> dict:
-    """text/meta.json; empty where there is none."""
-    path = folder / "meta.json"
-    return read_json(path, dict) if path.exists() else {}
 
 
 def _read(path: Path) -> str:

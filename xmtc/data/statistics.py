@@ -107,11 +107,9 @@ def table(found: dict) -> str:
 
 def draw(store: Store, found: dict, title: str, folder: Path) -> list[Path]:
     """PNG pictures: label frequency by rank, labels a document, tokens a document. ImportError without matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     ranked, labels, lengths = figure.subplots(1, 3)
     frequency = np.sort(store.label_frequency)[::-1]
     ranked.loglog(np.arange(1, len(frequency) + 1), np.maximum(frequency, 0.5), linewidth=1.2)

@@ -10,8 +10,9 @@ import functools
 import re
 import unicodedata
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from xmtc.bounds import Bounds, Count
 from xmtc.errors import InputError
 
 # vowel signs and accents that follow their letter (Hindi, Thai, Hebrew with points): no \w to Python, yet within a word
@@ -26,9 +27,7 @@ SEPARATOR = "/SEP/"  # between title and description in the papers' files; keeps
 class Text:
     """length: tokens kept of a document, null for all. fixed: pad every batch to `length`, not to its longest text."""
 
-    def __init__(self, length: int | None = 500, fixed: bool = False):
-        if length is not None and length < 1:
-            raise InputError(f"text.length: expected at least 1 token or null, got {length}")
+    def __init__(self, length: Count | None = 500, fixed: bool = False):
         if fixed and length is None:
             raise InputError("text.fixed: a fixed length needs text.length, which is null")
         self.length, self.fixed = length, fixed
@@ -53,16 +52,12 @@ class Words(Text):
     def __init__(
         self,
         style: Literal["fast", "papers"] = "fast",
-        vocabulary_size: int = 500_000,
-        length: int | None = 500,
+        vocabulary_size: Annotated[int, Bounds(least=3)] = 500_000,
+        length: Count | None = 500,
         fixed: bool = False,
         prefer: str | None = None,
     ):
         super().__init__(length, fixed)
-        if style not in ("fast", "papers"):
-            raise InputError(f"text.style: expected fast or papers, got {style}")
-        if vocabulary_size < 3:
-            raise InputError(f"text.vocabulary_size: expected at least 3, got {vocabulary_size}")
         self.style, self.vocabulary_size = style, vocabulary_size
         self.prefer = Path(prefer).expanduser() if prefer else None
 
@@ -97,7 +92,7 @@ class HuggingFace(Text):
     name: `minilm`, a local folder or a name on the Hugging Face hub. offline: the hub is not asked.
     """
 
-    def __init__(self, name: str, length: int | None = 512, fixed: bool = False, offline: bool = False):
+    def __init__(self, name: str, length: Count | None = 512, fixed: bool = False, offline: bool = False):
         super().__init__(length, fixed)
         self.name, self.offline = name, offline
 

@@ -44,7 +44,8 @@ def verify(source: Source, card: Card) -> list[Finding]:
         findings.append(Finding(f"{part} documents", expected, found, agrees))
         if part == "train":
             train = {"labels per document": positives / documents, "words per document": words / documents}
-    findings.append(_equal("labels", card.labels, len(known)))
+    agrees = None if card.labels is None else card.labels == len(known)
+    findings.append(Finding("labels", card.labels, len(known), agrees))
     findings.append(_near("labels per document", card.labels_per_document, train["labels per document"]))
     findings.append(_near("words per document", card.words_per_document, train["words per document"]))
     return findings
@@ -53,10 +54,6 @@ def verify(source: Source, card: Card) -> list[Finding]:
 def _hash(path: Path, expected: str) -> Finding:
     found = sha256_of(path)
     return Finding(f"sha256 of {path.name}", expected, found, expected == found)
-
-
-def _equal(what: str, expected: int | None, found: int) -> Finding:
-    return Finding(what, expected, found, None if expected is None else expected == found)
 
 
 def _near(what: str, expected: float | None, found: float) -> Finding:

@@ -47,9 +47,6 @@ class HierarchicalDecoder(LinearDecoder):
     ):
         super().__init__(features, num_labels)
         asked = {"parameter_weight": parameters, "output_weight": outputs}
-        for name, weight in asked.items():
-            if weight is not None and weight < 0:
-                raise InputError(f"encoder.{name}: expected at least 0, got {weight}")
         self.insists = [name for name, weight in asked.items() if weight]
         scale = num_labels if per_label else 1
         paper = zip((parameters, outputs), (PARAMETERS, OUTPUTS), strict=True)

@@ -67,8 +67,11 @@ class Encoder(nn.Module):
         return {}
 
     def keep(self, folder: Path) -> None:
-        """Writes to the `text/` folder of a run what building this encoder will need there. As `vocabulary.folder` is
-        that folder then, the constructor finds it."""
+        """Writes to the `text/` folder of a run what building this encoder will need there, by default what its parts
+        keep. As `vocabulary.folder` is that folder then, the constructor finds it."""
+        for part in self.children():
+            if hasattr(part, "keep"):
+                part.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LabelDecoder:
         """The decoder that this encoder's features need, initialised as its paper does."""

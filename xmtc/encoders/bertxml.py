@@ -82,10 +82,6 @@ class BertXML(Encoder):
     ):
         super().__init__()
         size = embedding.size
-        if variant not in ("authors", "fixed"):
-            raise InputError(f"encoder.variant must be authors or fixed, got {variant!r}")
-        if layers < 1:
-            raise InputError(f"encoder.layers must be at least 1, got {layers}")
         if size % heads:
             raise InputError(f"encoder.heads={heads} does not divide the word vectors' size: embedding.size={size}")
         if text is not None and (text.length is None or text.length > max_length):

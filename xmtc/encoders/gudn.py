@@ -18,8 +18,7 @@ Shapes: B documents, W positions, D hidden size, n layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -127,12 +126,6 @@ class GUDN(Encoder):
         joined_BW = tokens.new_zeros(len(labels), max(int(lengths_B.max()), 1))
         joined_BW[rows, places] = tokens
         return joined_BW, lengths_B
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         return LinearDecoder(self.last_layers * self.backbone.size, num_labels)

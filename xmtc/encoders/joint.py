@@ -71,6 +71,9 @@ class JointInput(nn.Module):
             if ids:
                 self.vectors[label] = table[ids].mean(0)
 
+    def keep(self, folder: Path) -> None:
+        self.backbone.keep(folder)
+
     def forward(self, batch: Batch) -> Read:
         backbone, n = self.backbone, self.num_labels
         lengths = batch.lengths.clamp(max=self.budget)

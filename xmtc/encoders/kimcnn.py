@@ -37,8 +37,8 @@ class KimCNN(Encoder):
         dropout: Share = 0.5,
     ):
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise InputError(f"encoder.widths: expected widths of 1 or more words, got {list(widths)}")
+        if not widths:
+            raise InputError("encoder.widths: expected at least one width")
         self.text = text
         self.embedding = embedding.make(vocabulary)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding.size, filters, width) for width in widths)

@@ -26,15 +26,14 @@ it in slices. The first stage scores all labels at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xmtc.bounds import Count, Natural, Share
+from xmtc.bounds import Bounds, Count, Natural, Probability, Share
 from xmtc.data.batch import Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.linear import LinearDecoder
@@ -63,8 +62,8 @@ class LabelCoRank(Encoder):
         name: str = "minilm",
         pretrained: bool = True,
         gamma: Count = 20,
-        alpha: float = 0.3,
-        beta: float = 0.25,
+        alpha: Probability = 0.3,
+        beta: Annotated[float, Bounds(above=0, below=1)] = 0.25,  # at 0 labels that re-read would be random and stay so
         selection: Literal["cooccurrence", "top_prob"] = "cooccurrence",
         sort: Literal["frequency", "none"] = "frequency",
         positions: bool = True,
@@ -83,12 +82,6 @@ class LabelCoRank(Encoder):
         offline: bool = False,
     ):
         super().__init__()
-        if gamma < 1 or partners < 1:
-            raise InputError("encoder: expected gamma and partners of at least 1")
-        if not 0 < beta < 1 or not 0 <= alpha <= 1:  # at 0 the labels that re-read would be random and stay so
-            raise InputError("encoder: expected 0 < beta < 1 and 0 <= alpha <= 1")
-        if selection not in ("cooccurrence", "top_prob") or sort not in ("frequency", "none"):
-            raise InputError("encoder: expected selection cooccurrence or top_prob, and sort frequency or none")
         self.text, self.num_labels, self.alpha, self.beta = text, num_labels, alpha, beta
         self.gamma, self.reduction, self.counts = min(gamma, num_labels), reduction, counts
         self.selection, self.sort = selection, sort
@@ -168,12 +161,6 @@ class LabelCoRank(Encoder):
         rate = self.dropout.p if self.training else 0.0
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask_BT[:, None, None], dropout_p=rate)
         return read.transpose(1, 2).flatten(2)
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         decoder = LinearDecoder(self.gamma * self.backbone.size, num_labels)

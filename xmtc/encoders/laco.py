@@ -26,8 +26,7 @@ Shapes: B documents, M text positions, n = L labels, D hidden size. Time of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,7 +43,6 @@ from xmtc.encoders.joint import JointInput, Read
 from xmtc.encoders.label_tasks import ConditionalTask, PairTask, draw_given
 from xmtc.encoders.pretrained import Backbone
 from xmtc.encoders.window_max import window_max
-from xmtc.errors import InputError
 
 KERNEL = 10  # positions, and with kernel=2d labels; the paper's window
 START = 0.02  # of the output weights, which `authors` leaves as they are: standard deviation of a normal cut at two
@@ -88,8 +86,6 @@ class LACO(Encoder):
         offline: bool = False,
     ):
         super().__init__()
-        if kernel not in ("2d", "1d") or min(plcp, clcp) < 0 or pairs < 1 or (given is not None and given < 1):
-            raise InputError("encoder: expected kernel 2d or 1d, plcp and clcp at least 0, pairs and given at least 1")
         self.text, self.vocabulary, self.num_labels = text, vocabulary, num_labels
         self.cross_attention, self.cosine, self.authors, self.label_names = (
             cross_attention,
@@ -185,12 +181,6 @@ class LACO(Encoder):
         own = (np.random.default_rng((self.seed, document)) for document in batch.documents.tolist())
         draws = np.stack([generator.random(shape, dtype=np.float32) for generator in own])
         return torch.from_numpy(draws).to(device)
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.input.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.input.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         decoder = LinearDecoder(self.input.backbone.size, num_labels)

@@ -51,7 +51,7 @@ class LEAM(Encoder):
         label_names: bool = True,
     ):
         super().__init__()
-        if ngram < 1 or ngram % 2 == 0:
+        if ngram % 2 == 0:
             raise InputError(f"encoder.ngram: expected an odd number of words, got {ngram}")
         self.text, self.vocabulary, self.label_names, self.regulariser = text, vocabulary, label_names, regulariser
         self.embedding = embedding.make(vocabulary)

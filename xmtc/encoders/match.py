@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from xmtc.bounds import Count, Share
+from xmtc.bounds import Count, NotNegative, Share
 from xmtc.data.embedding import WordVectors
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.decoders.hierarchical import HierarchicalDecoder
@@ -45,8 +45,8 @@ class MATCH(BertXML):
         bottleneck: Count | None = None,
         dropout: Share = 0.1,
         max_length: Count = 500,
-        parameter_weight: float | None = None,
-        output_weight: float | None = None,
+        parameter_weight: NotNegative | None = None,
+        output_weight: NotNegative | None = None,
         reduction: Literal["mean", "label_sum"] = "mean",
     ):
         super().__init__(

@@ -6,12 +6,12 @@ way for every document, and a corpus of rare labels is not learnt (experiments/L
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
-
-from xmtc.errors import InputError
 
 GAIN = 0.3  # at the start: about the size of features without normalisation
 
@@ -45,12 +45,10 @@ class BatchNorm(nn.BatchNorm1d):
         return all_reduce(value) if dist.is_initialized() and dist.get_world_size() > 1 else value
 
 
-def make_normalisation(kind: str | None, size: int) -> nn.Module:
-    """kind: null, layer or batch. size: D. InputError: another one."""
+def make_normalisation(kind: Literal["layer", "batch"] | None, size: int) -> nn.Module:
+    """kind: null, layer or batch. size: D."""
     if kind is None:
         return nn.Identity()
-    if kind not in ("layer", "batch"):
-        raise InputError(f"encoder.normalise: expected null, layer or batch, got {kind!r}")
     norm = nn.LayerNorm(size) if kind == "layer" else BatchNorm(size)
     nn.init.constant_(norm.weight, GAIN)
     return norm

@@ -11,13 +11,14 @@ import contextlib
 import importlib.util
 import inspect
 import logging
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from xmtc.data.files import replace_text
 from xmtc.data.pretrained import from_pretrained
 from xmtc.data.vocabulary import Vocabulary
 from xmtc.encoders.dropout import cheap_dropout
@@ -143,11 +144,12 @@ class Backbone(nn.Module):
             raise InputError(f"{key}: expected 1 to {most} tokens, as the model has positions, or null; got {asked}")
         return asked if asked is not None else most
 
+    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
+        return self.factors
+
     def keep(self, folder: Path) -> None:
         """The architecture, so that the run directory can be used without `name`."""
-        temporary = folder / f".{KEPT}.tmp"
-        temporary.write_text(self.model.config.to_json_string(use_diff=False), encoding="utf-8")
-        os.replace(temporary, folder / KEPT)
+        replace_text(folder / KEPT, self.model.config.to_json_string(use_diff=False))
 
 
 def _special(vocabulary: Vocabulary) -> tuple[tuple[int, ...], tuple[int, ...]]:

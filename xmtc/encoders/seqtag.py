@@ -12,8 +12,7 @@ threshold. The size of the BiLSTM is not in the paper: 256 units a direction. Th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -80,12 +79,6 @@ class SeqTag(Encoder):
             tags[batch.labels.rows(), batch.labels.ids] = 1
             encoded.auxiliary["chain"] = self.chain.negative_log_likelihood(emissions, tags).mean()
         return encoded
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.input.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.input.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> GivenDecoder:
         return GivenDecoder(num_labels)

@@ -96,8 +96,6 @@ class StarTransformer(Encoder):
         if embedding.size % heads:
             size = embedding.size
             raise InputError(f"encoder.heads={heads} does not divide the word vectors' size: embedding.size={size}")
-        if cycles < 1:
-            raise InputError(f"encoder.cycles must be at least 1, got {cycles}")
         if positions and text is not None and (text.length is None or text.length > max_length):
             raise InputError(f"encoder.text.length={text.length} must be at most encoder.max_length={max_length}")
         self.text, self.max_length = text, max_length

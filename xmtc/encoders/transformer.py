@@ -29,8 +29,6 @@ Shapes: B documents, T tokens, N windows, W positions of a window, D hidden size
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -76,8 +74,6 @@ class Transformer(Encoder):
         offline: bool = False,
     ):
         super().__init__()
-        if pooling not in ("cls", "mean", "pooler"):
-            raise InputError(f"encoder.pooling: expected cls, mean or pooler, got {pooling}")
         self.text, self.pooling = text, pooling
         self.backbone = Backbone(
             vocabulary, name, pretrained, pooling == "pooler", lr_factor, layer_decay, freeze, lora, checkpointing,
@@ -109,12 +105,6 @@ class Transformer(Encoder):
             return hidden_NWD[:, 0]
         weights_NW = mask_NW.to(hidden_NWD.dtype)
         return torch.einsum("nwd,nw->nd", hidden_NWD, weights_NW / weights_NW.sum(1, keepdim=True))
-
-    def learning_rate_factors(self) -> Mapping[nn.Parameter, float]:
-        return self.backbone.factors
-
-    def keep(self, folder: Path) -> None:
-        self.backbone.keep(folder)
 
     def make_decoder(self, num_labels: int) -> LinearDecoder:
         return LinearDecoder(self.backbone.size, num_labels)

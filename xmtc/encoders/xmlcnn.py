@@ -22,6 +22,7 @@ gradient), at a fraction of the arithmetic; ties of the maximum go to the first 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +117,7 @@ class XMLCNN(Encoder):
         bottleneck: Count = 512,
         dropout: Share = 0.5,
         embedding_dropout: Share = 0.0,
-        normalise: str | None = None,
+        normalise: Literal["layer", "batch"] | None = None,
     ):
         super().__init__()
         if not widths:

@@ -19,12 +19,13 @@ from xmtc.config.check import check_node
 from xmtc.data.batch import Labels
 from xmtc.data.files import replace_text, replaced, writing_to
 from xmtc.data.lists import Lists, take_labels
+from xmtc.data.reading import recorded_documents
 from xmtc.enhancing.scores import Scores, fit_scale, read_gold, read_scores
 from xmtc.enhancing.train import HeadTraining
 from xmtc.errors import InputError
 from xmtc.labels import LabelTable
 from xmtc.metrics.ranking import RankingMetrics
-from xmtc.parsing import read_json, read_yaml
+from xmtc.parsing import read_yaml
 
 log = logging.getLogger("xmtc.enhance")
 KEPT = 100
@@ -130,11 +131,8 @@ def enhance_scores(
 def _propensity(folder: Path) -> dict:
     """What a run's folder says of the documents behind the frequencies in its labels.tsv, and of the corpus' constants:
     with them PSP@k is that of the run. Nothing of what it does not say."""
-    said: dict = {}
-    meta, config = folder / "text" / "meta.json", folder / "config.yaml"
-    count = read_json(meta, dict).get("num_documents") if meta.is_file() else None
-    if isinstance(count, int) and count > 0:
-        said["num_train_documents"] = count
+    count, config = recorded_documents(folder), folder / "config.yaml"
+    said: dict = {} if count is None else {"num_train_documents": count}
     dataset = read_yaml(config, dict).get("dataset") if config.is_file() else None
     constants = dataset.get("propensity") if isinstance(dataset, dict) else None
     if isinstance(constants, dict) and all(isinstance(constants.get(key), int | float) for key in "ab"):

@@ -23,7 +23,7 @@ from torch import Tensor
 from xmtc.data.batch import Labels
 from xmtc.data.collate import ranges
 from xmtc.data.files import read_npz
-from xmtc.data.lists import Lists, read_lists, take_labels
+from xmtc.data.lists import Lists, read_lists, sorted_labels, take_labels
 from xmtc.errors import InputError
 
 ROWS = 256  # of a dense matrix that are looked at together
@@ -203,5 +203,4 @@ def read_gold(path: str) -> Labels:
             raise InputError(f"{path}: expected a CSR matrix or gold_indices, found {', '.join(sorted(names))}")
     except (ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path}: not a readable .npz file ({str(error).splitlines()[0]})") from None
-    rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return Labels(torch.from_numpy(ids[np.lexsort((ids, rows))]), torch.from_numpy(offsets))
+    return sorted_labels(ids, offsets)

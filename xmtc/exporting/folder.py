@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xmtc
 from xmtc.data.checksums import list_files
+from xmtc.data.files import output_to
 from xmtc.errors import InputError
 
 FORMAT = 1
@@ -24,18 +25,17 @@ def filled(target: Path) -> Iterator[Path]:
         raise InputError(f"output={target}: is there and is no export of ours; name another folder")
     temporary = target.with_name(f".{target.name}.tmp")
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        list_files(temporary)
-        for file in temporary.rglob("*"):  # some libraries write for their owner alone
-            if file.is_file():
-                shutil.copymode(temporary / FACTS, file)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-    except OSError as error:
-        raise InputError(f"output={target}: cannot write there: {error.strerror or error}") from error
+        with output_to(f"output={target}"):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            list_files(temporary)
+            for file in temporary.rglob("*"):  # some libraries write for their owner alone
+                if file.is_file():
+                    shutil.copymode(temporary / FACTS, file)
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -29,7 +29,6 @@ from xmtc.exporting.forms import Graph, form_of
 from xmtc.exporting.inputs import NAMES, batch_inputs
 from xmtc.exporting.runtime import session
 
-log = logging.getLogger(__name__)
 CHECKED = (1, 2, 7, 16)  # documents of the batches that are compared
 LONGEST = 600  # tokens of a checked document
 TOLERANCE = 1e-4  # of a logit, and relative above 1

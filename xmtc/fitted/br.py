@@ -48,8 +48,6 @@ class BinaryRelevance(FittedModel):
         bigrams: bool = False,
     ):
         super().__init__(text, min_documents, bigrams)
-        if c <= 0 or tolerance <= 0 or prune < 0:
-            raise InputError("encoder: expected c and tolerance above 0 and prune of at least 0")
         self.c, self.tolerance, self.prune, self.jobs = c, tolerance, prune, jobs
         self.weights_LV = self.bias_L = None
         self._margins_of: Callable[[csr_matrix], np.ndarray] | None = None  # made once: costs a copy

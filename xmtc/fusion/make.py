@@ -20,18 +20,19 @@ from xmtc.data.checksums import NAME as CHECKSUMS
 from xmtc.data.checksums import list_files
 from xmtc.data.files import replace_text, writing_to
 from xmtc.data.lists import Lists
+from xmtc.data.reading import recorded_documents
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import METHODS, choose_weights, fuse, member_values, ndcg5, pooled
 from xmtc.fusion.members import FORMAT, common_labels, stored
 from xmtc.given import listed, path_of, whole
 from xmtc.labels import LabelTable
-from xmtc.metrics.label_sets import LabelSetMetrics, best_threshold
-from xmtc.metrics.propensity import constants
-from xmtc.metrics.ranking import RankingMetrics
+from xmtc.metrics.label_sets import best_threshold
 from xmtc.parsing import read_json, read_yaml
+from xmtc.predicting.evaluation import scores_of
 from xmtc.reporting.runs import Run, read_run
 from xmtc.tagger import MOST
 
+KS = (1, 3, 5)
 DEPTH, DOCUMENTS = 20, 20_000  # labels a member and validation documents that choosing looks at
 NEEDED = ("config.yaml", "overrides.yaml", "labels.tsv", "metrics.json", "calibration.json", "ensemble.json",
           "predictions.npz", "predictions_validation.npz", "text", "checkpoints/best.ckpt", "checkpoints/hashes",
@@ -68,11 +69,7 @@ def make_ensemble(
         lists[name] = fused = Lists(labels, scores, members[0].gold, members[0].unseen)
         if part == "validation":
             threshold = best_threshold(torch.from_numpy(scores), torch.from_numpy(labels), fused.gold)
-        ranking = RankingMetrics(len(ids), frequency, documents, **constants(config["dataset"]))
-        sets = LabelSetMetrics(len(ids), threshold)
-        ranking.update(torch.from_numpy(labels), fused.gold)
-        sets.update(torch.from_numpy(labels), torch.from_numpy(scores), fused.gold)
-        result[part] = ranking.compute() | sets.compute()
+        result[part] = scores_of(fused, frequency, documents, KS, threshold, config)
     result |= {"threshold": threshold, "provenance": _provenance(folders, config, chosen, said)}
     places = [target / "members" / f"{i}" if copy else folder for i, folder in enumerate(folders, start=1)]
     facts = {"format": FORMAT, "method": chosen, "weights": list(map(float, weights)),
@@ -173,12 +170,10 @@ def _member(run: Run) -> str:
 def _train_documents(folders: list[Path], given: int | None) -> int:
     if given is not None:
         return whole(given, "train_documents")
-    for folder in folders:
-        path = folder / "text" / "meta.json"
-        count = read_json(path, dict).get("num_documents") if path.exists() else None
-        if isinstance(count, int) and count > 0:
-            return count
-    raise InputError("no member has recorded how many training documents there were: give --train-documents")
+    count = next(filter(None, map(recorded_documents, folders)), None)
+    if count is None:
+        raise InputError("no member has recorded how many training documents there were: give --train-documents")
+    return count
 
 
 def _provenance(folders: list[Path], config: dict, chosen: str, said: list[str]) -> dict:

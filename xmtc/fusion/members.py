@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from xmtc.calibration.fit import logits_of
-from xmtc.data.batch import Labels
-from xmtc.data.lists import Lists, read_lists
+from xmtc.data.lists import Lists, read_lists, sorted_labels
 from xmtc.errors import InputError
 from xmtc.fusion.fuse import fuse
 from xmtc.given import whole
@@ -47,7 +46,7 @@ def stored(folders: Sequence[Path], tables: Sequence[LabelTable], ids: list[str]
         far = [place[label] if label in place else len(ids) + unseen.setdefault(label, len(unseen))
                for label in own.unseen]  # fmt: skip
         known = np.concatenate([to_common[:-1], np.array(far, np.int64)])
-        own.gold = _sorted(known[gold_ids], own.gold.offsets)
+        own.gold = sorted_labels(known[gold_ids], own.gold.offsets.numpy())
         lists.append(own)
     for folder, own in zip(folders[1:], lists[1:], strict=True):
         same = len(own) == len(lists[0]) and torch.equal(own.gold.offsets, lists[0].gold.offsets)
@@ -56,11 +55,6 @@ def stored(folders: Sequence[Path], tables: Sequence[LabelTable], ids: list[str]
     for own in lists:
         own.unseen = list(unseen)
     return lists
-
-
-def _sorted(ids: np.ndarray, offsets: torch.Tensor) -> Labels:
-    rows = np.repeat(np.arange(len(offsets) - 1), offsets.diff().numpy())
-    return Labels(torch.from_numpy(ids[np.lexsort((ids, rows))]), offsets)
 
 
 class Ensemble(Tagger):

@@ -57,8 +57,6 @@ class CorrelationBlock(nn.Module):
         centred: bool = False,
     ):
         super().__init__()
-        if rank < 1:
-            raise InputError(f"head.rank: expected at least 1, got {rank}")
         gather, spread = nn.Linear(num_labels, rank), nn.Linear(rank, num_labels)  # for PyTorch's default biases
         self.gather_weight = nn.Parameter(nn.init.xavier_uniform_(gather.weight.data).t().contiguous())  # (L, R)
         self.gather_bias = nn.Parameter(gather.bias.data)
@@ -153,8 +151,6 @@ class CorrelationHead(nn.Module):
 
     def __init__(self, blocks: list[nn.Module] = (), raw_loss_weight: float = 0.0):
         super().__init__()
-        if raw_loss_weight < 0:
-            raise InputError(f"head.raw_loss_weight: expected 0 or more, got {raw_loss_weight}")
         self.blocks = nn.ModuleList(blocks)
         self.raw_loss_weight = raw_loss_weight
 

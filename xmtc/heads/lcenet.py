@@ -57,10 +57,6 @@ class LCENet(CorrelationHead):
         centred: bool = False,
         start: Literal["random", "cooccurrence"] = "random",
     ):
-        if blocks < 1:
-            raise InputError(f"head.blocks: expected at least 1 (head=none has none), got {blocks}")
-        if not 0 <= dropout < 1:
-            raise InputError(f"head.dropout: expected 0 <= dropout < 1, got {dropout}")
         if dropout and not bottleneck:
             raise InputError(f"head.dropout={dropout} acts on the bottleneck, which head.bottleneck=false leaves out")
         if not bottleneck and (centred or start != "random"):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from xmtc.data.files import output_to
 from xmtc.data.lists import Lists
 from xmtc.data.sources.dialect import delimiter_of
 from xmtc.errors import InputError
@@ -42,10 +43,10 @@ def new_folder(output: str | None) -> Iterator[Path | None]:
     if target.is_file() or target.is_dir() and any(target.iterdir()):
         raise InputError(f"output: {target} is there and not empty; choose another folder")
     try:
-        with _written(target):
+        with output_to(f"output={target}"):
             hidden.mkdir(parents=True)
         yield hidden
-        with _written(target):
+        with output_to(f"output={target}"):
             for file in sorted(hidden.iterdir(), key=lambda file: file.name == LAST):
                 file.rename(target / file.name)
     finally:
@@ -53,14 +54,6 @@ def new_folder(output: str | None) -> Iterator[Path | None]:
         if made:
             with contextlib.suppress(OSError):  # it is not empty
                 target.rmdir()
-
-
-@contextlib.contextmanager
-def _written(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"output={target}: cannot write there: {error.strerror or error}") from error
 
 
 def write(
@@ -98,7 +91,7 @@ def write(
     table = "".join(f"{i}\t{row.id}\t{row.name}\t{row.frequency}\n" for i, row in enumerate(rows))
     own = model.folder / "overrides.yaml"
     overrides = own.read_text(encoding="utf-8") if own.is_file() else "[]\n"
-    with _written(folder.parent):
+    with output_to(f"output={folder.parent}"):
         lists.save(folder / "predictions.npz")
         (folder / "labels.tsv").write_text(table, encoding="utf-8")
         (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -14,6 +14,7 @@ import torch
 from xmtc.bounds import Count
 from xmtc.data.batch import Labels
 from xmtc.data.lists import Lists
+from xmtc.data.reading import recorded_documents
 from xmtc.errors import InputError
 from xmtc.metrics.label_sets import LabelSetMetrics
 from xmtc.metrics.propensity import constants
@@ -87,8 +88,11 @@ def evaluate_file(
         else:
             kept = np.arange(model.num_labels)
         lists = Lists(*_ranked(model, labelled, kept, max(MOST, *ks), raw, batch_size), gold, unseen)
-        frequency = torch.tensor([model.labels[int(i)].frequency for i in kept])
-        result: dict = {"test": scores(lists, frequency, _train_documents(model), ks, least, model.config)}
+        frequency = torch.from_numpy(model.labels.frequency[kept])
+        documents = recorded_documents(model.folder)
+        if documents is None:
+            raise InputError(f"{model.folder}: does not say how many training documents there were")
+        result: dict = {"test": scores_of(lists, frequency, documents, ks, least, model.config)}
         result |= {"threshold": least, "documents": len(gold), "missed": missed, "candidates": len(kept)}
         if folder is not None:
             facts = {
@@ -119,7 +123,7 @@ def _found(model: Tagger, labelled: Labelled, gold: Labels, unseen: list[str]) -
     return kept
 
 
-def scores(
+def scores_of(
     lists: Lists, frequency: torch.Tensor, train_documents: int, ks: Sequence[int], least: float, config: dict
 ) -> dict:
     """Ranking and label-set metrics of stored lists."""
@@ -189,13 +193,3 @@ def _blocks(labelled: Labelled, size: int) -> Iterator[list[str]]:
 def _facts(folder: Path) -> dict:
     path = folder / "metrics.json"
     return read_json(path, dict) if path.is_file() else {}
-
-
-def _train_documents(model: Tagger) -> int:
-    """N of the propensities; of an older ensemble, its members have recorded it."""
-    for member in [model, *getattr(model, "members", [])]:
-        path = member.folder / "text" / "meta.json"
-        count = read_json(path, dict).get("num_documents") if path.is_file() else None
-        if isinstance(count, int) and count > 0:
-            return count
-    raise InputError(f"{model.folder}: does not say how many training documents there were")

@@ -14,6 +14,7 @@ from xmtc.reporting.tables import by_data
 from xmtc.sweeping.settings import replaces
 
 QUALITY = "nDCG@5"
+SHARE = 0.95  # of the last validation score: the quality to which steps and seconds are counted
 
 
 @dataclass
@@ -68,24 +69,29 @@ class Configuration:
         values = [value for value in values if isinstance(value, int | float)]
         return fmean(values) if values else None
 
-    def until(self, column: str, share: float = 0.95, quality: float | None = None) -> float | None:
-        """Mean `step` or `seconds` of the first evaluation at `share` of the run's own last validation nDCG@5, or at
+    def until(self, column: str, quality: float | None = None) -> float | None:
+        """Mean `step` or `seconds` of the first evaluation at 95 % of the run's own last validation nDCG@5, or at
         `quality`. None if a run never got there: an average over the lucky ones would flatter."""
-        found = [reached(run, column, share, quality) for run in self.complete]
+        found = [reached(run, column, quality) for run in self.complete]
         return fmean(found) if found and None not in found else None
 
 
-def reached(run: Run, column: str, share: float = 0.95, quality: float | None = None) -> float | None:
-    points = [(row[column], row[key]) for row in run.curve() if column in row and (key := quality_column(row))]
+def reached(run: Run, column: str, quality: float | None = None) -> float | None:
+    points = curve(run, column)
     if not points:
         return None
-    goal = points[-1][1] * share if quality is None else quality
+    goal = points[-1][1] * SHARE if quality is None else quality
     return next((at for at, value in points if value >= goal), None)
 
 
-def quality_column(row: dict[str, float]) -> str | None:
-    """The column of validation nDCG@5, which may have a prefix."""
-    return next((key for key in row if key.replace(" ", "/").split("/")[-1] == QUALITY), None)
+def curve(run: Run, column: str) -> list[tuple[float, float]]:
+    """(`step` or `seconds`, validation nDCG@5) of each evaluation; the score's column may have a prefix."""
+    found = []
+    for row in run.curve():
+        key = next((key for key in row if key.replace(" ", "/").split("/")[-1] == QUALITY), None)
+        if key and column in row:
+            found.append((row[column], row[key]))
+    return found
 
 
 def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Configuration]]:

@@ -37,11 +37,13 @@ def telling(found: Sequence[Gain]) -> list[str]:
     return [key for key in keys if key == "encoder" or len({dict(each.cell).get(key) for each in found}) > 1]
 
 
-def numeric_key(found: Sequence[Gain]) -> str | None:
-    """The part of a cell that has the most different values, all of them numbers; null if none varies."""
+def axes(found: Sequence[Gain]) -> tuple[str | None, list[str], list[str]]:
+    """The part of a cell that has the most different values, all of them numbers (null if none varies); the others
+    that are not the same everywhere; the values of the first, [""] of null."""
     values = {key: {dict(each.cell).get(key, "") for each in found} for key in telling(found)}
     numbers = {key: len(each) for key, each in values.items() if len(each) > 1 and all(map(_is_number, each))}
-    return max(numbers, key=lambda key: numbers[key]) if numbers else None
+    across = max(numbers, key=lambda key: numbers[key]) if numbers else None
+    return across, [key for key in values if key != across], sorted(values[across], key=float) if across else [""]
 
 
 def _is_number(text: str) -> bool:
@@ -65,9 +67,7 @@ class Panel:
 def panels(found: Sequence[Gain]) -> list[Panel]:
     """A panel for each combination of the settings but the one with the most different numbers, which goes along x."""
     shown = of_main(found)
-    across = numeric_key(shown)
-    down = [key for key in telling(shown) if key != across]
-    values = sorted({dict(each.cell)[across] for each in shown}, key=float) if across else [""]
+    across, down, values = axes(shown)
     cells: dict[str, list[Gain]] = {}
     for each in shown:
         cells.setdefault(cell_title(each.cell, down), []).append(each)
@@ -100,9 +100,7 @@ def glance_rows(found: Sequence[Gain]) -> list[list[str]]:
     """Header and a row an encoder, head and whatever else differs; a column for each value of the numbers that differ
     most, such as the share of the training documents. Gains in points, their intervals and what these say."""
     shown = of_main(found)
-    across = numeric_key(shown)
-    down = [key for key in telling(shown) if key != across]
-    values = sorted({dict(each.cell)[across] for each in shown}, key=float) if across else [""]
+    across, down, values = axes(shown)
     rows: dict[tuple, dict[str, str]] = {}
     for each in shown:
         cell = dict(each.cell)

@@ -18,7 +18,7 @@ from statistics import fmean
 
 import numpy as np
 
-from xmtc.reporting.configurations import Configuration, _of_seed, quality_column, reached
+from xmtc.reporting.configurations import SHARE, Configuration, _of_seed, curve, reached
 from xmtc.reporting.documents import Truth, document_scores, label_bins
 from xmtc.reporting.runs import DATA, USUAL, Run
 from xmtc.reporting.significance import _chunks
@@ -28,7 +28,6 @@ MAIN = "nDCG@5"
 OF_THE_HEAD = ("head", "recipe.lcenet", "recipe.head_lr_factor")
 SAID = (*DATA, "recipe.prior_bias")  # of every cell, though it be the same everywhere: most of a gain hangs on it
 PLAIN = "none"
-SHARE = 0.95  # of the plain run's last validation score: the quality to which steps are counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
     """Of every head in every cell that has a run without a head and one with it of the same seed; standard error names
     the others. Costs the reading of all predictions once, and O(resamples N) random numbers for each size of the test
     set and of the seeds."""
-    told = _keys(configurations)
+    told = dict.fromkeys(key for each in configurations for key in each.apart)  # tell those of one head apart, of any
     cells: dict[tuple, dict[str, list[Run]]] = {}
     for each in configurations:
         settings = each.runs[0].settings
@@ -93,11 +92,6 @@ def gains(configurations: Sequence[Configuration], resamples: int = 2000, seed: 
                 found.append(Gain(cell, name, metric, *means, *plain.shape, steps, besides))
                 differences.append(head - plain)
     return _with_intervals(found, differences, resamples, seed)
-
-
-def _keys(configurations: Sequence[Configuration]) -> list[str]:
-    """The settings that tell configurations of one head apart, of any head."""
-    return list(dict.fromkeys(key for each in configurations for key in each.apart))
 
 
 def _apart(one: Configuration, configurations: Sequence[Configuration]) -> list[str]:
@@ -148,9 +142,9 @@ def _steps(pairs: Sequence[tuple[Run, Run]]) -> tuple[float | None, float | None
     """Mean steps of the plain runs and of those with the head until 95 % of the plain run's last validation score."""
     both: tuple[list, list] = ([], [])
     for plain, head in pairs:
-        last = next((row[key] for row in reversed(plain.curve()) if (key := quality_column(row))), None)
+        points = curve(plain, "step")
         for found, run in zip(both, (plain, head)):
-            found.append(None if last is None else reached(run, "step", quality=SHARE * last))
+            found.append(reached(run, "step", SHARE * points[-1][1]) if points else None)
     return tuple(None if None in found else fmean(found) for found in both)  # type: ignore[return-value]
 
 

@@ -22,8 +22,7 @@ from xmtc.errors import InputError
 from xmtc.reporting.commands import own, placeless, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
 from xmtc.reporting.runs import Run
-from xmtc.reporting.summary import csv_text
-from xmtc.reporting.tables import of_data, results_csv
+from xmtc.reporting.tables import csv_text, of_data, results_csv
 
 LARGEST = 400_000  # bytes of one predictions file: lists of 35,000 documents among 25,000 labels
 DEPTH = 5

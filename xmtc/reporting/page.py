@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from xmtc.reporting.beside import printed_rows
-from xmtc.reporting.configurations import Configuration, quality_column
+from xmtc.reporting.configurations import Configuration, curve
 from xmtc.reporting.gain_page import gain_section
 from xmtc.reporting.gain_tables import Found
 from xmtc.reporting.page_parts import legend, table
@@ -83,10 +83,7 @@ def _curves(configurations: Sequence[Configuration], styled: dict[str, Style], c
     lines = []
     for each in configurations:
         for run in each.runs:
-            points = [
-                (row[column], 100 * row[key]) for row in run.curve() if column in row and (key := quality_column(row))
-            ]
-            if points:
+            if points := [(at, 100 * value) for at, value in curve(run, column)]:
                 lines.append(Line(each.name, points, styled[each.name], each.head == "none"))
     label = "steps" if column == "step" else "training seconds"
     return curves(lines, label, "validation nDCG@5", f"validation nDCG@5 by {label}")

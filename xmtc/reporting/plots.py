@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.reporting.configurations import curve
 from xmtc.reporting.gain_tables import panels
 from xmtc.reporting.gains import Gain
-from xmtc.reporting.runs import Run
 from xmtc.reporting.styles import every, style
 from xmtc.reporting.summary import Data
 from xmtc.reporting.tables import of_data
@@ -20,22 +20,21 @@ MOST_NAMED = 20  # a longer legend would hide the curves
 def plot_curves(data: Data, output: Path) -> list[Path]:
     """One picture per dataset and hash: validation nDCG@5 against seconds and against steps. Returns what was written;
     runs without a validation point are left out. ImportError if matplotlib is not installed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # not pyplot: needs no display, keeps no global state
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # not pyplot: needs no display, keeps no global state
 
     written = []
     for (dataset, sha), configurations in data.items():
         runs = [(made.name_of(run), run) for made in configurations for run in made.runs]
-        curves = [(name, points) for name, run in runs if (points := _points(run))]
+        curves = [(name, run) for name, run in runs if curve(run, "step")]
         if not curves:
             continue
         named = len(curves) if len(curves) <= MOST_NAMED else 0
         figure = Figure(figsize=(11, 4.2 + 0.19 * -(-named // 2)), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2, sharey=True)
         for axis, column in zip(axes, ("seconds", "step")):
-            for index, (name, points) in enumerate(curves):
-                x, y = [p[column] for p in points if column in p], [p[METRIC] for p in points if column in p]
+            for index, (name, run) in enumerate(curves):
+                points = curve(run, column)
+                x, y = [at for at, _ in points], [100 * value for _, value in points]
                 look = style(index)
                 axis.plot(
                     x, y, color=look.colour, marker=look.mark, markersize=4, markevery=every(len(x)),
@@ -53,20 +52,9 @@ def plot_curves(data: Data, output: Path) -> list[Path]:
     return written
 
 
-def _points(run: Run) -> list[dict[str, float]]:
-    """Validation points; the column may carry a prefix (`validation/nDCG@5`)."""
-    points = []
-    for row in run.curve():
-        column = next((k for k in row if re.split(r"[/ ]", k)[-1] == METRIC), None)
-        if column is not None:
-            points.append({**{k: row[k] for k in ("seconds", "step") if k in row}, METRIC: 100 * row[column]})
-    return points
-
-
 def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path) -> list[Path]:
     """One picture per dataset and hash: the gain of each head in test nDCG@5 against the setting of a cell with the
     most different numbers (the share of documents), a panel for each combination of the others. Bars: 95 %."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     written = []
@@ -77,7 +65,6 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
         columns = min(len(shown), 4)
         rows = -(-len(shown) // columns)
         figure = Figure(figsize=(max(3.6 * columns, 5.4) + 0.6, 3.2 * rows + 0.9), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = iter(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
         for panel in shown:
             axis = next(axes)

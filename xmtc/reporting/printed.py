@@ -9,7 +9,7 @@ from pathlib import Path
 from xmtc.errors import InputError
 from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import Configuration
-from xmtc.reporting.runs import Run
+from xmtc.reporting.runs import Run, number
 
 FACTS = ("steps", "train_seconds", "peak_memory_bytes", "parameters")
 KNOWN = ("dataset", "encoder", "head", "recipe", "seed", *FACTS, "device", "precision", "commit", "dataset_sha256",
@@ -49,7 +49,7 @@ def read_printed(path: Path) -> list[Printed]:
             values={
                 key: value
                 for key, cell in row.items()
-                if key and key not in TOLD and (value := _number(cell)) is not None
+                if key and key not in TOLD and (value := number(cell)) is not None
             },
             source=row.get("source") or "",
         )
@@ -78,8 +78,8 @@ def measured_rows(folder: Path) -> list[Run]:
     runs = []
     for row in _table(path, ["dataset", "encoder", "head"]):
         settings = settings_of(row.get("command") or "")
-        metrics = {key: value for key, cell in row.items() if key not in KNOWN and (value := _number(cell)) is not None}
-        facts = {key: _number(row.get(key)) for key in FACTS}
+        metrics = {key: value for key, cell in row.items() if key not in KNOWN and (value := number(cell)) is not None}
+        facts = {key: number(row.get(key)) for key in FACTS}
         facts |= {key: row.get(key) for key in ("device", "precision", "commit", "command")}
         runs.append(
             Run(
@@ -98,10 +98,3 @@ def measured_rows(folder: Path) -> list[Run]:
             )
         )
     return runs
-
-
-def _number(cell: str | None) -> float | None:
-    try:
-        return float(cell) if cell else None
-    except ValueError:
-        return None

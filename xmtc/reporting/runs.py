@@ -69,7 +69,7 @@ class Run:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 return [
-                    {k: v for k, cell in row.items() if k and (v := _number(cell)) is not None}
+                    {k: v for k, cell in row.items() if k and (v := number(cell)) is not None}
                     for row in csv.DictReader(file)
                 ]
         except (UnicodeDecodeError, csv.Error) as error:
@@ -172,8 +172,9 @@ def _object(value: Any) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def _number(cell: str | None) -> float | None:
+def number(cell: str | None) -> float | None:
+    """Of a cell of a table; None where there is none in it."""
     try:
         return float(cell) if cell else None
-    except (TypeError, ValueError):
+    except ValueError:
         return None

@@ -59,14 +59,12 @@ def studies(root: Path) -> list[str]:
 
 def plot_studies(root: Path) -> None:
     """ROOT/gains.png: a line a cell, its heads' gains and 95 % intervals. ImportError if matplotlib is missing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     cells = _cells(root)
     if not cells:
         return
     figure = Figure(figsize=(10, 1.4 + 0.32 * len(cells)), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     axis.axvline(0, color="black", linewidth=0.8)
     for place, head in enumerate(heads := _kinds(cells)):

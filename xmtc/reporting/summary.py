@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import Configuration
 from xmtc.reporting.printed import Printed
 from xmtc.reporting.significance import Comparison
-from xmtc.reporting.tables import SHOWN, _table, of_data
+from xmtc.reporting.tables import SHOWN, _table, csv_text, of_data
 
 MOST_PAIRS = 15  # more are in comparisons.csv; the table then shows those of one encoder
 
@@ -43,7 +41,7 @@ def summary_rows(configurations: Sequence[Configuration], quality: float | None 
             [each.encoder, each.head, *told, each.recipe or "", seeds]
             + [percent(each.mean(metric), each.std(metric)) for metric in SHOWN]
             + [whole(each.until("step"))]
-            + [whole(each.until(column, quality=quality)) for column in ("step", "seconds")[: len(reach)]]
+            + [whole(each.until(column, quality)) for column in ("step", "seconds")[: len(reach)]]
             + [whole(each.fact("steps")), whole(each.fact("train_seconds"))]
             + ["" if memory is None else f"{memory / 2**30:.2f}", whole(each.fact("parameters"))]
         )
@@ -100,12 +98,6 @@ def markdown_summary(data: Data, comparisons: dict, printed: Sequence[Printed], 
         parts.append("Printed / ours (difference), in the paper's units; model_size_GB: ours is 4 bytes a parameter.")
         parts.append("\n".join(f"* {source}" for source in dict.fromkeys(row.source for row in printed if row.source)))
     return "\n\n".join(parts) + "\n" if parts else ""
-
-
-def csv_text(rows: Sequence[Sequence]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def summary_csv(data: Data) -> str:

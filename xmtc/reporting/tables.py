@@ -99,20 +99,14 @@ def results_csv(runs: Iterable[Run]) -> str:
     """results.csv: a line a complete run, the metrics under their names as fractions, in full precision."""
     runs = [run for run in runs if run.complete]
     metrics = list(dict.fromkeys(metric for run in runs for metric in run.test))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*BEFORE, *metrics, *AFTER])
+    rows: list[list] = [[*BEFORE, *metrics, *AFTER]]
     for run in runs:
         facts = {**run.facts, "dataset_sha256": run.dataset_sha256}
-        writer.writerow(
-            [
-                *(_cell(getattr(run, key)) for key in BEFORE),
-                *(_cell(run.test.get(metric)) for metric in metrics),
-                *(_cell(facts.get(key)) for key in AFTER),
-            ]
-        )
+        rows.append([*(getattr(run, key) for key in BEFORE), *map(run.test.get, metrics), *map(facts.get, AFTER)])
+    return csv_text(rows)
+
+
+def csv_text(rows: Iterable[Sequence]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _cell(value) -> str:
-    return "" if value is None else str(value)

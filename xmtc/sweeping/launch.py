@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from xmtc.config.compose import without_hydra
 from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, on_gpu, processes, visible_gpus
@@ -53,18 +54,11 @@ def jobs_of(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> tup
             composed.hydra.runtime.output_dir = "."  # known when the job has its folder; makes no difference
         HydraConfig.instance().set_config(composed)
         folder = sweep / str(composed.hydra.sweep.subdir)
-        plain = {str(key): value for key, value in OmegaConf.to_container(_task(composed), resolve=True).items()}
+        plain = OmegaConf.to_container(without_hydra(composed.copy()), resolve=True)
         jobs.append(Job(number, list(overrides), folder, plain, switches))
     place(jobs, sweep)
     HydraConfig.instance().set_config(config)
     return jobs, sweep
-
-
-def _task(config: DictConfig) -> DictConfig:
-    task = config.copy()
-    with open_dict(task):
-        del task["hydra"]
-    return task
 
 
 def switches_of(config: DictConfig) -> list[str]:

@@ -9,16 +9,13 @@ import torch
 from torch import Tensor
 
 from xmtc.bounds import Count, Positive
-from xmtc.errors import InputError
 from xmtc.execution.base import on_host
 
 
 class Clipping(pl.Callback):
     """Scales all gradients so that their common norm is at most `norm`."""
 
-    def __init__(self, norm: float = 1.0):
-        if norm <= 0:
-            raise InputError(f"recipe.clipping.norm: expected a positive number, got {norm}")
+    def __init__(self, norm: Positive = 1.0):
         self.norm = norm
 
     def limit(self, total: Tensor) -> float | Tensor:

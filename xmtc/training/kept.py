@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from xmtc.data.checksums import sha256_of, state
+from xmtc.data.checksums import state
 from xmtc.data.files import FULL
 from xmtc.errors import InputError
 from xmtc.shortage import BROKEN
@@ -28,7 +28,6 @@ from xmtc.training.stopping import undisturbed
 
 log = logging.getLogger(__name__)
 LAST, PREVIOUS, BEST, HASHES = "last.ckpt", "previous.ckpt", "best.ckpt", "hashes"
-SHA256 = 64  # characters, in the lists of older runs
 
 
 def temporary_of(path: Path) -> Path:
@@ -73,7 +72,7 @@ def is_whole(path: Path) -> bool:
     if not path.exists() or not listed:
         return path.exists()
     known = listed.get(LAST if path.name == PREVIOUS else path.name, [])
-    return checksum(path) in known or (any(len(one) == SHA256 for one in known) and sha256_of(path) in known)
+    return checksum(path) in known
 
 
 def newest(folder: Path) -> Path:

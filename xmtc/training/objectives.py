@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xmtc.bounds import NotNegative, Share
 from xmtc.data.batch import Labels
-from xmtc.errors import InputError
 from xmtc.metrics.propensity import inverse_propensities
 
 Reduction = Literal["mean", "label_sum"]
@@ -83,10 +83,8 @@ class _LabelSum(torch.autograd.Function):
 class Focal(Objective):
     """Focal loss (Lin et al. 2017, eq. 4): n(z) = p^gamma softplus(z) and its mirror image, p = sigmoid(z)."""
 
-    def __init__(self, gamma: float = 2.0, reduction: Reduction = "label_sum"):
+    def __init__(self, gamma: NotNegative = 2.0, reduction: Reduction = "label_sum"):
         super().__init__(reduction)
-        if gamma < 0:
-            raise InputError(f"recipe.objective.gamma: expected 0 or more, got {gamma}")
         self.gamma = gamma
 
     def negative(self, z):
@@ -108,14 +106,12 @@ class Asymmetric(Objective):
 
     def __init__(
         self,
-        gamma_negative: float = 4.0,
-        gamma_positive: float = 0.0,
-        margin: float = 0.05,
+        gamma_negative: NotNegative = 4.0,
+        gamma_positive: NotNegative = 0.0,
+        margin: Share = 0.05,
         reduction: Reduction = "label_sum",
     ):
         super().__init__(reduction)
-        if not 0 <= margin < 1 or min(gamma_negative, gamma_positive) < 0:
-            raise InputError("recipe.objective: expected 0 <= margin < 1 and gammas of 0 or more")
         self.gamma, self.margin, self._true = gamma_negative, margin, Focal(gamma_positive)
 
     def _shifted(self, z):

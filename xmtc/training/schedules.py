@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from xmtc.bounds import NotNegative
-from xmtc.errors import InputError
+from xmtc.bounds import NotNegative, Share
 
 
 class Schedule:
@@ -16,10 +15,8 @@ class Schedule:
     """
 
     def __init__(
-        self, shape: Literal["constant", "linear", "cosine"] = "constant", warmup: float = 0.0, final: NotNegative = 0.0
+        self, shape: Literal["constant", "linear", "cosine"] = "constant", warmup: Share = 0.0, final: NotNegative = 0.0
     ):
-        if not 0 <= warmup < 1:
-            raise InputError(f"recipe.schedule.warmup: expected a share of all steps in [0, 1), got {warmup}")
         self.shape, self.warmup, self.final = shape, warmup, final
 
     def __call__(self, step: int, total: int) -> float:

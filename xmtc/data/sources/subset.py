@@ -10,14 +10,13 @@ from typing import Literal
 
 from xmtc.config.make import make
 from xmtc.data.sources.base import PARTS, Source, require_documents
-from xmtc.errors import InputError
 
 
 def make_source(dataset: dict) -> Source:
     """The source of a resolved `dataset` node, with what its keys of conf/subset.yaml ask for around it; somebody's own
     file may be without some of them."""
     source, keep = make(dataset["source"]), dataset.get("subset")
-    if keep is None or isinstance(source, SubsetSource):  # which older runs name in their configuration
+    if keep is None:
         return source
     names = {"head_share": "head_share", "max_head_labels": "max_head_labels", "subset_parts": "parts"}
     return SubsetSource(source, keep, **{name: dataset[key] for key, name in names.items() if key in dataset})
@@ -41,10 +40,6 @@ class SubsetSource(Source):
         max_head_labels: int = 2,
         parts: Sequence[str] = PARTS,
     ):
-        if not 0 < head_share <= 1:
-            raise InputError(f"dataset.head_share: expected above 0 and at most 1, got {head_share}")
-        if unknown := [part for part in parts if part not in PARTS]:
-            raise InputError(f"dataset.subset_parts: expected some of {', '.join(PARTS)}, got {unknown[0]}")
         self.whole, self.keep = source, keep
         self.head_share, self.max_head_labels, self.filtered = head_share, max_head_labels, list(parts)
         self._head: set[str] | None = None

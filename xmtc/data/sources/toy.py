@@ -28,11 +28,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from xmtc.bounds import Bounds, Count, Natural
 from xmtc.data.sources.base import PARTS, Source
-from xmtc.errors import InputError
 
 VERSION = 1  # part of the fingerprint: raise it with any change of the documents
 GROUPS, CAUSES, MOST_CAUSES, LABELS_PER_DOCUMENT = 8, 7, 3, 5
@@ -47,21 +48,16 @@ class ToySource(Source):
 
     def __init__(
         self,
-        train: int = 3000,
-        validation: int = 300,
-        test: int = 500,
-        synonyms: int = 3,
-        words: int = 12,
-        noise: int = 6,
-        seed: int = 0,
+        train: Count = 3000,
+        validation: Count = 300,
+        test: Count = 500,
+        synonyms: Count = 3,
+        words: Annotated[int, Bounds(least=MOST_CAUSES)] = 12,
+        noise: Natural = 6,
+        seed: Natural = 0,
     ):
         self.sizes = {"train": train, "validation": validation, "test": test}
         self.synonyms, self.words, self.noise, self.seed = synonyms, words, noise, seed
-        least = {**dict.fromkeys(self.sizes, 1), "synonyms": 1, "words": MOST_CAUSES, "noise": 0, "seed": 0}
-        for name, minimum in least.items():
-            value = self.fingerprint()[name]
-            if not isinstance(value, int) or value < minimum:
-                raise InputError(f"dataset.source.{name}={value}: expected a whole number of at least {minimum}")
 
     def parts(self) -> list[str]:
         return list(PARTS)
