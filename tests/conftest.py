@@ -1,5 +1,6 @@
 """Tiny vocabularies and batches, written as lists, for every folder of tests."""
 
+import gc
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from tests.commands.starting import started
 from xmtc.data.batch import Bags, Batch, Labels
 from xmtc.data.vocabulary import Vocabulary
 
+gc.disable()  # until all is imported and collected: none of it is garbage, and it would be looked through every time
 os.environ["XMTC_OFFLINE"] = "true"  # a test that wants to download says so
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
          " --disable-component-update --disable-sync").split()  # fmt: skip
@@ -31,6 +33,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def _seconds(item):

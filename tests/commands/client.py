@@ -15,10 +15,12 @@ READ_LATE = {"PATH", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR"}
 READ_LATE |= {"CUDA_VISIBLE_DEVICES"}  # the server starts nothing on a GPU
 READ_LATE |= {"COLUMNS", "LINES"}  # pytest's process gets them from its readline, past os.environ
 READ_LATE |= {"RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+READ_LATE |= {"LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE"}  # of torchrun
+READ_LATE |= {"TORCH_NCCL_ASYNC_ERROR_HANDLING"}
 # left in the environment of the tests by Lightning's first training, and by imports of torch, scikit-learn and numba
 READ_LATE |= {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "TORCHINDUCTOR_CACHE_DIR", "PYTORCH_NVML_BASED_CUDA_CHECK"}
 READ_LATE |= {"KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"}
-READ_LATE_PREFIXES = ("XMTC_", "WANDB_", "HYDRA_", "PYTEST_")
+READ_LATE_PREFIXES = ("XMTC_", "WANDB_", "HYDRA_", "PYTEST_", "SLURM_", "TORCHELASTIC_")
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 

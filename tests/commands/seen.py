@@ -1,14 +1,16 @@
 """A command that tells what it is given, and ends as it is told: the same in a process of its own and in the server's.
 
-python -m tests.commands.seen [tell | exit CODE | raise | interrupt | kill NUMBER | wait | child]
+python -m tests.commands.seen [tell | exit CODE | raise | interrupt | kill NUMBER | wait | child | late | lost]
 """
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from multiprocessing import get_context
 
@@ -67,6 +69,13 @@ if __name__ == "__main__":
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))
         print("ready", flush=True)
         time.sleep(120)
+    elif what == "late":
+        atexit.register(print, "at the end")
+        threading.Timer(0.2, print, ["of a thread"]).start()
+    elif what == "lost":
+        sys.stdout.reconfigure(write_through=False)
+        os.close(sys.stdout.fileno())
+        print("to nobody")
     elif what == "child":  # a process of its own that imports this module again
         with get_context("spawn").Pool(1) as pool:
             print(pool.map(double, [21]), flush=True)

@@ -8,13 +8,14 @@ files, passes signals on and ends as the command ends.
     python -m tests.commands.server LISTENER MODULE…    # descriptor of a socket; what to import; ends with its stdin
 
 What a command started so cannot show: what its imports say, cost and bring along, how it does with another hash seed,
-how much memory it takes, that its own process id is the one its caller knows, and what a signal to a whole process
-group does (the command is a session of its own; signals reach it through the client). A test of one of these starts
-`sys.executable`.
+how much memory it takes, what its modules do when they are taken to pieces at the end, that its own process id is the
+one its caller knows, and what a signal to a whole process group does (the command is a session of its own; signals
+reach it through the client). A test of one of these starts `sys.executable`.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import importlib
@@ -158,9 +159,30 @@ def execute(words: list[str]) -> None:
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), vars(main))
 
 
+def end(code: int) -> None:
+    """As the interpreter does, without its last step: to take every module to pieces would copy all of their pages."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        try:
+            if file is not None and not file.closed:
+                file.flush()
+        except Exception as error:
+            code = 120
+            if file is sys.stdout:
+                print(f"Exception ignored in: {file!r}\n{type(error).__name__}: {error}", file=sys.stderr)
+    os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as listener:
         preload(sys.argv[2:])
         request, descriptors = serve(listener)
     become(request, descriptors, sys.path[1:])
-    execute(request["words"])
+    try:
+        execute(request["words"])
+    except SystemExit as error:
+        if not isinstance(error.code, int | None):
+            raise
+        end(error.code or 0)
+    end(0)

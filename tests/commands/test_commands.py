@@ -49,9 +49,10 @@ def test_a_command_is_given_the_same(light, tmp_path):
         assert found[what] == wanted[what], what
 
 
-@pytest.mark.parametrize(
-    "words", ["exit 0", "exit 3", "exit because", "raise", "interrupt", "kill 9", "kill 15", "kill 2"]
-)
+ENDS = "exit 0,exit 3,exit 300,exit because,raise,interrupt,kill 9,kill 15,kill 2,late,lost"
+
+
+@pytest.mark.parametrize("words", ENDS.split(","))
 def test_a_command_ends_the_same(light, words):
     wanted, found = (ended(python, *SEEN, *words.split()) for python in (sys.executable, light))
     assert found[:2] == wanted[:2]

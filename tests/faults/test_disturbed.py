@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -33,6 +32,6 @@ def test_killed_commands_end_as_if_they_had_not_been(python):
 @pytest.mark.slow(30)
 @pytest.mark.skipif(not possible(), reason="needs Linux and a C compiler")
 @pytest.mark.parametrize("harness, cases", [("clock", 3), ("reading", 3)])
-def test_behind_a_library(harness, cases):
-    result = result_of(sys.executable, harness, "--cases", str(cases))
+def test_behind_a_library(python, harness, cases):
+    result = result_of(python, harness, "--cases", str(cases))
     assert result["cases"] == cases and result["failures"] == 0

@@ -30,6 +30,7 @@ EXPERIMENTS = sorted(
 ONE_OF = {
     name: ["seed=0", "data.fraction=0.25", "recipe.prior_bias=true"] for name in EXPERIMENTS if name.startswith("study")
 }
+ONE_OF["reuters"] = ["seed=0"]
 # what makes a model large, by its name in any component
 SMALL = {
     "hidden": 4, "bottleneck": 8, "filters": 4, "mlp": [4], "feedforward": 8, "inner": 8, "heads": 2, "gamma": 3,

@@ -13,6 +13,7 @@ from xmtc.data.batch import Labels
 from xmtc.metrics.ranking import RankingMetrics
 
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.devices=2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
 SLURM = {
     "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "xmtc", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2",
     "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0",
@@ -74,7 +75,7 @@ def test_processes_that_torchrun_or_srun_starts_make_one_run(small, tmp_path, py
         return subprocess.Popen(command, env=environment | more, stderr=subprocess.PIPE, text=True)
 
     _, expected = finished("own", start("own"))
-    _, found = finished("torchrun", start("torchrun", "-m", "torch.distributed.run", "--nproc-per-node", "2"))
+    _, found = finished("torchrun", start("torchrun", *TORCHRUN, python))
     assert found == expected
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,7 +1,6 @@
 """Memory that is kept while training: fewer pages asked for, given back at the end."""
 
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ import torch
 from xmtc.training.heap import memory_kept
 
 STEPS = """
-import resource, sys, torch
+import resource, torch
 from xmtc.training.record import resident_bytes as resident
 from xmtc.training.heap import memory_kept
 def faults():
@@ -21,7 +20,7 @@ step()
 seen = faults()
 step()
 usual = faults() - seen
-with memory_kept(torch.device(sys.argv[1])):
+with memory_kept(torch.device(DEVICE)):
     step()
     seen = faults()
     step()
@@ -80,25 +79,28 @@ with memory_kept(torch.device("cpu")):
 """
 
 
-def measured(device):
-    done = subprocess.run([sys.executable, "-c", STEPS, device], capture_output=True, text=True, check=True)
-    return map(int, done.stdout.split())
+@pytest.fixture
+def said(python):
+    """What a program prints: lines of numbers. In a process of its own, whose memory nobody else has moved."""
+
+    def said(program):
+        done = subprocess.run([python, "-"], input=program, capture_output=True, text=True, check=True)
+        return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
+
+    return said
 
 
 @pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "gnu_get_libc_version"), reason="another C library")
-def test_pages_are_asked_for_once_and_given_back():
-    usual, kept, after, held, left = measured("cpu")
+def test_pages_are_asked_for_once_and_given_back(said):
+    ((usual, kept, after, held, left),) = said(f"DEVICE = 'cpu'{STEPS}")
     assert usual > 5 * 3 * 16 * 1024 / 2  # pages of 4 KiB; some systems map larger ones
     assert kept < usual / 20 and after > usual / 4  # a hole between two others may serve some of them
     assert left < held - (96 << 20)
 
 
 @pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "mallinfo2"), reason="another C library")
-def test_what_a_step_never_needed_is_given_back():
-    done = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True)
-    first, second, (filled,), third, fourth, evaluating = (
-        [int(word) for word in line.split()] for line in done.stdout.splitlines()
-    )
+def test_what_a_step_never_needed_is_given_back(said):
+    first, second, (filled,), third, fourth, evaluating = said(TRIMMED)
     assert first[0] == second[0] == 0 and 192 <= second[1] < 2 * 192 + 64  # kept
     assert filled > 640
     assert third[0] == 1 and third[1] < 100  # given back
@@ -107,15 +109,14 @@ def test_what_a_step_never_needed_is_given_back():
 
 
 @pytest.mark.skipif(not hasattr(__import__("ctypes").CDLL(None), "mallinfo2"), reason="another C library")
-def test_pages_of_files_are_no_heap():
+def test_pages_of_files_are_no_heap(said):
     """A store that is read in training is mapped: nothing is trimmed for it again and again, and the heap still is."""
-    done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, check=True)
-    first, then = map(int, done.stdout.split())
+    (first,), (then,) = said(MAPPED)
     assert first <= 1 and then == first + 1
 
 
-def test_a_gpu_keeps_its_own_memory():
+def test_a_gpu_keeps_its_own_memory(said):
     with memory_kept(torch.device("cuda")):  # nothing of it is asked
         pass
-    usual, kept, *_ = measured("meta")
+    ((usual, kept, *_),) = said(f"DEVICE = 'meta'{STEPS}")
     assert kept > usual / 2
