@@ -217,7 +217,10 @@ def test_a_component_of_the_right_kind(where, target):
     ("data.sources.toy.ToySource", "words", 2, "a whole number of at least 3"),
     ("data.sources.toy.ToySource", "noise", -1, "a whole number of at least 0"),
     ("data.sources.tables.CsvSource", "text_column", 3, "text or a list of text"),
-    ("execution.sharded.Sharded", "chunk", "abc", "a whole number or null"),
+    ("execution.chunked.Chunked", "chunk", 0, "a whole number of at least 1 or null"),
+    ("execution.chunked.Chunked", "keep_raw", 2, "true or false or a number of at least 0 and up to 1"),
+    ("execution.sharded.Sharded", "chunk", "abc", "a whole number of at least 1 or null"),
+    ("execution.shortlist.Shortlist", "negatives", 0, "a whole number of at least 1"),
 ])  # fmt: skip
 def test_what_a_component_cannot_take_is_refused_by_its_signature(target, key, value, expected):
     with pytest.raises(InputError, match=f"^node.{key}: expected {expected}, got the "):
