@@ -32,11 +32,13 @@ import threading
 from types import ModuleType
 
 from tests.commands.client import PASSED_ON
+from xmtc.lean import lean_imports
 
 HIGH = 512  # descriptors are laid aside from here on before each gets its number
 
 
 def preload(modules: list[str]) -> None:
+    lean_imports()  # as every command
     for name in modules:
         importlib.import_module(name)
     assert threading.active_count() == len(os.listdir("/proc/self/task")) == 1, "a thread would not survive the fork"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xmtc.bounds import Bounds
-from xmtc.config import check_node
+from xmtc.config import check_node, config_dir
 from xmtc.config.check import check_base
 from xmtc.errors import InputError
 
@@ -216,7 +216,22 @@ def test_a_component_of_the_right_kind(where, target):
     ("data.sources.toy.ToySource", "train", 0, "a whole number of at least 1"),
     ("data.sources.toy.ToySource", "words", 2, "a whole number of at least 3"),
     ("data.sources.toy.ToySource", "noise", -1, "a whole number of at least 0"),
+    ("data.sources.tables.CsvSource", "text_column", 3, "text or a list of text"),
+    ("execution.chunked.Chunked", "chunk", 0, "a whole number of at least 1 or null"),
+    ("execution.chunked.Chunked", "keep_raw", 2, "true or false or a number of at least 0 and up to 1"),
+    ("execution.sharded.Sharded", "chunk", "abc", "a whole number of at least 1 or null"),
+    ("execution.shortlist.Shortlist", "negatives", 0, "a whole number of at least 1"),
 ])  # fmt: skip
 def test_what_a_component_cannot_take_is_refused_by_its_signature(target, key, value, expected):
     with pytest.raises(InputError, match=f"^node.{key}: expected {expected}, got the "):
         check_node({"_target_": f"xmtc.{target}", key: value}, "node")
+
+
+def test_every_component_of_ours_names_what_it_takes():
+    """Of one that takes anything nothing could be checked."""
+    found = {line.split()[1] for path in config_dir().rglob("*.yaml") for line in path.read_text().splitlines()
+             if line.strip().startswith("_target_: xmtc.")}  # fmt: skip
+    assert len(found) > 40
+    for target in sorted(found):
+        with pytest.raises(InputError, match="^node.no_such_key: unknown key"):
+            check_node({"_target_": target, "no_such_key": 1}, "node")

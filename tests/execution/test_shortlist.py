@@ -105,8 +105,6 @@ def test_evaluation_is_exact():
 
 def test_what_cannot_be_is_refused():
     decoder, _, _, _ = parts(5, 1, 0, False)
-    with pytest.raises(InputError, match="execution.negatives: expected at least 1"):
-        Shortlist(decoder, LCENet(5), Objective(), 0)
     with pytest.raises(InputError, match="head.bottleneck=false"):
         Shortlist(decoder, LCENet(5, bottleneck=False), Objective())
 

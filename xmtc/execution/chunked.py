@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xmtc.bounds import Count, Probability
 from xmtc.data.batch import Labels
 from xmtc.decoders.base import LabelDecoder
 from xmtc.encoders.base import Encoded
@@ -57,8 +58,8 @@ class Chunked(Execution):
         decoder: LabelDecoder,
         head: CorrelationHead,
         objective,
-        chunk: int | None = None,
-        keep_raw: bool | float = 0.78,
+        chunk: Count | None = None,
+        keep_raw: bool | Probability = 0.78,
         update: Literal["adam", "sgd"] | None = None,
         lr_factor: float = 1.0,
         weights: Literal["fp32", "bf16"] = "fp32",
@@ -71,10 +72,6 @@ class Chunked(Execution):
                 f"head: {type(head).__name__} runs with execution=dense only: chunks of labels are for the stack of"
                 " CorrelationBlock that a CorrelationHead is"
             )
-        if chunk is not None and chunk < 1:
-            raise InputError(f"execution.chunk: expected at least 1, got {chunk}")
-        if not 0 <= keep_raw <= 1:
-            raise InputError(f"execution.keep_raw: expected a share from 0 to 1, got {keep_raw}")
         if weights == "bf16" and update != "sgd":
             raise InputError("execution.weights=bf16: only with execution.update=sgd, which rounds them properly")
         super().__init__(decoder, head, objective)

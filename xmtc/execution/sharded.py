@@ -10,6 +10,7 @@ of the whole batch, of which each process holds its part, so it is multiplied by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,6 +39,7 @@ class Sharded(Chunked):
 
     collective = True
 
+    @functools.wraps(Chunked.__init__)  # what it takes is checked by the signature
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
         self.num_labels = self.decoder.num_labels

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from xmtc.bounds import Count
 from xmtc.data.batch import Labels
 from xmtc.encoders.base import Encoded
-from xmtc.errors import InputError
 from xmtc.execution.chunked import Chunked
 from xmtc.heads.block import CorrelationBlock
 
@@ -27,9 +27,7 @@ class Shortlist(Chunked):
     """negatives: labels drawn a step, besides the batch's own. With as many labels as there are it is exact.
     chunk: of evaluations, as in Chunked."""
 
-    def __init__(self, decoder, head, objective, negatives: int = 1000, chunk: int | None = None):
-        if negatives < 1:
-            raise InputError(f"execution.negatives: expected at least 1, got {negatives}")
+    def __init__(self, decoder, head, objective, negatives: Count = 1000, chunk: Count | None = None):
         super().__init__(decoder, head, objective, chunk, keep_raw=False)
         self.negatives = negatives
 

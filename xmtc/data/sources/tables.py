@@ -178,8 +178,20 @@ class CsvSource(TableSource):
 
     ending = "csv"
 
-    def __init__(self, path: str, *args, label_separator: str = ";", delimiter: str = ",", quote: str = '"', **kwargs):
-        super().__init__(path, *args, label_separator=label_separator, **kwargs)
+    def __init__(
+        self,
+        path: str,
+        train: str | None = None,
+        validation: str | None = None,
+        test: str | None = None,
+        text_column: str | Sequence[str] = "text",
+        label_column: str = "labels",
+        label_separator: str = ";",
+        metadata_columns: Sequence[str] = (),
+        delimiter: str = ",",
+        quote: str = '"',
+    ):
+        super().__init__(path, train, validation, test, text_column, label_column, label_separator, metadata_columns)
         self.delimiter = delimiter_of(delimiter, "dataset.delimiter")
         self.dialect = dialect(self.delimiter, quote, "dataset.quote")
         self.quote = quote
