@@ -53,12 +53,12 @@ def tried():
 
 
 def small(config, place):
-    """The resolved configuration with small sizes; its corpus generated where it should lie."""
-    config = config.copy()
+    """The resolved configuration with small sizes; its corpus generated where it should lie. Changes `config`."""
     OmegaConf.set_struct(config, False)
+    config.pop("logger", None)
     config.paths.data_dir, config.paths.cache_dir, config.prepare_workers = str(place), str(place / "cache"), 1
     config.recipe.prefer_words = None  # a file of vectors, which nobody has here
-    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "logger"]), resolve=True)
+    plain = OmegaConf.to_container(config, resolve=True)
     plain["data"] |= {"batch_size": 4, "evaluation_batch_size": 4, "validation_size": 5}
     for part in ("encoder", "head", "execution"):
         plain[part] = _small(plain[part], place)

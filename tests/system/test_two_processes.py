@@ -54,7 +54,7 @@ def test_two_processes_train_what_one_trains_and_score_every_document_once(small
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=lambda m: f"{name}: {m}")
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow(20)
 def test_processes_that_torchrun_or_srun_starts_make_one_run(small, tmp_path, python):
     """No hydra.run.dir is given. srun: its variables, and the port of a free one, for no cluster is here."""
     words = ["-m", "xmtc.run", *small, "encoder=bow", "encoder.embedding.size=16", "head=none", *DDP]
