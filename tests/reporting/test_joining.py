@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
+from xmtc.config import config_dir
 from xmtc.config.compose import composing, resolved
 from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import configurations
@@ -38,6 +42,13 @@ def run_of(composer, *words, seed=0, test=None):
     )
 
 
+def jobs(experiment):
+    """The words of each, without its configuration, which `run_of` composes."""
+    params = OmegaConf.load(config_dir() / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    return BasicSweeper.split_arguments(overrides, None)[0]
+
+
 def joined(printed, *runs):
     found = configurations(runs)
     join(printed, [each for made in found.values() for each in made])
@@ -58,8 +69,7 @@ def test_every_job_of_a_table_is_one_printed_row_and_every_row_one_job(table):
     runs = []
     with composing("run") as composer:
         for experiment in EXPERIMENTS[table]:
-            jobs = [words for words, _ in composer.jobs([f"experiment={experiment}"])]
-            runs += [run_of(composer, f"experiment={experiment}", *words) for words in jobs]
+            runs += [run_of(composer, f"experiment={experiment}", *words) for words in jobs(experiment)]
     join(printed, [each for made in configurations(runs).values() for each in made])
     matched = [[one.runs[0].folder for one, other in each.matched if not other] for each in printed]
     assert [len(each) for each in matched] == [1] * len(printed)
