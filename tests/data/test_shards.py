@@ -194,6 +194,6 @@ def test_killed_twice(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers, kills", [(1, 20), (2, 8)])  # workers import torch in every life
+@pytest.mark.parametrize("workers, kills", [(1, 20), (2, 8)])
 def test_killed_at_random_moments(tmp_path, workers, kills):
     assert killed_again_and_again(tmp_path, kills, workers) < kills  # else the moments were all too late
