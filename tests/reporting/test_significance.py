@@ -78,3 +78,13 @@ def test_every_pair_and_metric_with_one_correction(random):
 def test_nothing_to_compare():
     assert compare({"a": {"P@1": np.ones(3)}}, ["P@1"]) == []
     assert compare({}, ["P@1"]) == []
+
+
+def test_a_difference_that_all_documents_agree_on_is_seen_among_hundreds_of_comparisons(random):
+    """With a fixed number of draws the smallest p there can be would exceed 0.05 behind the correction."""
+    scores = {f"s{i}": {"P@1": random.random(30)} for i in range(20)}
+    scores["best"] = {"P@1": scores["s0"]["P@1"] + 0.5}
+    found = compare(scores, ["P@1"], resamples=100)
+    (told,) = (each for each in found if (each.first, each.second) == ("s0", "best"))
+    assert len(found) == 210 and told.adjusted < 0.05
+    assert told.p == pytest.approx(1 / (40 * 210 + 1))
