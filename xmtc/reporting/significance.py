@@ -37,50 +37,59 @@ def compare(
 ) -> list[Comparison]:
     """Every pair of configurations in every metric; scores: {configuration: {metric: (N,)}}, the same N documents.
 
-    Costs O(resamples N) random numbers, twice, whatever the number of pairs, and a product with the scores. Of more
-    than resamples / DRAWS comparisons the permutation test draws more."""
+    Costs O(resamples N) random numbers, twice, and their product with the scores of each configuration, whatever the
+    number of pairs. Of more than resamples / DRAWS comparisons the permutation test draws more."""
     names = list(scores)
     pairs = list(combinations(range(len(names)), 2))
     if not pairs or not metrics:
         return []
     columns = np.stack([scores[name][metric] for metric in metrics for name in names], axis=1)  # (N, metrics x names)
     count = len(names)
-    firsts = [m * count + a for m in range(len(metrics)) for a, _ in pairs]
-    seconds = [m * count + b for m in range(len(metrics)) for _, b in pairs]
-    differences = columns[:, firsts] - columns[:, seconds]
-    low, high = bootstrap_interval(differences, resamples, np.random.default_rng(seed))
-    p = sign_flip_p(differences, max(resamples, DRAWS * len(firsts)), np.random.default_rng(seed + 1))
+    both = np.array([(m * count + a, m * count + b) for m in range(len(metrics)) for a, b in pairs]).T
+    low, high = bootstrap_interval(columns, resamples, np.random.default_rng(seed), both)
+    p = sign_flip_p(columns, max(resamples, DRAWS * both.shape[1]), np.random.default_rng(seed + 1), both)
     told = [(names[a], names[b], metric) for metric in metrics for a, b in pairs]
-    means = differences.mean(0)
+    means = _minus(columns.mean(0), both)
     found = [Comparison(*who, *map(float, numbers)) for who, *numbers in zip(told, means, low, high, p)]
     return [replace(each, adjusted=float(q)) for each, q in zip(found, holm(p))]
 
 
 def bootstrap_interval(
-    differences: np.ndarray, resamples: int, random: np.random.Generator, level: float = 0.95
+    scores: np.ndarray,
+    resamples: int,
+    random: np.random.Generator,
+    pairs: np.ndarray | None = None,
+    level: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of the mean of each column of (N, C), over resamples of its rows."""
-    count = len(differences)
-    means = np.empty((resamples, differences.shape[1]))
+    """Percentile interval of the mean of each column of (N, C), over resamples of its rows; with pairs, (2, P), of the
+    first column of each pair minus the second."""
+    count = len(scores)
+    means = np.empty((resamples, scores.shape[1]))
     for rows in _chunks(resamples, count):
         weights = random.multinomial(count, np.full(count, 1 / count), size=rows.stop - rows.start)
-        means[rows] = weights @ differences / count
+        means[rows] = weights @ scores / count
     tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(_minus(means, pairs), [tail, 1 - tail], axis=0)
     return low, high
 
 
-def sign_flip_p(differences: np.ndarray, resamples: int, random: np.random.Generator) -> np.ndarray:
-    """Two-sided p of each column of (N, C): how often is the mean as far from 0 when each document's difference gets a
-    random sign. The drawn order itself counts as one, so p is never 0."""
-    count = len(differences)
-    observed = np.abs(differences.sum(0))
-    slack = 1e-9 * np.maximum(np.abs(differences).sum(0), 1e-300)  # equal sums in another order
-    extreme = np.zeros(differences.shape[1], np.int64)
+def sign_flip_p(
+    scores: np.ndarray, resamples: int, random: np.random.Generator, pairs: np.ndarray | None = None
+) -> np.ndarray:
+    """Two-sided p of each column of (N, C), or pair of columns: how often is the mean as far from 0 when each
+    document's difference gets a random sign. The drawn order itself counts as one, so p is never 0."""
+    count = len(scores)
+    observed = np.abs(_minus(scores.sum(0), pairs))
+    observed -= 1e-9 * np.abs(scores).sum(0).max(initial=0)  # equal sums in another order
+    extreme = np.zeros(len(observed), np.int64)
     for rows in _chunks(resamples, count):
         signs = random.integers(0, 2, size=(rows.stop - rows.start, count), dtype=np.int8).astype(np.float64) * 2 - 1
-        extreme += (np.abs(signs @ differences) >= observed - slack).sum(0)
+        extreme += (np.abs(_minus(signs @ scores, pairs)) >= observed).sum(0)
     return (extreme + 1) / (resamples + 1)
+
+
+def _minus(columns: np.ndarray, pairs: np.ndarray | None) -> np.ndarray:
+    return columns if pairs is None else columns[..., pairs[0]] - columns[..., pairs[1]]
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
