@@ -206,13 +206,17 @@ def test_a_report_of_everything(make_run, tmp_path, capsys):
         make_run(f"s/lcenet{seed}", head="lcenet", seed=seed, score=0.6, skill=0.9, curve=(0.39, 0.4))
     make_run("s/broken", head="cornet", complete=False, ended="failed")
     make_run("s/cut", head="cornet", seed=1, complete=False)
+    tuned = make_run("s/tuned", head="cornet", seed=2)  # test=false
+    facts = json.loads((tuned / "metrics.json").read_text())
+    (tuned / "metrics.json").write_text(json.dumps({key: value for key, value in facts.items() if key != "test"}))
     assert main([str(tmp_path / "s"), "--resamples", "500"]) == 0
     text = (tmp_path / "s" / "report.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| bow") and "none" in line and "±" in line)
     assert "50.50 ± 0.71" in row
     assert any("cornet" in line and "failed" in line for line in text.splitlines())
     assert any("cornet" in line and "incomplete" in line for line in text.splitlines())
-    assert "0 (+1 failed, 1 incomplete)" in text
+    assert any("cornet" in line and "not tested" in line and "tuned" in line for line in text.splitlines())
+    assert "0 (+1 failed, 1 incomplete, 1 not tested)" in text
     comparisons = list(csv.DictReader(io.StringIO((tmp_path / "s" / "comparisons.csv").read_text())))
     assert {(row["first"], row["second"]) for row in comparisons} == {("bow none", "bow lcenet")}
     assert all(float(row["p_holm"]) < 0.05 and float(row["high"]) < 0 for row in comparisons) and len(comparisons) == 3

@@ -71,6 +71,22 @@ def test_a_job_has_the_devices_and_threads_of_its_slot_and_knows_no_outer_launch
     assert told(Slot(threads=4), PATH=path, OMP_NUM_THREADS="2") == {"PATH": path, "OMP_NUM_THREADS": "2"}
 
 
+def test_a_killed_job_is_told_as_such(tmp_path):
+    """The last line of its log is of something else, maybe of an earlier start."""
+    (job,) = fakes(tmp_path, 1, seconds=60.0)
+    job.folder.mkdir()
+    (job.folder / "job.log").write_text("step 40: loss 0.1\n")
+
+    def kill(states):
+        if (job.folder / "ready").exists():
+            [process.kill() for _, process, _ in pool._running.values()]
+
+    pool = Pool([job], cpu_slots(1), dict(os.environ), show=kill, pause=0.01)
+    states = pool.run()
+    assert states[0].state == "failed"
+    assert reason(job, states[0]) == "killed by SIGKILL, as by the system where memory runs out"
+
+
 @pytest.mark.slow
 def test_a_job_is_a_run_in_a_process_of_the_interpreter(tmp_path):
     """Without the stand-ins of the other tests, and of those of whole sweeps."""

@@ -50,12 +50,8 @@ def _ours(ours: Configuration | None, other: dict) -> str:
     if ours is None:
         return "not run"
     count = len(ours.complete)
-    told = f"{count} seed{'s' if count > 1 else ''}" if count else worst(ours)
+    told = f"{count} seed{'s' if count > 1 else ''}" if count else min(run.state for run in ours.runs)
     if not other:
         return told
     words = [f"{key}={value}" for key, value in other.items()]
     return f"{told}, but {', '.join(words[:MOST_TOLD])}{', …' if len(words) > MOST_TOLD else ''}"
-
-
-def worst(configuration: Configuration) -> str:
-    return "failed" if any(run.state == "failed" for run in configuration.runs) else "incomplete"

@@ -54,8 +54,11 @@ class Run:
 
     @property
     def state(self) -> str:
-        """complete, failed (it ended by itself, without a test score) or incomplete (stopped, or still running)."""
-        return "complete" if self.complete else "failed" if self.ended == "failed" else "incomplete"
+        """complete, not tested (finished with test=false), failed (it ended by itself, without a score) or incomplete
+        (stopped, or still running)."""
+        if self.complete or self.facts:  # of metrics.json, which is written at the end
+            return "complete" if self.complete else "not tested"
+        return "failed" if self.ended == "failed" else "incomplete"
 
     @property
     def name(self) -> str:

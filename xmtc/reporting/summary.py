@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from xmtc.reporting.beside import printed_rows
@@ -33,8 +34,8 @@ def summary_rows(configurations: Sequence[Configuration], quality: float | None 
     rows = [[*head, "steps to 95 %", *reach, "steps", "seconds", "GiB", "parameters"]]
     for each in configurations:
         told = [" ".join(f"{key}={value}" for key, value in each.settings.items())] if settings else []
-        unfinished = [run.state for run in each.runs if not run.complete]
-        counted = [f"{unfinished.count(state)} {state}" for state in ("failed", "incomplete") if state in unfinished]
+        unfinished = Counter(run.state for run in each.runs if not run.complete)
+        counted = [f"{unfinished[state]} {state}" for state in sorted(unfinished)]
         seeds = str(len(each.complete)) + (f" (+{', '.join(counted)})" if counted else "")
         memory = each.fact("peak_memory_bytes")
         rows.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ STYLES = {"running": "bold", "failed": "red", "finished": "green", "kept": "gree
 # which jobs are worth a line where the terminal has not enough for all, and which are still to change theirs
 FIRST = ("running", "elsewhere", "failed", "stopped", "waiting", "finished", "kept")
 OPEN = ("running", "elsewhere", "waiting")
+KILLED = ", as by the system where memory runs out"
 
 
 class Table:
@@ -129,7 +131,9 @@ def last_line(path: Path) -> str:
 
 
 def reason(job: Job, state: State) -> str:
-    """Why a job has not finished."""
+    """Why a job has not finished. One that was killed says nothing of it itself: its last line is of something else."""
+    if (state.code or 0) < 0:
+        return f"killed by {signal.Signals(-state.code).name}" + (KILLED if -state.code == signal.SIGKILL else "")
     return state.why or last_line(job.folder / LOG)
 
 
