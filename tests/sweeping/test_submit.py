@@ -1,15 +1,20 @@
 """hydra/launcher=submitit, with submitit's own executor on this machine in the place of SLURM's."""
 
 import json
+import os
+import pickle
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 submitit = pytest.importorskip("submitit")
 
-from xmtc.sweeping.submit import Task, _parameters  # noqa: E402
+from xmtc.sweeping.pool import locked  # noqa: E402
+from xmtc.sweeping.queued import on_the_way, remember  # noqa: E402
+from xmtc.sweeping.submit import RUNS, Task, _parameters  # noqa: E402
 from xmtc.testing.jobs import StandIn, starts  # noqa: E402
 
 
@@ -93,6 +98,72 @@ def test_the_sbatch_file_starts_one_task_a_device(tmp_path):
     for line in ("--ntasks-per-node=2", "--gpus-per-node=2", "--nodes=1", "--partition=gpu", "--open-mode=append"):
         assert f"#SBATCH {line}" in text
     assert "srun" in text and "COMMAND" in text
+
+
+@pytest.fixture
+def submitted(tmp_path, monkeypatch):
+    """`submitted(jobs, cluster)`: the states that the launcher ends with; it may queue nothing."""
+    from xmtc.sweeping import submit as module
+
+    def refuse(*arguments, **settings):
+        raise AssertionError("queued again")
+
+    def submitted(jobs, cluster):
+        monkeypatch.setattr(module, "jobs_of", lambda *arguments: (jobs, tmp_path))
+        monkeypatch.setattr(submitit, "AutoExecutor", refuse)
+        monkeypatch.setattr(module, "returns", lambda jobs, states, sweep: states)
+        return module.submit(SimpleNamespace(cluster=cluster, wait=True), [], 0)
+
+    return submitted
+
+
+def test_a_job_that_runs_since_an_earlier_start_is_waited_for(tmp_path, submitted):
+    """It was queued again, and that one told as failed."""
+    jobs = [StandIn(n, [], tmp_path / str(n)) for n in range(2)]
+    for job in jobs:
+        job.folder.mkdir()
+    held = [locked(job.folder) for job in jobs]
+
+    def end():
+        (jobs[0].folder / "metrics.json").write_text("{}")
+        for lock in held:
+            os.close(lock)
+
+    threading.Timer(0.3, end).start()
+    states = submitted(jobs, "local")
+    assert [states[n].state for n in range(2)] == ["finished", "failed"]
+
+
+def test_jobs_that_slurm_has_in_its_queue_are_not_queued_again(tmp_path, submitted, monkeypatch):
+    """`sacct` of a cluster on which both wait; then they end."""
+    jobs = [StandIn(n, [], tmp_path / str(n)) for n in range(2)]
+    for job in jobs:
+        remember(job, f"7_{job.number}")
+        (tmp_path / ".submitit" / f"7_{job.number}").mkdir(parents=True)
+    sacct = tmp_path / "bin" / "sacct"
+    sacct.parent.mkdir()
+    sacct.write_text("#!/bin/sh\necho 'JobID|State|NodeList'; echo '7_0|RUNNING|a'; echo '7_1|PENDING|'\n")
+    sacct.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sacct.parent}:{os.environ['PATH']}")
+
+    def end():
+        for job in jobs:
+            path = tmp_path / ".submitit" / f"7_{job.number}" / f"7_{job.number}_0_result.pkl"
+            replace = path.with_suffix(".new")
+            replace.write_bytes(pickle.dumps(("error", RUNS) if job.number else ("success", 0)))
+            replace.rename(path)
+
+    threading.Timer(0.3, end).start()
+    states = submitted(jobs, "slurm")
+    assert [states[n].state for n in range(2)] == ["finished", "failed"] and states[1].why == RUNS
+
+
+def test_jobs_that_slurm_has_ended_are_queued_again(tmp_path, monkeypatch):
+    job = StandIn(0, [], tmp_path / "0")
+    remember(job, "8_0")
+    monkeypatch.setattr(submitit.SlurmJob.watcher, "update", lambda: None)
+    monkeypatch.setitem(submitit.SlurmJob.watcher._info_dict, "8_0", {"State": "CANCELLED by 1000"})
+    assert on_the_way([job], "slurm", tmp_path) == {}
 
 
 @pytest.mark.slow  # ranks are real processes: submitit knows its own by their ids

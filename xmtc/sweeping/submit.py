@@ -23,8 +23,12 @@ from xmtc.sweeping.devices import on_gpu, processes
 from xmtc.sweeping.jobs import LOG, Job, swept
 from xmtc.sweeping.launch import jobs_of, launcher_dir, returns
 from xmtc.sweeping.pool import State, locked
+from xmtc.sweeping.queued import on_the_way, remember
 
 log = logging.getLogger("xmtc.sweep")
+# why a task did not start its run, whose log tells nothing of it
+RUNS = "another process runs this job"
+DISPLACED = "another sweep has put its job there; start this one again"
 
 
 class Task:
@@ -41,9 +45,9 @@ class Task:
         job.folder.mkdir(parents=True, exist_ok=True)
         lock = locked(job.folder) if rank == 0 else -1
         if lock is None:
-            raise RuntimeError(f"{job.folder}: another process runs this job")
+            raise RuntimeError(f"{job.folder}: {RUNS}")
         if job.displaced:
-            raise RuntimeError(f"{job.folder}: another sweep has put its job there; start this one again")
+            raise RuntimeError(f"{job.folder}: {DISPLACED}")
         if job.finished:
             return 0
         log_path = job.folder / (LOG if rank == 0 else f"job.{rank}.log")
@@ -126,18 +130,24 @@ def submit(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> list
     jobs, sweep = jobs_of(launcher, job_overrides, first)
     states = {job.number: State("kept" if job.finished else "waiting") for job in jobs}
     environment = {"XMTC_SWEEP": sweep_name(sweep)}
-    sent, names = {}, dict(zip([job.number for job in jobs], swept(jobs)))
-    for shape in dict.fromkeys(_shape(job) for job in jobs if not job.finished):
+    names, folder = dict(zip([job.number for job in jobs], swept(jobs))), sweep / ".submitit" / "%j"
+    to_do = [job for job in jobs if not job.finished]
+    sent = on_the_way(to_do, launcher.cluster, folder)
+    for number, future in sent.items():
+        log.info("#%d %s is on its way already (%s), and is waited for", number, names[number], future.job_id)
+    to_do = [job for job in to_do if job.number not in sent]
+    for shape in dict.fromkeys(map(_shape, to_do)):
         try:
-            executor = submitit.AutoExecutor(folder=sweep / ".submitit" / "%j", cluster=launcher.cluster)
+            executor = submitit.AutoExecutor(folder=folder, cluster=launcher.cluster)
             executor.update_parameters(**_parameters(launcher, shape))
         except (RuntimeError, ValueError, NameError) as error:
             raise InputError(f"hydra.launcher: {str(error).splitlines()[0]}") from error
-        same = [job for job in jobs if not job.finished and _shape(job) == shape]
+        same = [job for job in to_do if _shape(job) == shape]
         with executor.batch():
             futures = [executor.submit(Task(job, environment)) for job in same]
         for job, future in zip(same, futures):
             sent[job.number] = future
+            remember(job, future.job_id)
             log.info("#%d %s queued as %s: %s", job.number, names[job.number], future.job_id, job.folder)
     if not launcher.wait:
         return []
@@ -176,6 +186,7 @@ def _wait(sent: dict, states: dict[int, State], names: dict[int, str], pause: fl
                 continue
             error = future.exception()
             states[number].state, states[number].code = ("failed", 1) if error else ("finished", 0)
+            states[number].why = next((words for words in (RUNS, DISPLACED) if words in str(error)), "")
             log.info("#%d %s %s", number, names[number], states[number].state)
             del waiting[number]
         time.sleep(pause if waiting else 0)
