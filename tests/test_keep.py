@@ -2,11 +2,14 @@
 
 import csv
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from xmtc.errors import InputError
+from xmtc.reporting import keep as module
 from xmtc.reporting.keep import keep
 from xmtc.reporting.printed import measured_rows
 from xmtc.reporting.runs import find_runs
@@ -40,6 +43,22 @@ def test_rows_are_added_once_and_stand(tmp_path):
     assert keep(find_runs([tmp_path / "runs"]), kept) == 0
     assert [(row["head"], row["P@1"]) for row in rows(kept)] == [("none", "0.5"), ("lcenet", "0.75")]
     assert rows(kept)[0]["command"] == "python -m xmtc.run head=none init_from=old/ member"  # no folders of one machine
+
+
+def test_two_reports_at_once_lose_no_row(tmp_path, monkeypatch):
+    kept, predictions = tmp_path / "kept", module._keep_predictions
+
+    def slow(*arguments):
+        time.sleep(0.1)
+        predictions(*arguments)
+
+    monkeypatch.setattr(module, "_keep_predictions", slow)
+    for head in ("none", "lcenet", "cornet"):
+        make_run(tmp_path / head, head=head)
+    with ThreadPoolExecutor() as pool:
+        added = list(pool.map(lambda head: keep(find_runs([tmp_path / head]), kept), ("none", "lcenet", "cornet")))
+    assert added == [1, 1, 1] and sorted(row["head"] for row in rows(kept)) == ["cornet", "lcenet", "none"]
+    assert sorted(path.name for path in kept.iterdir()) == ["predictions", "results.csv"]
 
 
 def test_the_same_seed_from_another_commit_does_not_count_twice(tmp_path, capsys):

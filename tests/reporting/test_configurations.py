@@ -19,6 +19,7 @@ from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import configurations, reached
 from xmtc.reporting.documents import METRICS, document_scores
 from xmtc.reporting.joining import join
+from xmtc.reporting.plots import plot_curves
 from xmtc.reporting.printed import measured_rows, read_printed
 from xmtc.reporting.runs import find_runs, read_run
 
@@ -225,6 +226,22 @@ def test_a_report_of_everything(make_run, tmp_path, capsys):
     held = {(row["head"], row["metric"]): row for row in summary}
     assert float(held["none", "P@1"]["mean"]) == pytest.approx(0.505) and held["none", "P@1"]["seeds"] == "2"
     assert not [key for key in held if key[0] == "cornet"]
+
+
+def test_a_picture_is_replaced_whole_or_not_at_all(make_run, tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    made = configurations([read_run(make_run("s/0"))])
+    (path,) = plot_curves(made, tmp_path)
+    before = path.read_bytes()
+
+    def cut_short(self, target, **options):
+        target.write_bytes(before[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure, "savefig", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        plot_curves(made, tmp_path)
+    assert path.read_bytes() == before and [each.name for each in tmp_path.glob("*.png")] == [path.name]
 
 
 def test_time_to_a_given_quality(make_run, tmp_path, capsys):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmtc.data.files import read_npz, replace_text, replaced
+from xmtc.data.files import locked, read_npz, replace_text, replaced
 from xmtc.errors import InputError
 from xmtc.reporting.commands import own, placeless, settings_of
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
@@ -33,7 +33,8 @@ NAMED = ("dataset=", "encoder=", "head=", "recipe=", "seed=", "experiment=", "lo
 
 def keep(runs: Iterable[Run], folder: Path) -> int:
     """Adds the finished runs that are not there yet; returns how many. Rows that stand are never changed: a run of the
-    configuration, seed and data of one of them is left out, and said so, or that seed would count twice.
+    configuration, seed and data of one of them is left out, and said so, or that seed would count twice. One process at
+    a time adds to a folder.
 
     InputError if a run was made from uncommitted code: such a number cannot be made again.
     """
@@ -41,6 +42,12 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     dirty = [str(run.folder) for run in runs if _dirty(run.facts)]
     if dirty:
         raise InputError(f"{dirty[0]}: made from uncommitted changes; a kept row needs a commit that has its code")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".results.csv.lock"):
+        return _add(runs, folder)
+
+
+def _add(runs: list[Run], folder: Path) -> int:
     path = folder / "results.csv"
     old = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
@@ -63,7 +70,6 @@ def keep(runs: Iterable[Run], folder: Path) -> int:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    folder.mkdir(parents=True, exist_ok=True)
     names = Counter(map(_name, rows))
     for run, row in added:  # before the table, which says that they are there
         _keep_predictions(run, folder / "predictions" / _name(row, apart=names[_name(row)] > 1))
@@ -93,7 +99,8 @@ def keep_gains(found: Found, pictures: Iterable[Path], folder: Path) -> None:
     for old in folder.glob("gains_*.png"):
         old.unlink()
     for path in pictures:
-        shutil.copyfile(path, folder / path.name)
+        with replaced(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def _seeds(gains: str) -> list[tuple[tuple, str, int]]:

@@ -12,7 +12,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmtc.data.files import replace_text
+from xmtc.data.files import locked, replace_text
 from xmtc.errors import InputError
 from xmtc.reporting.beside import printed_rows
 from xmtc.reporting.configurations import Configuration, configurations
@@ -35,7 +35,14 @@ START, END = (
 
 def write_leaderboard(root: Path) -> Path:
     """Writes ROOT/README.md, and ROOT/gains.png where there are studies; what stands on the page outside of the
-    generated part is kept. InputError: nothing measured."""
+    generated part is kept. One process at a time writes it. InputError: nothing measured."""
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder")
+    with locked(root / ".README.md.lock"):
+        return _write(root)
+
+
+def _write(root: Path) -> Path:
     with contextlib.suppress(ImportError):  # matplotlib is optional
         plot_studies(root)
     text = leaderboard(root)

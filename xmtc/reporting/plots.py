@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmtc.data.files import replaced
 from xmtc.reporting.configurations import curve
 from xmtc.reporting.gain_tables import panels
 from xmtc.reporting.gains import Gain
@@ -47,7 +48,7 @@ def plot_curves(data: Data, output: Path) -> list[Path]:
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
         figure.suptitle(f"{dataset}{of_data(sha)}")
         path = output / _name("curves", dataset, sha)
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        _save(figure, path)
         written.append(path)
     return written
 
@@ -88,9 +89,14 @@ def plot_gains(found: dict[tuple[str, str | None], Sequence[Gain]], output: Path
         figure.legend(*named, loc="outside lower center", ncols=min(len(shown[0].heads), 3 * columns))
         figure.suptitle(f"{dataset}{of_data(sha)}: with a head minus without, 95 % intervals", fontsize="medium")
         path = output / _name("gains", dataset, sha)
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        _save(figure, path)
         written.append(path)
     return written
+
+
+def _save(figure, path: Path) -> None:
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None}, format="png")
 
 
 def _name(what: str, dataset: str, sha: str | None) -> str:
