@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from xmtc.errors import InputError
+from xmtc.report import main
 from xmtc.reporting import keep as module
 from xmtc.reporting.keep import keep
 from xmtc.reporting.printed import measured_rows
@@ -171,3 +172,13 @@ def test_uncommitted_code_is_refused(tmp_path, told):
     with pytest.raises(InputError, match="uncommitted"):
         keep(find_runs([tmp_path / "runs"]), tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    make_run(tmp_path / "one")
+    (tmp_path / "file").write_text("")
+    assert main([str(tmp_path / "one"), "--into", str(tmp_path / "file")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"xmtc.report: --into {tmp_path / 'file'}: cannot write there: File exists"
+    assert main(["--leaderboard", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

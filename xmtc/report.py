@@ -76,8 +76,9 @@ def report(
         for name, text in files.items():
             replace_text(target / name, text)
     if added and into:
-        keep_gains(added, [path for path in pictures if path.name.startswith("gains_")], Path(into))
-        refresh(Path(into))
+        with output_to(f"--into {into}"):
+            keep_gains(added, [path for path in pictures if path.name.startswith("gains_")], Path(into))
+            refresh(Path(into))
     names = [*files, *(path.name for path in pictures)]
     print(f"wrote {', '.join(names)} in {target}", file=sys.stderr)
     return table
@@ -185,15 +186,18 @@ def _report(arguments, projects: Sequence[str]) -> None:
     for project in projects:
         print(dashboard.send(project))
     if arguments.into:
-        count = keep(find_runs(arguments.folders), Path(arguments.into))
-        refresh(Path(arguments.into))
+        runs = find_runs(arguments.folders)
+        with output_to(f"--into {arguments.into}"):
+            count = keep(runs, Path(arguments.into))
+            refresh(Path(arguments.into))
         print(f"added {count} rows to {arguments.into}/results.csv", file=sys.stderr)
     if arguments.folders:
         quality = None if arguments.quality is None else arguments.quality / 100
         words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains, arguments.into)
         print(report(arguments.folders, *words), end="")
     if arguments.leaderboard:
-        print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)
+        with output_to(f"--leaderboard {arguments.leaderboard}"):
+            print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)
 
 
 if __name__ == "__main__":
