@@ -84,6 +84,18 @@ def test_trials_end_are_kept_and_never_see_test(tmp_path):
     assert len(list((tmp_path / "trials").iterdir())) == 6
 
 
+class Broken(Fake):
+    def command(self):
+        return [sys.executable, "-c", "import sys; sys.exit('no such rate')"]
+
+
+def test_why_a_trial_failed_is_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    found = search(tmp_path, job=Broken)
+    found.run(1)
+    assert f"trial 0: failed: no such rate ({tmp_path}/trials/0000/job.log)" in caplog.text and not found.best(1)
+
+
 def test_a_trial_that_lags_is_stopped(tmp_path):
     space = {"x": CategoricalDistribution(["0.9", "0.1"])}
     found = search(tmp_path, space, Lagging)

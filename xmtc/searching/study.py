@@ -23,7 +23,8 @@ from xmtc.searching.journal import open_study, refuse_other
 from xmtc.searching.space import words_of
 from xmtc.sweeping.devices import Slot
 from xmtc.sweeping.jobs import LOG, Job
-from xmtc.sweeping.pool import _interrupt, _signal, begin, locked
+from xmtc.sweeping.pool import State, _interrupt, _signal, begin, locked
+from xmtc.sweeping.table import reason
 
 log = logging.getLogger("xmtc.search")
 FOLDER = "folder"
@@ -168,13 +169,8 @@ class Search:
             log.info("trial %d: stopped, it lags behind the others", number)
         elif score is None:
             self.study.tell(running.trial, state=TrialState.FAIL)
-            log.info(
-                "trial %d: failed (exit code %s), see %s/%s",
-                number,
-                running.process.returncode,
-                running.job.folder,
-                LOG,
-            )
+            why = reason(running.job, State(code=running.process.returncode))
+            log.info("trial %d: failed: %s (%s)", number, why, running.job.folder / LOG)
         else:
             self.study.tell(running.trial, score)
             log.info("trial %d: validation %s %.2f", number, self.metric, 100 * score)
