@@ -166,7 +166,7 @@ def test_trials_are_stopped_together_and_not_one_after_the_other(tmp_path):
     assert len(list(tmp_path.glob("trials/*/wrote"))) == 2
 
 
-def test_a_trial_that_outlived_its_search_is_waited_for_and_counts(tmp_path):
+def test_a_trial_that_outlived_its_search_is_waited_for_and_counts(tmp_path, caplog):
     """The search was killed: nobody told the study how its trial ended, and a second process would write beside it."""
     killed = search(tmp_path)
     trial, folder = killed.study.ask(killed.space), tmp_path / "trials" / "0000"
@@ -182,8 +182,10 @@ def test_a_trial_that_outlived_its_search_is_waited_for_and_counts(tmp_path):
     thread = threading.Thread(target=end)
     thread.start()
     again = search(tmp_path)
+    caplog.set_level("INFO")
     again.run(1)
     thread.join()
+    assert "trial 0: validation nDCG@5 70.00" in caplog.text
     assert [one.value for one in again.best(3)] == [0.7] and not (folder / "starts").exists()
 
 

@@ -112,6 +112,7 @@ class Search:
             folder = old.user_attrs.get(FOLDER)
             if folder and (score := self._left(Path(folder))) is not None:
                 self.study.tell(old.number, score)
+                log.info("trial %d: validation %s %.2f", old.number, self.metric, 100 * score)
                 continue
             self.study._storage.set_trial_user_attr(old._trial_id, "cut", True)
             self.study.tell(old.number, state=TrialState.FAIL)
