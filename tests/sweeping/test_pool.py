@@ -269,6 +269,23 @@ def test_two_sweeps_of_other_jobs_in_one_folder(tmp_path):
     assert job.folder == tmp_path / "0_2" and len(starts(job)) == 1
 
 
+def test_two_sweeps_that_share_a_job_train_it_once(tmp_path):
+    """It has other numbers in them, and so other folders, and neither had begun it when the other looked."""
+    first, shared = fakes(tmp_path, 2)
+    place([first, shared], tmp_path)
+
+    def beside(job, state):
+        if (job, state.state) == (first, "running"):
+            theirs.append(orphan_of_another(tmp_path / "7", "seed=1"))
+        elif (job, state.state) == (first, "finished"):
+            assert theirs[0].wait() == 0
+
+    theirs = []
+    states = run([first, shared], cpu_slots(1), changed=beside)
+    assert [states[n].state for n in range(2)] == ["finished", "kept"] and shared.folder == tmp_path / "7"
+    assert len(starts(shared)) == 1 and not (tmp_path / "1").exists()
+
+
 def orphan_of_another(folder, word):
     """A job of another launcher, which writes down a moment after its start what it is."""
     folder.mkdir()

@@ -50,6 +50,14 @@ class Job:
         held = None if self.known_as is None else saved_overrides(self.folder)
         return held is not None and words_that_matter(held) != self.known_as
 
+    def join(self, taken: Collection[Path]) -> None:
+        """Takes the folder, none of `taken`, in which a sweep that works beside this one has begun the same job since
+        we looked."""
+        if self.known_as is not None and saved_overrides(self.folder) is None:
+            held = existing(self.folder.parent)
+            same = (folder for folder, words in held.items() if words_that_matter(words) == self.known_as)
+            self.folder = next((each for each in same if each not in taken and not _change(each, self)), self.folder)
+
     def outcome(self, code: int) -> str:
         """finished, stopped (by somebody's signal: it can go on) or failed, of a run that ended with this exit code."""
         if code == 0 and self.finished:

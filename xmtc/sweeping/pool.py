@@ -97,6 +97,7 @@ class Pool:
 
     def _started(self, job: Job) -> bool:
         state = self.states[job.number]
+        job.join({each.folder for each in self.jobs})
         if job.displaced:
             job.folder = free(job.folder, {*job.folder.parent.iterdir(), *(each.folder for each in self.jobs)})
         job.folder.mkdir(parents=True, exist_ok=True)
