@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from xmtc.config import compose_checked
 from xmtc.config.launchers import refuse_basic_launcher
 from xmtc.config.outside import refuse_other_count, together
-from xmtc.config.paths import quoted, unquoted
+from xmtc.config.paths import quoted, typed, unquoted
 from xmtc.data.checksums import require_whole
 from xmtc.data.files import locked, writing_to
 from xmtc.errors import InputError
@@ -46,7 +46,8 @@ def continued(argv: list[str]) -> list[str]:
     saved = folder / "overrides.yaml"
     if (folder / "multirun.yaml").exists():
         raise InputError(
-            f"resume: {folder} holds a sweep, which goes on by its own command again, with hydra.sweep.dir={folder}"
+            f"resume: {folder} holds a sweep, which goes on by its own command again, with"
+            f" {typed('hydra.sweep.dir', folder)}"
         )
     if {"-m", "--multirun"} & set(argv):
         raise InputError("resume: goes on with one run: leave out -m")

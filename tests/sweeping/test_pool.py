@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.sweeping.conftest import TINY
-from xmtc.config.paths import unquoted
+from xmtc.config.paths import typed, unquoted
 from xmtc.errors import InputError
 from xmtc.job import continued
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, processes
@@ -379,6 +380,12 @@ def test_a_folder_with_an_apostrophe(tmp_path):
     for given in (f"resume={folder}", f'resume="{folder}"', word.replace("hydra.run.dir", "resume")):
         resume, run_dir = continued([given])[-2:]
         assert OverridesParser.create().parse_override(resume).value() == str(folder) == unquoted(run_dir[14:])
+
+
+@pytest.mark.parametrize("name", ["runs/a", "runs/two sweeps, (x) = 50%", "it's here"])
+def test_a_folder_that_is_told_can_be_typed(name):
+    (word,) = shlex.split(typed("hydra.sweep.dir", name))
+    assert OverridesParser.create().parse_override(word).value() == name
 
 
 def test_what_tells_jobs_apart():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 from xmtc.errors import InputError
@@ -34,6 +36,12 @@ def command_dir(config_name: str) -> Path:
 def quoted(path: Path | str) -> str:
     """A path as the value of an override, whatever is in it."""
     return "'" + str(path).replace("'", r"\'") + "'"
+
+
+def typed(key: str, path: Path | str) -> str:
+    """`key=path` as one would type it in a shell, whatever is in it."""
+    plain = re.fullmatch(r"[\w./-]+", str(path))
+    return f"{key}={path}" if plain else shlex.quote(f"{key}={quoted(path)}")
 
 
 def unquoted(value: str) -> str:

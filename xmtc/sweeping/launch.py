@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from xmtc.config.compose import without_hydra
-from xmtc.config.paths import sweep_name
+from xmtc.config.paths import sweep_name, typed
 from xmtc.errors import InputError
 from xmtc.sweeping.devices import Slot, cpu_slots, gpu_slots, on_gpu, processes, visible_gpus
 from xmtc.sweeping.jobs import Job, place, swept
@@ -34,7 +34,7 @@ def launch(launcher, job_overrides: Sequence[Sequence[str]], first: int) -> list
             states = pool.run()
         except KeyboardInterrupt:
             table.show(pool.states)
-            log.info("stopped; the same command goes on where it was with hydra.sweep.dir='%s'", launcher_dir(sweep))
+            log.info("stopped; the same command goes on where it was with %s", _as_typed(sweep))
             raise SystemExit(130) from None
     return returns(jobs, states, sweep)
 
@@ -106,6 +106,10 @@ def launcher_dir(sweep: Path) -> str:
         return str(sweep)
 
 
+def _as_typed(sweep: Path) -> str:
+    return typed("hydra.sweep.dir", launcher_dir(sweep))
+
+
 def returns(jobs: Sequence[Job], states: dict[int, State], sweep: Path) -> list[JobReturn]:
     """For Hydra's sweeper, whose value is the validation score. SystemExit(1) names the jobs that failed."""
     failed = [job for job in jobs if states[job.number].state in ("failed", "stopped")]
@@ -117,7 +121,7 @@ def returns(jobs: Sequence[Job], states: dict[int, State], sweep: Path) -> list[
             print(f"xmtc.run: {state.state}: {job.name}: {reason(job, state)}", file=sys.stderr)
         print(
             f"xmtc.run: {len(failed)} of {len(jobs)} jobs did not finish (job.log in each folder); the same command"
-            f" with hydra.sweep.dir='{launcher_dir(sweep)}' takes those up again",
+            f" with {_as_typed(sweep)} takes those up again",
             file=sys.stderr,
         )
         codes = {states[job.number].code for job in failed}
