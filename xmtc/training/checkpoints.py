@@ -109,6 +109,8 @@ class Checkpoints(Checkpoint):
     def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self.enabled:
             return
+        if trainer.global_step != self._stepped_at:  # collected gradients would be lost: at the end of the step
+            return
         self._evaluating = True
         self._stop_if(self.stopping.agreed(trainer, False)[1])
 
