@@ -58,6 +58,15 @@ def test_early_stopping_waits_for_it(train, scripted, metric, evaluated):
     assert len(curve(folder)) == evaluated  # the first evaluation without a gain is the last
 
 
+def test_an_interval_counts_steps_also_where_a_step_collects_batches(train):
+    """160 documents in batches of 16, two a step: five steps an epoch."""
+    options = ["data.batch_size=16", "trainer.accumulate_grad_batches=2", "recipe.max_epochs=2"]
+    _, folder = train(*OPTIONS, *options, "recipe.validation.interval=3", "recipe.validation.epochs=null")
+    assert [int(row["step"]) for row in curve(folder)] == [3, 6, 9, 10]
+    with pytest.raises(InputError, match="interval=6: an epoch has 5 steps"):
+        train(*OPTIONS, *options, "recipe.validation.interval=6")
+
+
 def test_every_choice_is_logged_and_nothing_else_but_parts_of_the_labels(train):
     _, folder = train(*OPTIONS, "recipe.max_epochs=1", "recipe.validation.sets=true")
     logged = {name.removeprefix("val/") for name in curve(folder)[0] if name.startswith("val/")}

@@ -52,6 +52,8 @@ def test_two_processes_train_what_one_trains_and_score_every_document_once(small
     assert weights.keys() == expected.keys() and any("running_mean" in name for name in weights)
     for name, value in weights.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=lambda m: f"{name}: {m}")
+    losses, wanted = (np.genfromtxt(run / "curves.csv", delimiter=",", names=True)["loss"] for run in (folder, alone))
+    np.testing.assert_allclose(losses, wanted, rtol=1e-3)
 
 
 @pytest.mark.slow(20)

@@ -169,6 +169,18 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bits(
     assert set(seen.evaluated) == {at for at in steps.evaluated if at >= (step if "validation" in hook else step + 1)}
 
 
+def test_stopped_in_an_evaluation_between_batches_of_one_step_no_gradient_is_lost(make_module, fit, tmp_path, handlers):
+    """Of three batches, two made the first step; what the third has collected is not part of a checkpoint."""
+    options = {"accumulate_grad_batches": 2, "val_check_interval": 3}
+    straight, resumed = make_module(), make_module()
+    fit(straight, Checkpoints(tmp_path / "whole"), **options)
+    cut = Checkpoints(tmp_path / "cut")
+    with pytest.raises(SystemExit):
+        fit(make_module(), Signal(signal.SIGINT, "on_validation_batch_start", 1), cut, **options)
+    fit(resumed, Checkpoints(tmp_path / "cut"), ckpt_path=tmp_path / "cut" / "last.ckpt", **options)
+    torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
+
+
 def test_a_second_ctrl_c_stops_at_once_and_saves_nothing(make_module, fit, tmp_path, handlers):
     with pytest.raises(SystemExit):
         fit(make_module(), Signal(signal.SIGINT, "on_before_optimizer_step", 2, times=2), Checkpoints(tmp_path))

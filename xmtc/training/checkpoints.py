@@ -109,6 +109,8 @@ class Checkpoints(Checkpoint):
     def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not self.enabled:
             return
+        if trainer.global_step != self._stepped_at:  # collected gradients would be lost: at the end of the step
+            return
         self._evaluating = True
         self._stop_if(self.stopping.agreed(trainer, False)[1])
 
@@ -150,6 +152,15 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(self, trainer, module, checkpoint: dict) -> None:
         loops = checkpoint["loops"]["fit_loop"]
         checkpoint["batches_that_stepped"] = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
+        epoch, batch = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+        ended = epoch["current"]["completed"] == epoch["current"]["ready"]
+        if ended and 0 < batch["current"]["completed"] < trainer.num_training_batches:
+            # Lightning counts an epoch that early stopping or max_steps has cut as whole and would go on behind it
+            checkpoint["epoch"] -= 1
+            for part in ("total", "current"):
+                epoch[part]["processed"] -= 1
+                epoch[part]["completed"] -= 1
+                batch[part]["ready"] += 1  # as within an epoch: see on_train_start
         if self._evaluating:
             # Lightning would go on with the evaluation's next batch, without the sums of those before
             progress = loops["epoch_loop.val_loop.batch_progress"]

@@ -115,7 +115,9 @@ class Record(pl.Callback):
             return
         self.seconds = time.monotonic() - self._fit_from
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        loss = float(self._loss) / self._steps
+        # each process holds its share of every step's loss, W times as large
+        together = trainer.strategy.reduce(self._loss.to(trainer.strategy.root_device), reduce_op="mean")
+        loss = float(together) / self._steps
         self._loss, self._steps = 0.0, 0
         row = {"step": trainer.global_step, "epoch": trainer.current_epoch, "seconds": round(self.seconds, 2)}
         self._rows.append(row | {"loss": loss} | metrics)

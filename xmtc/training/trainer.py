@@ -49,6 +49,8 @@ def make_trainer(config: dict, folder: Path, *callbacks: pl.Callback) -> pl.Trai
     for key, instead in INSTEAD.items():
         if options.get(key) is not None:
             raise InputError(f"trainer.{key}: cannot be used here, take {instead}")
+    if isinstance(interval := options.get("val_check_interval"), int):  # steps, where Lightning counts batches
+        options["val_check_interval"] = interval * options.get("accumulate_grad_batches", 1)
     options["plugins"] = [*options["plugins"], DirectIO()]
     options["enable_progress_bar"] = any(isinstance(c, Progress) for c in callbacks)
     made = {"logger": logger, "callbacks": callbacks}
@@ -68,7 +70,8 @@ def make_trainer(config: dict, folder: Path, *callbacks: pl.Callback) -> pl.Trai
 def check_interval(options: dict, data: XMTCData, world_size: int) -> None:
     """InputError: more steps between two evaluations than an epoch has, where each epoch counts its own."""
     interval = options.get("val_check_interval")
-    steps = len(TrainingSampler(len(data.train), data.batch_size, 0, 0, world_size))
+    batches = len(TrainingSampler(len(data.train), data.batch_size, 0, 0, world_size))
+    steps = batches // options.get("accumulate_grad_batches", 1)  # of as many batches; an epoch's last may have fewer
     if options.get("check_val_every_n_epoch", 1) is not None and isinstance(interval, int) and interval > steps:
         raise InputError(
             f"recipe.validation.interval={interval}: an epoch has {steps} steps; a share of it, such as 0.5, or"
