@@ -189,8 +189,9 @@ def joined(labels: Set[str], alone: bool) -> str | None:
         parts = len(set().union(*pieces.values()))
         if alone and 2 * len(holding) > len(labels) and 0 < parts < len(holding):
             return (
-                f"no document has two labels, and {len(holding)} of {len(labels)} labels are made of {parts} parts with "
-                f"{mark!r} between them, such as {min(holding)!r}: is it what separates labels (dataset.label_separator)?"
+                f"no document has two labels, and {len(holding)} of {len(labels)} labels are made of {parts} parts with"
+                f" {mark!r} between them, such as {min(holding)!r}: is it what separates labels"
+                " (dataset.label_separator)?"
             )
     return None
 
