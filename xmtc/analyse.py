@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="in place of the first, those whose five best changed most since the stage before; asks a model about all",
     )  # fmt: skip
     parser.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, to show every stage's answer to")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     return ended("xmtc.analyse", lambda: print(_analyse(given), end=""))
 
 

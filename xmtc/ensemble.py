@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of the propensities (PSP@k), where no member has recorded it",
     )  # fmt: skip
     parser.add_argument("--copy", action="store_true", help="keep the members inside the folder, to move it alone")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     return ended("xmtc.ensemble", lambda: _make(given))
 
 

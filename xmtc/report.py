@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions, and what --gains "
         "found as DIR/gains.md, gains.csv and a picture",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     projects = [word.removeprefix("wandb=") for word in arguments.folders if word.startswith("wandb=")]
     arguments.folders = [word for word in arguments.folders if not word.startswith("wandb=")]
     if not arguments.folders and not arguments.leaderboard and not projects:

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=bounded(Count), default=default, metavar="N", help=about)
     parser.add_argument("--seed", type=bounded(Natural), default=0, metavar="N", help="of the trials and of the search")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", stream=sys.stderr)
     return ended("xmtc.search", lambda: search(arguments), "the same command goes on where it was")
 

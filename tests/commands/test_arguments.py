@@ -56,6 +56,16 @@ def test_one_line(words, line, capsys):
     assert left.value.code == 2 and said.startswith(line) and said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words", ["report a --resamples 9 b", "analyse a --cases 1 b", "ensemble a --output c b", "search a=1 --into c b=2"]
+)
+def test_options_may_stand_between(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, *words = words.split()
+    assert importlib.import_module(f"xmtc.{name}").main(words) == 2  # there are no such runs, and nothing to search
+    assert "unrecognized" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["report", "analyse", "reproduce", "calibrate"])
 def test_a_folder_that_is_none(name, capsys, tmp_path):
     assert importlib.import_module(f"xmtc.{name}").main([str(tmp_path / "none")]) == 2

@@ -120,6 +120,8 @@ def test_a_corpus_without_any_word(tmp_path):
         (["fish", "trade", "fish trade"], "such as 'fish trade': is it what separates labels"),
         (["fish", "trade", "fish trade", "sea fish", "free trade"], None),  # most are names of their own
         (["fish", ",", "N/A", "A"], None),
+        (["a|b", "a|c", "b|c", "a|b|c", "b|d", "c|d"], "6 of 6 labels are made of 4 parts with '|' between them"),
+        (["deep sea", "North Sea", "sea fish", "cod"], None),  # names of two words, each of its own
     ],
 )
 def test_labels_read_with_another_separator_than_their_own_are_doubted(tmp_path, caplog, labels, doubt):
@@ -129,6 +131,12 @@ def test_labels_read_with_another_separator_than_their_own_are_doubted(tmp_path,
         prepare(source, "c", Words(), tmp_path, 1)
         warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert [doubt in warning for warning in warnings] == [True] * bool(doubt)
+
+
+def test_labels_that_share_parts_are_not_doubted_where_documents_have_several(tmp_path, caplog):
+    labels = ["a|b", "a|c", "b|c", "a|b|c", "b|d", "c|d"]
+    prepare(Listed(train=[("a", labels)], test=[("a", labels[:1])]), "c", Words(), tmp_path, 1)
+    assert not [record.message for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_progress_is_told(tmp_path, monkeypatch, caplog):

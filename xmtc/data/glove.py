@@ -35,11 +35,6 @@ class Glove(WordVectors):
         self.path = Path(path).expanduser()
 
     def table(self, vocabulary: Vocabulary) -> Tensor:
-        if not self.path.is_file():
-            raise InputError(
-                f"embedding.path: no file at {self.path}; GloVe 840B.300d comes from Stanford NLP "
-                "(nlp.stanford.edu/projects/glove); embedding=word2vec and embedding=random need no file"
-            )
         if not (vocabulary.folder / "vocabulary.txt").exists():
             raise InputError("embedding=glove: vectors of words need text=words, not a Hugging Face tokenizer")
         settings = {"size": self.size} | identity(self.path)

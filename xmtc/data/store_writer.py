@@ -64,7 +64,8 @@ class StoreWriter:
             f"{part}: " + ", ".join(f"{value} {what}" for what, value in counts.items() if value)
             for part, counts in self.counts.items()
         )
-        meta["doubt"] = joined({label.decode() for label in self.final})
+        alone = all(self._joined(part, "label_counts").max(initial=0) <= 1 for part in parts)
+        meta["doubt"] = joined({label.decode() for label in self.final}, alone)
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         list_files(self.folder)
 
@@ -172,9 +173,10 @@ class StoreWriter:
             (self.folder / "label_parents.tsv").write_text("".join(lines), encoding="utf-8")
 
 
-def joined(labels: Set[str]) -> str | None:
-    """A line where most labels that hold one of `SEPARATORS` are other labels joined by it: a corpus that was read with
-    another separator than its own. Null where there are none."""
+def joined(labels: Set[str], alone: bool) -> str | None:
+    """A line where labels look like others joined by one of `SEPARATORS`: a corpus that was read with another separator
+    than its own. Null where they do not. alone: no document has two labels; then few of those that were joined are
+    labels themselves, but fewer parts than labels say so too."""
     for mark in SEPARATORS:
         holding = [label for label in labels if mark in label]
         pieces = {label: set(map(str.strip, label.split(mark))) - {""} for label in holding}
@@ -183,6 +185,13 @@ def joined(labels: Set[str]) -> str | None:
             return (
                 f"{len(made)} of {len(holding)} labels with {mark!r} in them are other labels joined by it, such as "
                 f"{min(made)!r}: is it what separates labels (dataset.label_separator)?"
+            )
+        parts = len(set().union(*pieces.values()))
+        if alone and 2 * len(holding) > len(labels) and 0 < parts < len(holding):
+            return (
+                f"no document has two labels, and {len(holding)} of {len(labels)} labels are made of {parts} parts with"
+                f" {mark!r} between them, such as {min(holding)!r}: is it what separates labels"
+                " (dataset.label_separator)?"
             )
     return None
 

@@ -18,7 +18,13 @@ FIRST = 1 << 20  # bytes that, with the size, tell one file from another
 
 
 def identity(path: Path) -> dict:
-    """What tells this file from others: its size and a sha256 of its first MiB (it may be gigabytes)."""
+    """What tells this file from others: its size and a sha256 of its first MiB (it may be gigabytes). InputError: it is
+    not there or cannot be read."""
+    if not path.is_file():
+        raise InputError(
+            f"embedding.path: no file at {path}; GloVe 840B.300d comes from Stanford NLP "
+            "(nlp.stanford.edu/projects/glove); embedding=word2vec and embedding=random need no file"
+        )
     try:
         with open(path, "rb") as file:
             return {"bytes": path.stat().st_size, "first_mib": hashlib.sha256(file.read(FIRST)).hexdigest()}

@@ -64,7 +64,7 @@ class CorpusSource(Source):
                 if len(self.layouts) > 1:
                     raise InputError(
                         f"{self.path}: expected a corpus in one of the layouts {', '.join(self.layouts)}, found none; "
-                        f"the README says what files they are{self._advice()}"
+                        f"docs/own-data.md says what files they are{self._advice()}"
                     )
             layout = layout or self.layouts[0]  # whose reader says what is missing
             self._reader = LAYOUTS[layout](str(self.path), **self.options.get(layout, {}))
