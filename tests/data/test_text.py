@@ -45,7 +45,7 @@ def test_the_file_of_preferred_words_is_part_of_the_key(tmp_path):
     one.write_text("a 1 2\n")
     two.write_text("b 1 2\n")
     assert Words(prefer=str(one)).key() != Words(prefer=str(two)).key() != Words().key()
-    with pytest.raises(InputError, match="embedding.path: no file at .*none.txt; .*embedding=random"):
+    with pytest.raises(InputError, match="none.txt: no such file .*embedding.path, .*embedding=random"):
         Words(prefer=str(tmp_path / "none.txt")).key()
 
 

@@ -22,8 +22,8 @@ def identity(path: Path) -> dict:
     not there or cannot be read."""
     if not path.is_file():
         raise InputError(
-            f"embedding.path: no file at {path}; GloVe 840B.300d comes from Stanford NLP "
-            "(nlp.stanford.edu/projects/glove); embedding=word2vec and embedding=random need no file"
+            f"{path}: no such file of word vectors (embedding.path, recipe.prefer_words); GloVe 840B.300d comes from"
+            " Stanford NLP (nlp.stanford.edu/projects/glove); embedding=word2vec and embedding=random need no file"
         )
     try:
         with open(path, "rb") as file:

@@ -50,6 +50,7 @@ def _ours(ours: Configuration | None, other: dict) -> str:
     if ours is None:
         return "not run"
     count = len(ours.complete)
+    # the worst of them comes first by name, too
     told = f"{count} seed{'s' if count > 1 else ''}" if count else min(run.state for run in ours.runs)
     if not other:
         return told
