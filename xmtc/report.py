@@ -18,11 +18,12 @@ from xmtc.reporting.gain_tables import gains_csv_rows, markdown_gains
 from xmtc.reporting.gains import gains
 from xmtc.reporting.joining import join
 from xmtc.reporting.keep import keep, keep_gains
+from xmtc.reporting.kept import kept_rows
 from xmtc.reporting.leaderboard import refresh, write_leaderboard
 from xmtc.reporting.page import page
 from xmtc.reporting.plots import plot_curves, plot_gains
 from xmtc.reporting.printed import read_printed
-from xmtc.reporting.runs import find_runs
+from xmtc.reporting.runs import find_runs, order
 from xmtc.reporting.significance import RESAMPLES, Comparison, compare
 from xmtc.reporting.summary import comparisons_csv, latex, markdown_summary, summary_csv
 from xmtc.reporting.tables import csv_text, markdown, results_csv
@@ -39,6 +40,8 @@ def report(
     quality: float | None = None,
     head_gains: bool = False,
     into: str | Path | None = None,
+    kept: Sequence[str | Path] = (),
+    where: Sequence[str] = (),
 ) -> str:
     """Write the report's files and return the Markdown of its tables. Output goes to stderr but for the table.
 
@@ -46,9 +49,11 @@ def report(
     printed: files of printed numbers, or folders that hold a printed.csv. resamples: of bootstrap and permutation test.
     quality: a validation nDCG@5, as a fraction, whose steps and seconds are shown. head_gains: compare runs with a head
     with those without alone, cell by cell (gains.py), in place of every pair of configurations. into: a folder of
-    experiments/ that gets what --gains found as well.
+    experiments/ that gets what --gains found as well. kept, where: folders whose kept rows count as runs (kept.py).
     """
     runs = find_runs(folders)
+    if kept:
+        runs = sorted([*runs, *kept_rows(kept, runs, where)], key=order)
     target = Path(output) if output else Path(folders[0]) if len(folders) == 1 else Path()
     data = configurations(runs)
     rows = [row for path in printed for row in _printed(Path(path))]
@@ -172,6 +177,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="also add the finished runs to DIR/results.csv and their top-5 lists to DIR/predictions, and what --gains "
         "found as DIR/gains.md, gains.csv and a picture",
     )
+    parser.add_argument(
+        "--kept",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="also compare with the rows that --into kept in DIR, of the same data as the runs given",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="KEY=VALUE[,VALUE]",
+        action="append",
+        default=[],
+        help="of these kept rows alone, as encoder=bow,xmlcnn or text.length=126; may be given several times",
+    )
     arguments = parser.parse_intermixed_args(argv)
     projects = [word.removeprefix("wandb=") for word in arguments.folders if word.startswith("wandb=")]
     arguments.folders = [word for word in arguments.folders if not word.startswith("wandb=")]
@@ -179,6 +198,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the following arguments are required: RUN_OR_MULTIRUN_DIR")
     if arguments.into and not arguments.folders:
         parser.error("--into: name the run directories whose rows are to be added")
+    if arguments.kept and not arguments.folders:
+        parser.error("--kept: name run directories of the same data, which say the true labels")
+    if arguments.where and not arguments.kept:
+        parser.error("--where: chooses among the rows of --kept DIR")
     return ended("xmtc.report", lambda: _report(arguments, projects))
 
 
@@ -194,7 +217,7 @@ def _report(arguments, projects: Sequence[str]) -> None:
     if arguments.folders:
         quality = None if arguments.quality is None else arguments.quality / 100
         words = (arguments.output, arguments.printed, arguments.resamples, quality, arguments.gains, arguments.into)
-        print(report(arguments.folders, *words), end="")
+        print(report(arguments.folders, *words, arguments.kept, arguments.where), end="")
     if arguments.leaderboard:
         with output_to(f"--leaderboard {arguments.leaderboard}"):
             print(f"wrote {write_leaderboard(Path(arguments.leaderboard))}", file=sys.stderr)

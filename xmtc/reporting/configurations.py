@@ -96,7 +96,7 @@ def curve(run: Run, column: str) -> list[tuple[float, float]]:
 
 def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Configuration]]:
     """{(dataset, sha256): configurations}, in the order of the runs. Of several runs of one seed the first complete one
-    counts, in the order of their folders; standard error says which."""
+    counts, in the order of their folders, kept rows last; standard error says which."""
     found = {}
     for data, group in by_data(runs).items():
         same: list[list[Run]] = []
@@ -118,7 +118,7 @@ def configurations(runs: Iterable[Run]) -> dict[tuple[str, str | None], list[Con
 
 def _each_seed_once(configuration: Configuration) -> None:
     of_seed: dict[object, list[Run]] = {}
-    for run in sorted(configuration.runs, key=lambda run: (not run.complete, str(run.folder))):
+    for run in sorted(configuration.runs, key=lambda run: (not run.complete, run.lists is not None, str(run.folder))):
         seed = id(run) if run.seed is None else run.seed  # without one, nobody knows that it is the same
         of_seed.setdefault(seed, []).append(run)
     for seed, (first, *others) in of_seed.items():

@@ -1,4 +1,4 @@
-"""Scores of each single document from predictions.npz, for tests that pair documents. NumPy alone.
+"""Scores of each single document from predictions.npz, for tests that pair documents.
 
 The definitions are those of xmtc/metrics/ranking.py, whose values are the means of these.
 """
@@ -35,14 +35,27 @@ class Truth:
         return self.ids == other.ids if self.ids and other.ids else self.numbers == other.numbers
 
 
-def document_scores(path: Path, bins: Bins | None = None) -> tuple[dict[str, np.ndarray], Truth]:
+def scores_of(run: Run, by_bin: bool = False) -> tuple[dict[str, np.ndarray], Truth] | None:
+    """`document_scores` of a run, or of a kept row whose true labels a run says; None where predictions were not kept.
+    by_bin: with nDCG@5 by label frequency. Imports torch if so, which takes a second or two."""
+    known = run.truth or run.folder
+    path = known / "predictions.npz"
+    if not path.is_file():
+        return None
+    return document_scores(path, label_bins(known / "labels.tsv") if by_bin else None, run.lists)
+
+
+def document_scores(
+    path: Path, bins: Bins | None = None, lists: Path | None = None
+) -> tuple[dict[str, np.ndarray], Truth]:
     """({metric: (N,) float64 in corpus order}, the true labels).
 
-    bins: of `label_bins`; adds nDCG@5/BIN, NaN for documents without a true label in the bin.
+    bins: of `label_bins`; adds nDCG@5/BIN, NaN for documents without a true label in the bin. lists: a file with other
+    ranked lists of the same documents and labels to score in place of those of `path`.
     Costs O(N K + P log P), and a read of labels.tsv. InputError: not a readable file of predictions."""
     try:
         held = read_npz(path)
-        labels = held["labels"][:, :DEPTH].astype(np.int64)
+        labels = (read_npz(lists) if lists else held)["labels"][:, :DEPTH].astype(np.int64)
         gold, offsets = held["gold_indices"].astype(np.int64), held["gold_offsets"].astype(np.int64)
         unseen = held["unseen_labels"].tolist() if "unseen_labels" in held else []
     except (ValueError, LookupError) as error:
@@ -70,7 +83,7 @@ def _ids(table: Path, gold: np.ndarray, sizes: np.ndarray, unseen: list[str]) ->
 
 def label_bins(table: Path) -> Bins | None:
     """Names of the bins of label frequency and each label's bin, (L + 1,), of a labels.tsv; the last stands for labels
-    unknown to the model. None if there is no such file. Imports torch, which takes a second or two."""
+    unknown to the model. None if there is no such file. Imports torch."""
     if not table.is_file():
         return None
     import torch
@@ -128,11 +141,7 @@ def ranking(found: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
 
 def mean_over_runs(runs: Sequence[Run]) -> tuple[dict[str, np.ndarray], Truth] | None:
     """Each document's scores, averaged over the runs (seeds) that kept predictions; None if none did."""
-    held = [
-        document_scores(run.folder / "predictions.npz")
-        for run in runs
-        if run.complete and (run.folder / "predictions.npz").is_file()
-    ]
+    held = [found for run in runs if run.complete and (found := scores_of(run))]
     if not held:
         return None
     if any(truth != held[0][1] for _, truth in held):

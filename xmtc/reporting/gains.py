@@ -19,7 +19,7 @@ from statistics import fmean
 import numpy as np
 
 from xmtc.reporting.configurations import SHARE, Configuration, _of_seed, curve, reached
-from xmtc.reporting.documents import Truth, document_scores, label_bins
+from xmtc.reporting.documents import Truth, scores_of
 from xmtc.reporting.runs import DATA, USUAL, Run
 from xmtc.reporting.significance import _chunks
 
@@ -132,10 +132,10 @@ def _metrics(pairs: Sequence[tuple]) -> list[str]:
 
 
 def _scores(run: Run, held: dict) -> tuple[Mapping[str, np.ndarray], Truth] | None:
-    path = run.folder / "predictions.npz"
-    if path not in held:
-        held[path] = document_scores(path, label_bins(run.folder / "labels.tsv")) if path.is_file() else None
-    return held[path]
+    file = run.lists or run.folder
+    if file not in held:
+        held[file] = scores_of(run, by_bin=True)
+    return held[file]
 
 
 def _steps(pairs: Sequence[tuple[Run, Run]]) -> tuple[float | None, float | None]:

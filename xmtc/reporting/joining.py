@@ -45,13 +45,13 @@ def _near(row: Printed, configurations: Sequence[Configuration]) -> list[Configu
 
 
 def _settings(run: Run, composer: Composer) -> dict[str, Any] | None:
-    return run.settings if run.resolved else _composed(composer, words_of(own(run.facts.get("command") or "")))
+    return run.settings if run.resolved else composed(composer, words_of(own(run.facts.get("command") or "")))
 
 
 def _alike(row: Printed, near: Sequence[Configuration], ours: dict, composer: Composer) -> list:
     """ours: the settings of each configuration, by its id."""
     words = [f"{group}={getattr(row, group)}" for group in ("dataset", *GROUPS)]
-    wanted = _composed(composer, [*words, *row.settings])
+    wanted = composed(composer, [*words, *row.settings])
     if wanted is None:
         raise InputError(f"printed row {row.system}: {' '.join(row.settings)} is no configuration")
     found = []
@@ -64,7 +64,7 @@ def _alike(row: Printed, near: Sequence[Configuration], ours: dict, composer: Co
     return [one for one in found if not one[1]] or found
 
 
-def _composed(composer: Composer, words: Iterable[str]) -> dict[str, Any] | None:
+def composed(composer: Composer, words: Iterable[str]) -> dict[str, Any] | None:
     """The flat settings that matter; None for words of another version of this framework."""
     try:
         config = composer.one(list(words))

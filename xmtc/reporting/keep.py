@@ -6,12 +6,9 @@ What heads add in a study stands beside them: a table to read, all of it as CSV,
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import re
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,16 +16,13 @@ import numpy as np
 
 from xmtc.data.files import locked, read_npz, replace_text, replaced
 from xmtc.errors import InputError
-from xmtc.reporting.commands import own, placeless, settings_of
+from xmtc.reporting.commands import placeless
 from xmtc.reporting.gain_tables import Found, gains_csv_rows, markdown_glance
+from xmtc.reporting.rows import DEPTH, PREDICTIONS, configuration_of, list_names
 from xmtc.reporting.runs import Run
 from xmtc.reporting.tables import csv_text, of_data, results_csv
 
 LARGEST = 400_000  # bytes of one predictions file: lists of 35,000 documents among 25,000 labels
-DEPTH = 5
-LONGEST = 200  # characters of a file's name
-# what a file's name says anyway, or has no influence on what was predicted
-NAMED = ("dataset=", "encoder=", "head=", "recipe=", "seed=", "experiment=", "logger=", "trainer=", "hydra/")
 
 
 def keep(runs: Iterable[Run], folder: Path) -> int:
@@ -53,10 +47,10 @@ def _add(runs: list[Run], folder: Path) -> int:
     new = list(csv.DictReader(io.StringIO(results_csv(runs))))
     for row in new:
         row["command"] = placeless(row["command"])
-    stand = {_configuration(row): row for row in old}
+    stand = {configuration_of(row): row for row in old}
     added = []
     for run, row in zip(runs, new, strict=True):
-        before = stand.setdefault(_configuration(row), row)
+        before = stand.setdefault(configuration_of(row), row)
         if before is row:
             added.append((run, row))
         elif _identity(before) != _identity(row):
@@ -70,9 +64,9 @@ def _add(runs: list[Run], folder: Path) -> int:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    names = Counter(map(_name, rows))
-    for run, row in added:  # before the table, which says that they are there
-        _keep_predictions(run, folder / "predictions" / _name(row, apart=names[_name(row)] > 1))
+    names = list_names(rows)[len(old) :]
+    for (run, _), (name, *_) in zip(added, names, strict=True):  # before the table, which says that they are there
+        _keep_predictions(run, folder / PREDICTIONS / name)
     replace_text(path, text.getvalue())
     return len(added)
 
@@ -120,28 +114,6 @@ def _dirty(facts: dict | None) -> bool:
 
 def _identity(row: dict) -> tuple:
     return tuple(row.get(name, "") for name in ("dataset", "command", "commit", "train_seconds", "seed"))
-
-
-def _configuration(row: dict) -> tuple:
-    """What was measured on what: rows that are alike in it are the same measurement."""
-    names = ("dataset", "dataset_sha256", "encoder", "head", "recipe", "seed")
-    return *(row.get(name, "") for name in names), tuple(sorted(settings_of(row["command"]).items()))
-
-
-def _settings(command: str) -> str:
-    """Those of a command that tell its run from others of the same encoder, head, recipe and seed: part of a name. What
-    comes behind a run (`&& python -m xmtc.evaluate ...`) is said by the folder."""
-    told = (word for word in own(command).split()[1:] if "=" in word and not word.startswith(NAMED))
-    return "".join(f"-{re.sub(r'[^A-Za-z0-9.=]+', '_', word)}" for word in sorted(told))
-
-
-def _name(row: dict, apart: bool = False) -> str:
-    """Of a row's predictions. apart: from those of another row that would have the same name, by what it leaves out."""
-    name = f"{row['encoder']}-{row['head']}-{row['recipe'] or None}{_settings(row['command'])}"
-    if len(name) > LONGEST:
-        name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    told = f"-{hashlib.sha256(repr(_configuration(row)).encode()).hexdigest()[:8]}" if apart else ""
-    return f"{name}-seed{row['seed'] or None}{told}.npz"
 
 
 def _keep_predictions(run: Run, path: Path) -> None:

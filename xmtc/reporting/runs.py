@@ -42,6 +42,10 @@ class Run:
     """settings are all of them, resolved; else, of a kept row, what its command says"""
     ended: str = ""
     """what the sweep that started it noted: finished, failed, stopped"""
+    lists: Path | None = None
+    """of a kept row: the file of its five best labels for each document"""
+    truth: Path | None = None
+    """of a kept row: the run directory that says the true labels of its documents, by the same numbers"""
 
     @property
     def complete(self) -> bool:
@@ -92,10 +96,11 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
         for path in paths:
             if path.resolve() not in found:
                 found[path.resolve()] = read_run(path)
-    return sorted(found.values(), key=_order)
+    return sorted(found.values(), key=order)
 
 
-def _order(run: Run) -> tuple:
+def order(run: Run) -> tuple:
+    """In which runs stand in tables."""
     seed = run.seed if isinstance(run.seed, int) else -1
     return run.dataset, run.encoder, run.head != "none", run.head, seed, str(run.folder)
 
