@@ -65,7 +65,7 @@ def _add(runs: list[Run], folder: Path) -> int:
     writer.writeheader()
     writer.writerows(rows)
     names = list_names(rows)[len(old) :]
-    for (run, _), (name, *_) in zip(added, names, strict=True):  # before the table, which says that they are there
+    for (run, _), name in zip(added, names, strict=True):  # before the table, which says that they are there
         _keep_predictions(run, folder / PREDICTIONS / name)
     replace_text(path, text.getvalue())
     return len(added)

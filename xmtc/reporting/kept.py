@@ -6,6 +6,8 @@ corpus': a given run says them that was tested on the same documents and knows t
 
 from __future__ import annotations
 
+import glob
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,10 +22,12 @@ from xmtc.reporting.commands import TRAINS, words_of
 from xmtc.reporting.documents import METRICS, scores_of
 from xmtc.reporting.joining import composed
 from xmtc.reporting.printed import measured_rows
+from xmtc.reporting.rows import PREDICTIONS, list_name
 from xmtc.reporting.runs import DATA, USUAL, Run
 from xmtc.sweeping.settings import AND, pairs
 
 COLUMNS = ("dataset", "encoder", "head", "recipe", "seed")
+APART = re.compile(r"-[0-9a-f]{8}\.npz")  # what may follow in a file's name
 CLOSE = 1e-6  # of a row's scores and those of its lists
 
 
@@ -81,30 +85,55 @@ def _whole(row: Run, composer: Composer) -> Run:
 
 
 def _lend(rows: Sequence[Run], runs: Iterable[Run]) -> None:
-    """Fills `truth` of the rows that can be compared, and says which cannot."""
+    """Fills `lists` and `truth` of the rows that can be compared, and says which cannot."""
     known = [
-        (run, np.array(LabelTable(run.folder / "labels.tsv").ids))
+        (
+            run,
+            np.array(LabelTable(run.folder / "labels.tsv").ids),
+            len(read_npz(run.folder / "predictions.npz")["labels"]),
+        )
         for run in runs
         if run.complete and all((run.folder / name).is_file() for name in ("labels.tsv", "predictions.npz"))
     ]
     for row in rows:
-        told = f"{row.name} of {row.folder} is not compared: "
-        if row.lists is None:
-            print(f"{told}its lists were not kept", file=sys.stderr)
-            continue
-        try:
-            held = read_npz(row.lists)
-            ids, documents = held["label_ids"], len(held["labels"])
-        except (ValueError, LookupError) as error:
-            raise InputError(f"{row.lists}: not a readable file of kept lists ({error})") from error
-        alike = (run for run, labels in known if _share(run) == _share(row) and np.array_equal(ids, labels)
-                 and run.dataset_sha256 == row.dataset_sha256)  # fmt: skip
-        row.truth = next((run.folder for run in alike if _documents(run) == documents), None)
-        if row.truth is None:
-            print(f"{told}no given run knows its documents and labels", file=sys.stderr)
-        elif other := _other(row):
-            row.truth = None
-            print(f"{told}its lists do not give its {other}", file=sys.stderr)
+        lenders = [
+            each for each in known if (each[0].dataset_sha256, _share(each[0])) == (row.dataset_sha256, _share(row))
+        ]
+        told = "its lists were not kept"
+        for row.lists in _files(row):
+            row.truth = _lender(row.lists, lenders)
+            told = _wrong(row)
+            if not told:
+                break
+        if told:
+            row.lists = row.truth = None
+            print(f"{row.name} of {row.folder} is not compared: {told}", file=sys.stderr)
+
+
+def _files(row: Run) -> list[Path]:
+    """Those that may be a row's: it may have been kept before another of that name came, or by another version."""
+    own = {
+        "encoder": row.encoder,
+        "head": row.head,
+        "recipe": row.recipe or "",
+        "command": row.facts.get("command") or "",
+    }
+    name = list_name(own | {"seed": "" if row.seed is None else str(row.seed)})
+    folder, stem = row.folder / PREDICTIONS, name.removesuffix(".npz")
+    apart = sorted(
+        file for file in folder.glob(f"{glob.escape(stem)}-*.npz") if APART.fullmatch(file.name[len(stem) :])
+    )
+    return [file for file in (folder / name, *apart) if file.is_file()]
+
+
+def _lender(lists: Path, known: Iterable[tuple[Run, np.ndarray, int]]) -> Path | None:
+    """The directory of a run that was tested on as many documents and has the same labels."""
+    try:
+        held = read_npz(lists)
+        ids, documents = held["label_ids"], len(held["labels"])
+    except (ValueError, LookupError) as error:
+        raise InputError(f"{lists}: not a readable file of kept lists ({error})") from error
+    return next((run.folder for run, own, count in known if count == documents and np.array_equal(ids, own)), None)
 
 
 def _share(run: Run) -> list[str]:
@@ -112,14 +141,13 @@ def _share(run: Run) -> list[str]:
     return ["" if (value := str(run.settings.get(key))) in USUAL else value for key in DATA]
 
 
-def _documents(run: Run) -> int:
-    return len(read_npz(run.folder / "predictions.npz")["labels"])
-
-
-def _other(row: Run) -> str:
-    """The first score of a row that its lists do not give; empty if there is none."""
+def _wrong(row: Run) -> str:
+    """Why a row cannot be compared by its lists, in words; empty if it can."""
+    if row.truth is None:
+        return "no given run knows its documents and labels"
     scores, _ = scores_of(row) or ({}, None)
-    return next((name for name in METRICS if name in row.test and not _is(row.test[name], scores[name].mean())), "")
+    other = [name for name in METRICS if name in row.test and not _is(row.test[name], scores[name].mean())]
+    return f"its lists do not give its {other[0]}" if other else ""
 
 
 def _is(told: float | None, counted: float) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from xmtc.errors import InputError
 from xmtc.reporting.commands import settings_of
 from xmtc.reporting.configurations import Configuration
-from xmtc.reporting.rows import PREDICTIONS, list_names
 from xmtc.reporting.runs import Run, number
 
 FACTS = ("steps", "train_seconds", "peak_memory_bytes", "parameters")
@@ -78,8 +77,7 @@ def measured_rows(folder: Path) -> list[Run]:
     if not path.is_file():
         return []
     runs = []
-    rows = _table(path, ["dataset", "encoder", "head"])
-    for row, names in zip(rows, list_names(rows), strict=True):
+    for row in _table(path, ["dataset", "encoder", "head"]):
         settings = settings_of(row.get("command") or "")
         metrics = {key: value for key, cell in row.items() if key not in KNOWN and (value := number(cell)) is not None}
         facts = {key: number(row.get(key)) for key in FACTS}
@@ -98,7 +96,6 @@ def measured_rows(folder: Path) -> list[Run]:
                 settings=settings,
                 typed=frozenset(settings),
                 resolved=False,
-                lists=next((file for name in names if (file := folder / PREDICTIONS / name).is_file()), None),
             )
         )
     return runs

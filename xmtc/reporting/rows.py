@@ -23,12 +23,20 @@ def configuration_of(row: Row) -> tuple:
     return *(row.get(name, "") for name in names), tuple(sorted(settings_of(row.get("command") or "").items()))
 
 
-def list_names(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Of each of a table's rows: the file's name now, and the one it would have had before another row of that name
-    came."""
-    plain = [_name(row) for row in rows]
+def list_names(rows: Sequence[Row]) -> list[str]:
+    """Of the file for each of a table's rows."""
+    plain = [list_name(row) for row in rows]
     times = Counter(plain)
-    return [(_name(row, apart=True), name) if times[name] > 1 else (name,) for row, name in zip(rows, plain)]
+    return [list_name(row, apart=times[name] > 1) for row, name in zip(rows, plain)]
+
+
+def list_name(row: Row, apart: bool = False) -> str:
+    """apart: from those of another row that would have the same name, by what it leaves out."""
+    name = f"{row['encoder']}-{row['head']}-{row.get('recipe') or None}{_settings(row.get('command') or '')}"
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    told = f"-{hashlib.sha256(repr(configuration_of(row)).encode()).hexdigest()[:8]}" if apart else ""
+    return f"{name}-seed{row.get('seed') or None}{told}.npz"
 
 
 def _settings(command: str) -> str:
@@ -36,12 +44,3 @@ def _settings(command: str) -> str:
     comes behind a run (`&& python -m xmtc.evaluate ...`) is said by the folder."""
     told = (word for word in own(command).split()[1:] if "=" in word and not word.startswith(NAMED))
     return "".join(f"-{re.sub(r'[^A-Za-z0-9.=]+', '_', word)}" for word in sorted(told))
-
-
-def _name(row: Row, apart: bool = False) -> str:
-    """apart: from those of another row that would have the same name, by what it leaves out."""
-    name = f"{row['encoder']}-{row['head']}-{row.get('recipe') or None}{_settings(row.get('command') or '')}"
-    if len(name) > LONGEST:
-        name = f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    told = f"-{hashlib.sha256(repr(configuration_of(row)).encode()).hexdigest()[:8]}" if apart else ""
-    return f"{name}-seed{row.get('seed') or None}{told}.npz"
