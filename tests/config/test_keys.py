@@ -12,8 +12,8 @@ from xmtc.config.keys import describe_keys, keys_of
 COMMANDS = ("run", "predict", "enhance", "evaluate")
 
 
-def help_of(python, name):
-    done = subprocess.run([python, "-m", f"xmtc.{name}", "--help"], capture_output=True, text=True, timeout=100)
+def help_of(python, name, *words):
+    done = subprocess.run([python, "-m", f"xmtc.{name}", "--help", *words], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0 and not done.stderr
     return done.stdout
 
@@ -54,6 +54,17 @@ def test_the_choices_that_a_run_makes_itself(python):
     config = compose_checked([])
     assert compose_checked(words) == config
     assert not [word for word in words if OmegaConf.select(config, word.partition("=")[0]) is None]
+
+
+def test_the_groups_of_a_run_are_its_own(python, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "first.yaml").write_text("{}\n")
+    shown = help_of(python, "run", "--config-dir", str(tmp_path)).partition("without a word")[2].partition("keys [")[0]
+    lines = dict(line.split(": ", 1) for line in shown.splitlines()[2:] if line)
+    assert lines["head"] == "centred, cooccurrence, cornet, lcenet, none" and lines["mine"] == "first"
+    conf = command_dir("run")
+    folders = {path.parent.relative_to(conf).as_posix() for path in conf.rglob("*.yaml")} - {"."}
+    assert set(lines) == {each for each in folders if each.split("/")[0] not in ("hydra", "command")} | {"mine"}
 
 
 def test_a_key_without_a_word_of_its_meaning(tmp_path, monkeypatch):

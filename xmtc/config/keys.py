@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 
 from xmtc.config.paths import command_dir
 
@@ -51,6 +52,15 @@ def describe_choices(name: str) -> str:
     groups = [each for each in content["defaults"] if isinstance(each, dict)]
     words = [f"{group}={choice}" for each in groups for group, choice in each.items() if choice is not None]
     return _plain(" ".join(words))
+
+
+def describe_groups(*others: str) -> str:
+    """`group: choices` of every group, those of --config-dir too, but Hydra's own and `others`."""
+    own = GlobalHydra.instance().hydra
+    left_out = ("hydra", *others)
+    return (
+        _plain(own.format_config_groups(lambda group: group.partition("/")[0] not in left_out).rstrip()) if own else ""
+    )
 
 
 def _plain(text: str) -> str:

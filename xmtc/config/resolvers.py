@@ -22,6 +22,7 @@ Hydra's own launcher runs, the sweep's folder; null for a single run.
 `${cache_dir:}`: where prepared stores go: environment XMTC_CACHE, else ~/.cache/xmtc.
 
 `${keys_of:COMMAND}`, `${choices_of:COMMAND}`: what --help tells of a command's keys and of the choices it makes itself.
+`${groups_without:GROUP}`: what it tells of all groups but one, where commands keep their files.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from xmtc.config.keys import describe_choices, describe_keys
+from xmtc.config.keys import describe_choices, describe_groups, describe_keys
 from xmtc.config.paths import sweep_name
 from xmtc.errors import InputError
 
@@ -112,3 +113,4 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("cache_dir", cache_dir, replace=True)
     OmegaConf.register_new_resolver("keys_of", describe_keys, replace=True)
     OmegaConf.register_new_resolver("choices_of", describe_choices, replace=True)
+    OmegaConf.register_new_resolver("groups_without", describe_groups, replace=True)

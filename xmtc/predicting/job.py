@@ -105,7 +105,8 @@ def predict_file(
     if failed:
         log.warning("%d of %d documents could not be read", failed, answered)
     seconds = time.monotonic() - begun
-    log.info("%d documents answered in %.1f s, %s documents/s", answered, seconds, _rate(answered, seconds))
+    told = "1 document" if answered == 1 else f"{answered} documents"
+    log.info("%s answered in %.1f s, %s documents/s", told, seconds, _rate(answered, seconds))
     return answered
 
 
