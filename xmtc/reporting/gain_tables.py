@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from statistics import fmean
 
 from xmtc.reporting.gains import DATA, MAIN, Gain
@@ -14,7 +15,10 @@ PAIRED = (
     "Intervals (95 %) resample seeds and documents at once (with one seed: documents alone) and are not corrected for"
     " their number."
 )
-STEPS = "Steps: until 95 % of the plain run's last validation nDCG@5, at the evaluations there were."
+STEPS = (
+    "Steps: until 95 % of the plain run's last validation nDCG@5, at the evaluations there were; empty where a curve"
+    " was not kept."
+)
 BINNED = (
     "nDCG@5 of the labels of a bin alone, over the documents that have one; head: the 10 % most frequent labels, torso:"
     " the next 40 %, tail: the rest."
@@ -120,7 +124,7 @@ def gain_rows(found: Sequence[Gain]) -> list[list[str]]:
     for each in shown:
         cell = dict(each.cell)
         numbers = [f"{100 * each.plain:.2f}", f"{100 * each.score:.2f}", f"{100 * each.gain:+.2f}"]
-        steps = ["never" if step is None else f"{step:,.0f}" for step in each.steps]
+        steps = ["never" if step is None else "" if isnan(step) else f"{step:,.0f}" for step in each.steps]
         interval = f"{100 * each.low:+.2f} … {100 * each.high:+.2f}"
         rows.append([*(cell.get(key, "") for key in keys), each.head, str(each.seeds), *numbers, interval,
                      verdict(each), *steps])  # fmt: skip
@@ -202,6 +206,6 @@ def gains_csv_rows(found: Found) -> list[list]:
         for g in each:
             cell = " ".join(f"{key}={value}" for key, value in g.cell)
             numbers = [g.plain, g.score, g.gain, g.low, g.high, g.seeds, g.documents]
-            steps = ["" if step is None else step for step in g.steps]
+            steps = ["" if step is None or isnan(step) else step for step in g.steps]
             rows.append([dataset, sha or "", cell, g.head, g.metric, *numbers, *steps, besides(g)])
     return rows

@@ -34,8 +34,9 @@ PLAIN = "none"
 class Gain:
     """plain, score: mean test scores over the paired seeds, fractions. gain: with the head minus plain. low, high: its
     95 % interval. documents: that the metric is a mean of. steps: of plain and head to 95 % of plain's last validation
-    nDCG@5, null where one never got there. besides: other settings that the runs with the head have another value of,
-    as its recipe chose it, {key: (plain, with the head)}: what they gain may be that."""
+    nDCG@5, null where one never got there, NaN where a curve was not kept. besides: other settings that the runs with
+    the head have another value of, as its recipe chose it, {key: (plain, with the head)}: what they gain may be
+    that."""
 
     cell: tuple[tuple[str, str], ...]
     head: str
@@ -140,11 +141,13 @@ def _scores(run: Run, held: dict) -> tuple[Mapping[str, np.ndarray], Truth] | No
 
 def _steps(pairs: Sequence[tuple[Run, Run]]) -> tuple[float | None, float | None]:
     """Mean steps of the plain runs and of those with the head until 95 % of the plain run's last validation score."""
+    if not all(curve(run, "step") for pair in pairs for run in pair):
+        return float("nan"), float("nan")
     both: tuple[list, list] = ([], [])
     for plain, head in pairs:
-        points = curve(plain, "step")
+        goal = SHARE * curve(plain, "step")[-1][1]
         for found, run in zip(both, (plain, head)):
-            found.append(reached(run, "step", SHARE * points[-1][1]) if points else None)
+            found.append(reached(run, "step", goal))
     return tuple(None if None in found else fmean(found) for found in both)  # type: ignore[return-value]
 
 
