@@ -39,7 +39,7 @@ def kept_rows(folders: Iterable[str | Path], runs: Sequence[Run], where: Iterabl
     Costs 0.2 s a row. InputError: a folder without such rows, a condition that none fulfils.
     """
     conditions = [_condition(word) for word in where]
-    data = {run.dataset_sha256 for run in runs if run.complete}
+    data = {run.dataset_sha256 for run in runs if run.complete and run.dataset_sha256}
     rows: list[Run] = []
     for folder in map(Path, folders):
         if not (folder / "results.csv").is_file():
